@@ -1,0 +1,87 @@
+# Thin lines over uv, cargo and the project's own commands. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+NATIVE_SOURCES := Cargo.toml Cargo.lock native/Cargo.toml native/build.rs $(wildcard native/src/*.rs native/src/*/*.rs)
+UV := $(BIN)/uv
+# uv keeps its own index settings; a lock of ours names no address.
+export UV_PYTHON_DOWNLOADS := never
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+
+.PHONY: help
+help: ## List every target
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: $(VENV)/.ready ## Tools, .venv and the native core; nothing to do the second time
+
+$(VENV)/.tools: requirements/tools.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Forebay needs Python 3.11 or later: install python3 (3.11+) and run make again." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Forebay needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) -V): install a newer one, or say which with make PYTHON=python3.12." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Forebay needs Python's venv module: install the package python3-venv and run make again." >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "Forebay needs a Rust toolchain to build its native core: install Rust with cargo (rustup) and run make again." >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "Forebay needs a C linker for its native core: install gcc (or clang) and run make again." >&2; exit 1; }
+	@echo "setup: .venv"
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
+	@touch $@
+
+$(VENV)/.packages: $(VENV)/.tools requirements/dev.txt
+	@echo "setup: packages"
+	$(UV) pip sync --quiet --require-hashes requirements/dev.txt
+	@touch $@
+
+# The project itself, editable: its commands, and the native core built by maturin in release.
+$(VENV)/.ready: $(VENV)/.packages pyproject.toml $(NATIVE_SOURCES)
+	@echo "setup: native core"
+	$(UV) pip install --quiet --no-deps --no-build-isolation --reinstall-package forebay --editable .
+	@touch $@
+
+.PHONY: run
+run: setup ## From a fresh clone to a running service, its PostgreSQL included
+	@$(BIN)/forebay dev $(ARGS)
+
+.PHONY: test
+test: setup ## The whole suite, with its own PostgreSQL (or the one of DATABASE_URL)
+	@echo "test: native core"
+	cargo test --quiet --locked --no-default-features
+	@echo "test: suite"
+	$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet 2>/dev/null || true
+	@$(BIN)/coverage report --skip-covered --sort=cover
+
+.PHONY: check
+check: setup ## Lint, types, import contracts, native lints
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest service._native
+	$(BIN)/lint-imports
+	cargo fmt --check
+	cargo clippy --quiet --locked --all-targets -- -D warnings
+	cargo clippy --quiet --locked --all-targets --no-default-features -- -D warnings
+
+.PHONY: format
+format: setup ## Format Python and Rust
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	cargo fmt
+
+.PHONY: provision
+provision: setup ## Tenants, workspaces and keys: make provision ARGS="tenant create acme"
+	@$(BIN)/provision $(ARGS)
+
+.PHONY: lock
+lock: $(VENV)/.tools ## Pin the Python packages anew, with hashes
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --only-group tools pyproject.toml -o requirements/tools.txt
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/run.txt
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements/dev.txt
+
+.PHONY: clean
+clean: ## Remove what was built; data and .venv stay
+	rm -rf target dist service/*.so .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f $(VENV)/.ready

@@ -1,0 +1,1 @@
+"""Makes a bare place ready: database, schema, tenants, keys; and holds the commands."""

@@ -1,0 +1,1 @@
+"""The Forebay service: events over HTTP into PostgreSQL, exactly once."""

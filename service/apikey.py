@@ -1,0 +1,69 @@
+"""
+The text form of an API key: `fb1_<id>_<secret><check>`.
+
+The id is public (look-up, display); the secret is 32 base62 characters, 190 random bits; the six
+check characters are a CRC-32 that refuses a mistyped key without asking the database. At rest only
+the SHA-256 of the whole text is kept: the secret is random enough that no slow hash is needed.
+"""
+
+import hashlib
+import secrets
+import string
+import zlib
+from typing import Final, NamedTuple
+
+PREFIX: Final = "fb1"
+_ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_ID_CHARS: Final = 12
+_SECRET_CHARS: Final = 32
+_CHECK_CHARS: Final = 6
+_TEXT_CHARS: Final = len(PREFIX) + 1 + _ID_CHARS + 1 + _SECRET_CHARS + _CHECK_CHARS
+
+
+class Credential(NamedTuple):
+    """What a well-formed key proves: whom to look up, and the digest to compare."""
+
+    key_id: str
+    secret_sha256: bytes
+
+
+class MintedKey(NamedTuple):
+    """A new key. `text` is shown once and kept nowhere."""
+
+    text: str
+    credential: Credential
+
+
+def mint() -> MintedKey:
+    """Make a new key from the operating system's randomness."""
+    body = f"{PREFIX}_{_random(_ID_CHARS)}_{_random(_SECRET_CHARS)}"
+    text = body + _check(body)
+    return MintedKey(text, _credential(text))
+
+
+def parse(text: str) -> Credential | None:
+    """Read a key as sent; None when it cannot be one (shape or checksum)."""
+    if len(text) != _TEXT_CHARS or not text.startswith(PREFIX + "_") or not text.isascii():
+        return None
+    if text[-_CHECK_CHARS:] != _check(text[:-_CHECK_CHARS]):
+        return None
+    return _credential(text)
+
+
+def _credential(text: str) -> Credential:
+    start = len(PREFIX) + 1
+    key_id = text[start : start + _ID_CHARS]
+    return Credential(key_id, hashlib.sha256(text.encode("ascii")).digest())
+
+
+def _random(chars: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(chars))
+
+
+def _check(body: str) -> str:
+    crc = zlib.crc32(body.encode("ascii"))
+    digits = []
+    for _ in range(_CHECK_CHARS):
+        crc, digit = divmod(crc, len(_ALPHABET))
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))

@@ -1,0 +1,198 @@
+"""
+Every setting, its bounds and its default. The only file that reads the environment.
+
+The environment comes first, then the file `.env`. A wrong value stops the boot with the variable's
+name. `.env.example` is generated from this file (`python -m service.config`) and a test compares.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import dotenv
+import msgspec
+from msgspec import Meta
+
+PREFIX: Final = "FOREBAY_"
+DATABASE_URL: Final = "DATABASE_URL"
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+
+class ConfigError(ValueError):
+    """A setting is missing or out of its bounds; the message names the variable."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    The settings, read once.
+
+    Units are in the names. The description of each is the comment in `.env.example`.
+    """
+
+    host: Annotated[str, Meta(description="Address the service listens on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65_535, description="Port the service listens on.")] = 8000
+    workers: Annotated[int, Meta(ge=1, le=512, description="Worker processes.")] = 2
+    metrics_host: Annotated[
+        str, Meta(description="Address of /metrics, apart from the public one.")
+    ] = "127.0.0.1"
+    metrics_port: Annotated[
+        int, Meta(ge=1, le=65_535, description="Port of /metrics, all workers together.")
+    ] = 9100
+
+    payload_bytes_max: Annotated[
+        int, Meta(ge=1 * KIB, le=16 * MIB, description="Decoded bytes a request may have.")
+    ] = 256 * KIB
+    payload_events_max: Annotated[
+        int, Meta(ge=1, le=10_000, description="Events a batch request may hold.")
+    ] = 50
+    body_timeout_s: Annotated[
+        float, Meta(gt=0, le=300, description="A body that takes longer than this is given up.")
+    ] = 10.0
+    schema_version_default: Annotated[
+        str,
+        Meta(
+            pattern=r"^\d{1,5}\.\d{1,5}(\.\d{1,5})?$",
+            description="Schema version of events sent without X-Event-Schema-Version.",
+        ),
+    ] = "1.0"
+    schema_versions_supported: Annotated[
+        str, Meta(description="Accepted schema versions, separated by commas; empty: all.")
+    ] = ""
+
+    batch_rows_max: Annotated[
+        int, Meta(ge=1, le=50_000, description="Rows written in one transaction.")
+    ] = 2_000
+    batch_bytes_max: Annotated[
+        int, Meta(ge=64 * KIB, description="Bytes of events written in one transaction.")
+    ] = 4 * MIB
+    flushes_max: Annotated[
+        int, Meta(ge=1, le=16, description="Transactions a worker has under way at once.")
+    ] = 2
+    queue_rows_max: Annotated[
+        int,
+        Meta(
+            ge=1, description="Rows that may wait in a worker; above it 503, until half have gone."
+        ),
+    ] = 20_000
+    queue_bytes_max: Annotated[
+        int, Meta(ge=64 * KIB, description="Bytes that may wait in a worker; likewise.")
+    ] = 64 * MIB
+    quarantine_rows_per_minute: Annotated[
+        int, Meta(ge=0, description="Refused events kept per key, worker and minute.")
+    ] = 600
+    flush_timeout_s: Annotated[
+        float, Meta(gt=0, le=60, description="A flush that is not settled by then answers 503.")
+    ] = 8.0
+    drain_timeout_s: Annotated[
+        float, Meta(gt=0, le=300, description="Time to finish what was begun, at shutdown.")
+    ] = 20.0
+
+    connect_timeout_s: Annotated[
+        float, Meta(gt=0, le=60, description="Limit for opening a database connection.")
+    ] = 3.0
+    statement_timeout_ms: Annotated[
+        int, Meta(ge=1, description="Limit for one statement in the database.")
+    ] = 5_000
+    lock_timeout_ms: Annotated[
+        int, Meta(ge=1, description="Limit for waiting for a row that another writer holds.")
+    ] = 1_000
+    idle_in_transaction_timeout_ms: Annotated[
+        int, Meta(ge=1, description="The database ends a transaction left idle this long.")
+    ] = 10_000
+
+    key_cache_ttl_s: Annotated[
+        float, Meta(gt=0, le=3600, description="How long a looked-up key is believed at most.")
+    ] = 30.0
+    key_cache_keys_max: Annotated[
+        int, Meta(ge=1, description="Keys remembered per worker, unknown ones included.")
+    ] = 10_000
+
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")
+    ] = "info"
+    log_format: Annotated[
+        Literal["auto", "json", "console"],
+        Meta(description="auto: console on a terminal, else one JSON object a line."),
+    ] = "auto"
+    request_log: Annotated[bool, Meta(description="One line per request.")] = True
+
+    @property
+    def schema_versions(self) -> frozenset[str]:
+        """The supported schema versions; empty means all."""
+        parts = (part.strip() for part in self.schema_versions_supported.split(","))
+        return frozenset(part for part in parts if part)
+
+
+def read_environment(dotenv_path: Path | None = None) -> dict[str, str]:
+    """Return the environment, filled up from `.env` (in the working folder unless given)."""
+    path = dotenv_path or Path(".env")
+    from_file = {k: v for k, v in dotenv.dotenv_values(path).items() if v is not None}
+    return from_file | dict(os.environ)
+
+
+def load(environment: Mapping[str, str] | None = None) -> Config:
+    """
+    Read and check the settings.
+
+    Raises
+    ------
+    ConfigError
+        A value is out of its bounds, or a `FOREBAY_` name is none of ours.
+    """
+    env = read_environment() if environment is None else environment
+    raw = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in env.items()
+        if name.startswith(PREFIX)
+    }
+    for field in raw:
+        if field not in Config.__struct_fields__:
+            raise ConfigError(f"{_variable(field)} is not a setting of Forebay; see .env.example")
+    # One at a time, so that the message names the variable however msgspec words the fault.
+    for field, value in raw.items():
+        try:
+            msgspec.convert({field: value}, Config, strict=False)
+        except msgspec.ValidationError as error:
+            reason = str(error).partition(" - at ")[0]
+            raise ConfigError(f"{_variable(field)}={value!r}: {reason}") from None
+    return msgspec.convert(raw, Config, strict=False)
+
+
+def database_url(environment: Mapping[str, str] | None = None) -> str | None:
+    """Return `DATABASE_URL`, None when it is not set or empty. A secret: kept out of Config."""
+    env = read_environment() if environment is None else environment
+    return env.get(DATABASE_URL) or None
+
+
+def example() -> str:
+    """Return the text of `.env.example`: every setting, its default and one comment."""
+    lines = [
+        "# Every setting of Forebay with its default. Copy to .env and change what you need.",
+        "",
+        "# PostgreSQL to write to. `make run` brings its own when this is not set.",
+        "#DATABASE_URL=postgresql://user:password@localhost:5432/forebay",
+    ]
+    for field in msgspec.structs.fields(Config):
+        lines += ["", f"# {_description(field.type)}", f"{_variable(field.name)}={_text(field)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _variable(field: str) -> str:
+    return PREFIX + field.upper()
+
+
+def _description(annotation: Any) -> str:
+    meta = next(part for part in annotation.__metadata__ if isinstance(part, Meta))
+    return str(meta.description)
+
+
+def _text(field: msgspec.structs.FieldInfo) -> str:
+    value = field.default
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(example())

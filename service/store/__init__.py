@@ -1,0 +1,1 @@
+"""PostgreSQL: rows in, outcomes out. Reads no meaning, makes no decision."""
