@@ -1,0 +1,88 @@
+//! The canonical content of an event: what is decoded, stored and hashed, and nothing else.
+//!
+//! A JSON array with fixed places, the same for every spelling and every escape of the same event:
+//! type, event, `user_id`, `anonymous_id`, `group_id`, `previous_id`, name, category, timestamp,
+//! `original_timestamp`, properties, traits, context, extra.
+#![forbid(unsafe_code)]
+
+use crate::event::Unknown;
+use crate::field::{EventType, Field};
+use crate::json::{Kind, Value};
+use crate::rules::Fields;
+use crate::text::push_quoted;
+
+/// The fields after the type, in their places.
+const PLACES: [Field; 12] = [
+    Field::Event,
+    Field::UserId,
+    Field::AnonymousId,
+    Field::GroupId,
+    Field::PreviousId,
+    Field::Name,
+    Field::Category,
+    Field::Timestamp,
+    Field::OriginalTimestamp,
+    Field::Properties,
+    Field::Traits,
+    Field::Context,
+];
+
+/// Brackets, commas, nulls and quotes around numbers.
+const FRAME_BYTES: usize = 96;
+
+#[must_use]
+pub fn write(fields: &Fields, event_type: EventType, unknown: &[Unknown]) -> Vec<u8> {
+    let mut content = Vec::with_capacity(FRAME_BYTES + bytes_of(fields, unknown));
+    content.extend_from_slice(b"[\"");
+    content.extend_from_slice(event_type.name().as_bytes());
+    content.push(b'"');
+    for field in PLACES {
+        content.push(b',');
+        match fields.get(field) {
+            None => content.extend_from_slice(b"null"),
+            Some(value) => push_value(&mut content, value, fields.body),
+        }
+    }
+    content.push(b',');
+    push_unknown(&mut content, unknown, fields.body);
+    content.push(b']');
+    content
+}
+
+fn bytes_of(fields: &Fields, unknown: &[Unknown]) -> usize {
+    let known: usize = PLACES
+        .into_iter()
+        .filter_map(|field| fields.get(field))
+        .map(|value| value.end - value.start)
+        .sum();
+    let extra: usize = unknown
+        .iter()
+        .map(|member| member.value.end - member.name.start)
+        .sum();
+    known + extra
+}
+
+fn push_value(content: &mut Vec<u8>, value: Value, body: &str) {
+    match value.kind {
+        // The rules let a number through in ids alone, where it is text.
+        Kind::Number => push_quoted(content, value.raw(body)),
+        Kind::Text if value.is_escaped => push_quoted(content, &value.text(body)),
+        _ => content.extend_from_slice(value.raw(body).as_bytes()),
+    }
+}
+
+fn push_unknown(content: &mut Vec<u8>, unknown: &[Unknown], body: &str) {
+    if unknown.is_empty() {
+        content.extend_from_slice(b"null");
+        return;
+    }
+    let mut before = b'{';
+    for member in unknown {
+        content.push(before);
+        content.extend_from_slice(member.name.raw(body).as_bytes());
+        content.push(b':');
+        content.extend_from_slice(member.value.raw(body).as_bytes());
+        before = b',';
+    }
+    content.push(b'}');
+}

@@ -1,0 +1,292 @@
+//! The whole body of a request: its envelope's members, and each of its events on its own.
+#![forbid(unsafe_code)]
+
+use crate::event::{Event, Members, label};
+use crate::field::EventType;
+use crate::json::{Expected, Fault, Kind, Scanner, Value};
+use crate::rules;
+use crate::violation::{Actual, Code, Malformed, Violation};
+
+/// What a body holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    pub write_key: Option<String>,
+    pub sent_at: Option<String>,
+    pub context: Option<Vec<u8>>,
+    /// Events seen, also those past the limit.
+    pub count: usize,
+    pub events: Vec<Result<Event, Box<Violation>>>,
+}
+
+/// Reads a body that is one event.
+///
+/// # Errors
+/// What is wrong with the body as a whole.
+pub fn scan_event(body: &[u8], expected: EventType) -> Result<Scan, Box<Malformed>> {
+    let body = utf8(body)?;
+    let mut scanner = Scanner::new(body);
+    let mut members = Members::default();
+    begin(&mut scanner)?;
+    members
+        .read(&mut scanner)
+        .and_then(|()| scanner.end())
+        .map_err(|fault| Box::new(fault.malformed(body)))?;
+    Ok(Scan {
+        write_key: members.write_key(body),
+        count: 1,
+        events: vec![rules::check(&members, body, Some(expected))],
+        ..Scan::default()
+    })
+}
+
+/// Reads the first `events_max` events of a body's `batch`, and counts the rest.
+///
+/// # Errors
+/// What is wrong with the body as a whole.
+pub fn scan_batch(body: &[u8], events_max: usize) -> Result<Scan, Box<Malformed>> {
+    let body = utf8(body)?;
+    let mut scanner = Scanner::new(body);
+    begin(&mut scanner)?;
+    let mut envelope = Envelope {
+        scanner,
+        events_max,
+        seen: Seen::default(),
+        scan: Scan::default(),
+        refusal: None,
+    };
+    envelope
+        .read()
+        .map_err(|fault| Box::new(fault.malformed(body)))?;
+    envelope.finish()
+}
+
+fn utf8(body: &[u8]) -> Result<&str, Box<Malformed>> {
+    simdutf8::compat::from_utf8(body).map_err(|fault| {
+        let offset = fault.valid_up_to();
+        let found = body
+            .get(offset)
+            .map_or_else(|| "the end".to_owned(), |byte| format!("0x{byte:02x}"));
+        Box::new(Malformed {
+            code: Code::MalformedJson,
+            field: None,
+            message: format!("the body is not UTF-8: byte {offset} is {found}"),
+            offset: Some(offset),
+            limit: None,
+            actual: None,
+        })
+    })
+}
+
+/// Steps to the object that a body must be.
+fn begin(scanner: &mut Scanner) -> Result<(), Box<Malformed>> {
+    scanner.skip_space();
+    let found = match scanner.peek() {
+        b'{' => return Ok(()),
+        _ if scanner.position() == scanner.body.len() => "an empty body",
+        b'[' => Kind::Array.phrase(),
+        b'"' => Kind::Text.phrase(),
+        b'-' | b'0'..=b'9' => Kind::Number.phrase(),
+        b't' | b'f' => Kind::Boolean.phrase(),
+        b'n' => Kind::Null.phrase(),
+        _ => {
+            let fault = Fault {
+                offset: scanner.position(),
+                expected: Expected::Token("'{'"),
+            };
+            return Err(Box::new(fault.malformed(scanner.body)));
+        }
+    };
+    Err(Box::new(Malformed {
+        code: Code::MalformedJson,
+        field: None,
+        message: format!("the body must be a JSON object, this is {found}"),
+        offset: Some(scanner.position()),
+        limit: None,
+        actual: Some(Actual::Text(found.to_owned())),
+    }))
+}
+
+/// The members of the envelope that were there; each is used once.
+#[derive(Debug, Default)]
+struct Seen {
+    batch: bool,
+    context: bool,
+    write_key: bool,
+    sent_at: [bool; 2],
+}
+
+struct Envelope<'a> {
+    scanner: Scanner<'a>,
+    events_max: usize,
+    seen: Seen,
+    scan: Scan,
+    /// The first thing that refuses the body, told once the rest of it is known to be JSON.
+    refusal: Option<Malformed>,
+}
+
+impl Envelope<'_> {
+    fn read(&mut self) -> Result<(), Fault> {
+        self.scanner.open()?;
+        while let Some(name) = self.scanner.next_name()? {
+            self.note_trouble(name, name);
+            match &*name.text(self.scanner.body) {
+                "batch" => self.batch(name)?,
+                "context" => self.context(name)?,
+                "writeKey" => self.write_key(name)?,
+                "sent_at" => self.sent_at(name, 0)?,
+                "sentAt" => self.sent_at(name, 1)?,
+                _ => {
+                    self.scanner.value()?;
+                }
+            }
+        }
+        self.scanner.end()
+    }
+
+    fn finish(mut self) -> Result<Scan, Box<Malformed>> {
+        if !self.seen.batch {
+            let message = "batch is missing: it must be an array of events".to_owned();
+            self.refuse(Code::MissingField, "batch", message, None);
+        }
+        self.refusal
+            .map_or(Ok(self.scan), |refusal| Err(Box::new(refusal)))
+    }
+
+    fn batch(&mut self, name: Value) -> Result<(), Fault> {
+        let is_second = std::mem::replace(&mut self.seen.batch, true);
+        self.refuse_second(is_second, name);
+        self.scanner.skip_space();
+        if is_second || self.scanner.peek() != b'[' {
+            let value = self.scanner.value()?;
+            self.refuse_kind(name, value, Kind::Array);
+            return Ok(());
+        }
+        let mut members = Members::default();
+        self.scanner.open()?;
+        self.scanner.count_levels_from_here();
+        while self.scanner.has_next()? {
+            if self.scan.count < self.events_max {
+                let event = self.event(&mut members)?;
+                self.scan.events.push(event);
+            } else {
+                self.scanner.value()?;
+            }
+            self.scan.count += 1;
+        }
+        self.scanner.count_levels_from_body();
+        Ok(())
+    }
+
+    fn event(&mut self, members: &mut Members) -> Result<Result<Event, Box<Violation>>, Fault> {
+        self.scanner.skip_space();
+        if self.scanner.peek() == b'{' {
+            members.read(&mut self.scanner)?;
+            return Ok(rules::check(members, self.scanner.body, None));
+        }
+        let value = self.scanner.value()?;
+        Ok(Err(Box::new(Violation {
+            code: Code::InvalidEvent,
+            field: None,
+            message: format!(
+                "an event must be an object, this is {}",
+                value.kind.phrase()
+            ),
+            event_id: None,
+            payload: value.raw(self.scanner.body).as_bytes().to_vec(),
+        })))
+    }
+
+    fn context(&mut self, name: Value) -> Result<(), Fault> {
+        let is_second = std::mem::replace(&mut self.seen.context, true);
+        self.refuse_second(is_second, name);
+        let value = self.kept_value(name)?;
+        if value.kind != Kind::Null {
+            self.refuse_kind(name, value, Kind::Object);
+            self.scan.context = Some(value.raw(self.scanner.body).as_bytes().to_vec());
+        }
+        Ok(())
+    }
+
+    fn write_key(&mut self, name: Value) -> Result<(), Fault> {
+        let is_second = std::mem::replace(&mut self.seen.write_key, true);
+        self.refuse_second(is_second, name);
+        let value = self.kept_value(name)?;
+        self.scan.write_key = value.kept_text(self.scanner.body);
+        Ok(())
+    }
+
+    fn sent_at(&mut self, name: Value, spelling: usize) -> Result<(), Fault> {
+        let is_second = self
+            .seen
+            .sent_at
+            .get_mut(spelling)
+            .is_some_and(|seen| std::mem::replace(seen, true));
+        self.refuse_second(is_second, name);
+        let value = self.kept_value(name)?;
+        if value.kind == Kind::Null {
+            return Ok(());
+        }
+        self.refuse_kind(name, value, Kind::Text);
+        let given = value.kept_text(self.scanner.body);
+        if self.scan.sent_at.is_some() && self.scan.sent_at != given {
+            let message = "sent_at and sentAt are both given, and differ".to_owned();
+            self.refuse(
+                Code::AmbiguousField,
+                &label(name, self.scanner.body),
+                message,
+                None,
+            );
+        }
+        self.scan.sent_at = given;
+        Ok(())
+    }
+
+    fn kept_value(&mut self, name: Value) -> Result<Value, Fault> {
+        let value = self.scanner.value()?;
+        self.note_trouble(name, value);
+        Ok(value)
+    }
+
+    fn note_trouble(&mut self, name: Value, at: Value) {
+        if let Some(trouble) = self.scanner.trouble().filter(|_| at.has_trouble) {
+            let field = label(name, self.scanner.body);
+            let malformed = Malformed {
+                code: trouble.code(),
+                message: trouble.message(&field, self.scanner.body),
+                field: Some(field),
+                offset: Some(trouble.start),
+                limit: trouble.limit(),
+                actual: None,
+            };
+            self.refusal.get_or_insert(malformed);
+        }
+    }
+
+    fn refuse_second(&mut self, is_second: bool, name: Value) {
+        if is_second {
+            let field = label(name, self.scanner.body);
+            let message = format!("{field} is given twice in one body");
+            self.refuse(Code::AmbiguousField, &field, message, None);
+        }
+    }
+
+    fn refuse_kind(&mut self, name: Value, value: Value, wanted: Kind) {
+        if value.kind != wanted {
+            let (field, found) = (label(name, self.scanner.body), value.kind.phrase());
+            let message = format!("{field} must be {}, this is {found}", wanted.phrase());
+            let actual = Actual::Text(found.to_owned());
+            self.refuse(Code::InvalidField, &field, message, Some(actual));
+        }
+    }
+
+    fn refuse(&mut self, code: Code, field: &str, message: String, actual: Option<Actual>) {
+        self.refusal.get_or_insert(Malformed {
+            code,
+            field: Some(field.to_owned()),
+            message,
+            offset: None,
+            limit: None,
+            actual,
+        });
+    }
+}

@@ -1,0 +1,185 @@
+//! One event's members, gathered from the body in one walk.
+#![forbid(unsafe_code)]
+
+use crate::field::{Field, SPELLINGS};
+use crate::json::{Fault, Scanner, Value};
+use crate::text::excerpt;
+use crate::violation::{Code, Refusal, Violation};
+use std::ops::Range;
+
+/// An event that passed every check of the core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub event_id: Option<String>,
+    pub sent_at: Option<String>,
+    pub content: Vec<u8>,
+}
+
+/// A member that we have no name for, and keep.
+#[derive(Clone, Copy, Debug)]
+pub struct Unknown {
+    pub name: Value,
+    pub value: Value,
+}
+
+/// Where the members of one event stand. Kept from event to event, for its memory.
+#[derive(Debug, Default)]
+pub struct Members {
+    known: [[Option<Value>; SPELLINGS]; Field::COUNT],
+    unknown: Vec<Unknown>,
+    /// Values of writeKey, which no copy of the event may show.
+    secrets: Vec<Range<usize>>,
+    /// The first thing that the walk itself refuses.
+    refusal: Option<Refusal>,
+    span: Range<usize>,
+}
+
+impl Members {
+    /// Reads the object that begins here.
+    ///
+    /// # Errors
+    /// Where it breaks the grammar.
+    pub fn read(&mut self, scanner: &mut Scanner) -> Result<(), Fault> {
+        self.known = [[None; SPELLINGS]; Field::COUNT];
+        self.unknown.clear();
+        self.secrets.clear();
+        self.refusal = None;
+        let start = scanner.position();
+        scanner.open()?;
+        while let Some(name) = scanner.next_name()? {
+            self.note_trouble(scanner, name, name);
+            let value = scanner.value()?;
+            self.note_trouble(scanner, name, value);
+            self.keep(scanner.body, name, value);
+        }
+        self.span = start..scanner.position();
+        self.refuse_repeated_unknown(scanner.body);
+        Ok(())
+    }
+
+    fn keep(&mut self, body: &str, name: Value, value: Value) {
+        let text = name.text(body);
+        let Some((field, spelling)) = Field::find(&text) else {
+            self.unknown.push(Unknown { name, value });
+            return;
+        };
+        if field == Field::WriteKey {
+            self.secrets.push(value.start..value.end);
+        }
+        let slot = self
+            .known
+            .get_mut(field as usize)
+            .and_then(|spellings| spellings.get_mut(spelling));
+        if let Some(slot) = slot
+            && slot.replace(value).is_some()
+        {
+            self.refuse(repeated(&text));
+        }
+    }
+
+    fn note_trouble(&mut self, scanner: &Scanner, name: Value, at: Value) {
+        if let Some(trouble) = scanner.trouble().filter(|_| at.has_trouble) {
+            let field = label(name, scanner.body);
+            self.refuse(Refusal {
+                code: trouble.code(),
+                message: trouble.message(&field, scanner.body),
+                field,
+            });
+        }
+    }
+
+    /// Sorted, so that thousands of members cost no more than their sorting.
+    fn refuse_repeated_unknown(&mut self, body: &str) {
+        if self.unknown.len() < 2 {
+            return;
+        }
+        let mut names: Vec<_> = self
+            .unknown
+            .iter()
+            .map(|member| member.name.text(body))
+            .collect();
+        names.sort_unstable();
+        let twin = names.windows(2).find_map(|pair| match pair {
+            [left, right] if left == right => Some(repeated(left)),
+            _ => None,
+        });
+        if let Some(refusal) = twin {
+            self.refuse(refusal);
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.refusal.get_or_insert(refusal);
+    }
+
+    #[must_use]
+    pub const fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+
+    /// What was sent for *field*, under each of its spellings.
+    #[must_use]
+    pub fn sent(&self, field: Field) -> [Option<Value>; SPELLINGS] {
+        self.known.get(field as usize).copied().unwrap_or_default()
+    }
+
+    /// The key that a client with no headers sends in the body.
+    #[must_use]
+    pub fn write_key(&self, body: &str) -> Option<String> {
+        let [value, _] = self.sent(Field::WriteKey);
+        value.and_then(|value| value.kept_text(body))
+    }
+
+    #[must_use]
+    pub fn unknown(&self) -> &[Unknown] {
+        &self.unknown
+    }
+
+    /// The event as it was sent, for quarantine: all but the secret.
+    #[must_use]
+    pub fn payload(&self, body: &str) -> Vec<u8> {
+        let mut payload = Vec::with_capacity(self.span.len());
+        let mut from = self.span.start;
+        for secret in &self.secrets {
+            payload.extend_from_slice(piece(body, from..secret.start));
+            payload.extend_from_slice(b"\"***\"");
+            from = secret.end;
+        }
+        payload.extend_from_slice(piece(body, from..self.span.end));
+        payload
+    }
+
+    #[must_use]
+    pub fn violation(&self, body: &str, refusal: Refusal, event_id: Option<String>) -> Violation {
+        Violation {
+            code: refusal.code,
+            field: Some(refusal.field),
+            message: refusal.message,
+            event_id,
+            payload: self.payload(body),
+        }
+    }
+}
+
+fn piece(body: &str, range: Range<usize>) -> &[u8] {
+    body.as_bytes().get(range).unwrap_or_default()
+}
+
+/// A member's name as a message may show it: as sent, when decoding it would make it unfit to store.
+#[must_use]
+pub fn label(name: Value, body: &str) -> String {
+    if name.has_trouble {
+        excerpt(name.raw(body).trim_matches('"'))
+    } else {
+        excerpt(&name.text(body))
+    }
+}
+
+fn repeated(name: &str) -> Refusal {
+    let field = excerpt(name);
+    Refusal {
+        code: Code::AmbiguousField,
+        message: format!("{field} is given twice in one event"),
+        field,
+    }
+}

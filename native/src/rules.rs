@@ -1,0 +1,244 @@
+//! What each field and each type of event must be. The first rule that is broken decides.
+#![forbid(unsafe_code)]
+
+use crate::content;
+use crate::event::{Event, Members};
+use crate::field::{EventType, Field, SPELLINGS, Shape};
+use crate::json::{Kind, Value};
+use crate::text::excerpt;
+use crate::violation::{Code, Refusal, Violation};
+
+pub const EVENT_ID_BYTES_MAX: usize = 200;
+
+/// The fields of one event: one value each, nulls and empty ids taken out.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    pub body: &'a str,
+    values: [Option<Value>; Field::COUNT],
+}
+
+impl Fields<'_> {
+    #[must_use]
+    pub fn get(&self, field: Field) -> Option<Value> {
+        self.values.get(field as usize).copied().flatten()
+    }
+}
+
+/// The checked event, or why it is refused.
+///
+/// *expected* is the type that the endpoint stands for; a batch stands for none.
+///
+/// # Errors
+/// The violation, with all that quarantine keeps.
+pub fn check(
+    members: &Members,
+    body: &str,
+    expected: Option<EventType>,
+) -> Result<Event, Box<Violation>> {
+    judge(members, body, expected).map_err(|refusal| {
+        let event_id = one_value(members, body, Field::EventId)
+            .and_then(|value| event_id(members, body, value))
+            .unwrap_or_default();
+        Box::new(members.violation(body, refusal, event_id))
+    })
+}
+
+fn judge(members: &Members, body: &str, expected: Option<EventType>) -> Result<Event, Refusal> {
+    if let Some(refusal) = members.refusal() {
+        return Err(refusal.clone());
+    }
+    let mut fields = Fields {
+        body,
+        values: [None; Field::COUNT],
+    };
+    for (field, value) in ORDER.into_iter().zip(&mut fields.values) {
+        *value = one_value(members, body, field)?;
+    }
+    let event_type = event_type(&fields, expected)?;
+    let event_id = event_id(members, body, fields.get(Field::EventId))?;
+    required(members, &fields, event_type)?;
+    Ok(Event {
+        event_id,
+        sent_at: fields
+            .get(Field::SentAt)
+            .map(|value| value.text(body).into_owned()),
+        content: content::write(&fields, event_type, members.unknown()),
+    })
+}
+
+/// Every field, each at the place of its number.
+const ORDER: [Field; Field::COUNT] = [
+    Field::EventId,
+    Field::Type,
+    Field::Event,
+    Field::UserId,
+    Field::AnonymousId,
+    Field::GroupId,
+    Field::PreviousId,
+    Field::Name,
+    Field::Category,
+    Field::Timestamp,
+    Field::OriginalTimestamp,
+    Field::SentAt,
+    Field::Properties,
+    Field::Traits,
+    Field::Context,
+    Field::WriteKey,
+];
+
+/// The one value of *field*, whichever spelling it came under.
+fn one_value(members: &Members, body: &str, field: Field) -> Result<Option<Value>, Refusal> {
+    let sent = members.sent(field);
+    if sent == [None; SPELLINGS] {
+        return Ok(None);
+    }
+    let mut given = None;
+    for (value, name) in sent.into_iter().zip(field.names()) {
+        let Some(value) = value.filter(|value| value.kind != Kind::Null) else {
+            continue;
+        };
+        check_shape(field.shape(), value, name)?;
+        let is_id = matches!(field.shape(), Shape::Id | Shape::EventId);
+        if is_id && value.kind == Kind::Text && value.text(body).is_empty() {
+            continue;
+        }
+        match given {
+            Some(first) if !is_same(first, value, body) => {
+                let [ours, theirs] = field.names();
+                return Err(Refusal {
+                    code: Code::AmbiguousField,
+                    field: name.to_owned(),
+                    message: format!("{ours} and {theirs} are both given, and differ"),
+                });
+            }
+            _ => given = Some(value),
+        }
+    }
+    Ok(given)
+}
+
+/// Equal as they would be stored: a number in an id is text.
+fn is_same(left: Value, right: Value, body: &str) -> bool {
+    left.text(body) == right.text(body)
+}
+
+fn check_shape(shape: Shape, value: Value, name: &str) -> Result<(), Refusal> {
+    let (is_fit, wanted) = match shape {
+        Shape::Id => (
+            matches!(value.kind, Kind::Text | Kind::Number),
+            "text or a number",
+        ),
+        Shape::EventId | Shape::Text => (value.kind == Kind::Text, "text"),
+        Shape::Object => (value.kind == Kind::Object, "an object"),
+        Shape::Secret => (true, "anything"),
+    };
+    if is_fit {
+        return Ok(());
+    }
+    Err(Refusal {
+        code: Code::InvalidField,
+        field: name.to_owned(),
+        message: format!("{name} must be {wanted}, this is {}", value.kind.phrase()),
+    })
+}
+
+fn event_type(fields: &Fields, expected: Option<EventType>) -> Result<EventType, Refusal> {
+    let name = Field::Type.names()[0];
+    let refusal = |code, message| Refusal {
+        code,
+        field: name.to_owned(),
+        message,
+    };
+    let Some(given) = fields.get(Field::Type) else {
+        return expected.ok_or_else(|| {
+            let message = format!("each event of a batch needs {name}: {}", EventType::NAMES);
+            refusal(Code::MissingField, message)
+        });
+    };
+    let text = given.text(fields.body);
+    let found = EventType::find(&text);
+    match (expected, found) {
+        (None, Some(found)) => Ok(found),
+        (Some(expected), found) if found == Some(expected) => Ok(expected),
+        (Some(expected), _) => {
+            let (expected, found) = (expected.name(), excerpt(&text));
+            let message = format!("{name} is {found:?}, and the endpoint takes {expected:?}");
+            Err(refusal(Code::AmbiguousField, message))
+        }
+        (None, None) => {
+            let (names, found) = (EventType::NAMES, excerpt(&text));
+            let message = format!("{name} must be one of {names}, this is {found:?}");
+            Err(refusal(Code::InvalidType, message))
+        }
+    }
+}
+
+/// The event id of *value*, if it may be one.
+fn event_id(
+    members: &Members,
+    body: &str,
+    value: Option<Value>,
+) -> Result<Option<String>, Refusal> {
+    let Some(value) = value else { return Ok(None) };
+    let name = spelling(members, Field::EventId);
+    let refusal = |message| Refusal {
+        code: Code::InvalidEventId,
+        field: name.to_owned(),
+        message,
+    };
+    let text = value.text(body);
+    let bytes = text.len();
+    if bytes > EVENT_ID_BYTES_MAX {
+        return Err(refusal(format!(
+            "{name} must have 1 to {EVENT_ID_BYTES_MAX} bytes, this has {bytes}"
+        )));
+    }
+    let control = text.chars().find(|character| character.is_control());
+    if let Some(control) = control {
+        let code_point = u32::from(control);
+        return Err(refusal(format!(
+            "{name} must have no control characters, this has U+{code_point:04X}"
+        )));
+    }
+    // Half a pair was decoded to a stand-in: what was sent is not known.
+    Ok((!value.has_trouble).then(|| text.into_owned()))
+}
+
+fn required(members: &Members, fields: &Fields, event_type: EventType) -> Result<(), Refusal> {
+    let missing = |field: Field, needs: &str| {
+        Err(Refusal {
+            code: Code::MissingField,
+            field: spelling(members, field).to_owned(),
+            message: format!(
+                "{} needs {needs}, not null and not empty",
+                event_type.name()
+            ),
+        })
+    };
+    let has = |field| fields.get(field).is_some();
+    match event_type {
+        EventType::Track if !has_text(fields, Field::Event) => missing(Field::Event, "event"),
+        EventType::Identify if !has(Field::UserId) && !has(Field::AnonymousId) => {
+            missing(Field::UserId, "user_id or anonymous_id")
+        }
+        EventType::Group if !has(Field::GroupId) => missing(Field::GroupId, "group_id"),
+        EventType::Alias if !has(Field::PreviousId) => missing(Field::PreviousId, "previous_id"),
+        EventType::Alias if !has(Field::UserId) => missing(Field::UserId, "user_id"),
+        _ => Ok(()),
+    }
+}
+
+fn has_text(fields: &Fields, field: Field) -> bool {
+    fields
+        .get(field)
+        .is_some_and(|value| !value.text(fields.body).is_empty())
+}
+
+/// The name that the client used for *field*; ours if it used none.
+fn spelling(members: &Members, field: Field) -> &'static str {
+    let [ours, theirs] = field.names();
+    match members.sent(field) {
+        [None, Some(_)] => theirs,
+        _ => ours,
+    }
+}

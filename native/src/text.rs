@@ -1,0 +1,165 @@
+//! JSON text in its one normal form: decoded, then written again with no escape that is not needed.
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+
+/// Characters of a stranger's text that a message of ours repeats.
+const EXCERPT_CHARS: usize = 64;
+
+/// The text that stands between the quotes, its escapes decoded.
+///
+/// *raw* has passed the lexer. Half a surrogate pair, which the rules refuse, becomes U+FFFD.
+#[must_use]
+pub fn unescape(raw: &str) -> Cow<'_, str> {
+    if !raw.contains('\\') {
+        return Cow::Borrowed(raw);
+    }
+    let mut text = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some((plain, after)) = rest.split_once('\\') {
+        text.push_str(plain);
+        let mut escape = after.chars();
+        match escape.next() {
+            Some('u') => {
+                let (character, remainder) = unicode_escape(escape.as_str());
+                text.push(character);
+                rest = remainder;
+                continue;
+            }
+            Some('b') => text.push('\u{8}'),
+            Some('f') => text.push('\u{c}'),
+            Some('n') => text.push('\n'),
+            Some('r') => text.push('\r'),
+            Some('t') => text.push('\t'),
+            Some(itself) => text.push(itself),
+            None => {}
+        }
+        rest = escape.as_str();
+    }
+    text.push_str(rest);
+    Cow::Owned(text)
+}
+
+/// The character that begins with the four digits after `\u`, and what follows it.
+fn unicode_escape(digits: &str) -> (char, &str) {
+    let Some((high, rest)) = code_unit(digits) else {
+        return (char::REPLACEMENT_CHARACTER, "");
+    };
+    if let Some(character) = char::from_u32(high) {
+        return (character, rest);
+    }
+    let pair = rest.strip_prefix("\\u").and_then(code_unit);
+    if let Some((low @ 0xdc00..=0xdfff, after)) = pair
+        && high < 0xdc00
+    {
+        let scalar = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+        return (
+            char::from_u32(scalar).unwrap_or(char::REPLACEMENT_CHARACTER),
+            after,
+        );
+    }
+    (char::REPLACEMENT_CHARACTER, rest)
+}
+
+fn code_unit(digits: &str) -> Option<(u32, &str)> {
+    let (four, rest) = digits.split_at_checked(4)?;
+    Some((u32::from_str_radix(four, 16).ok()?, rest))
+}
+
+/// Writes *text* in quotes; only quotes, backslashes and control characters are escaped.
+pub fn push_quoted(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    for &byte in text.as_bytes() {
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0..0x20 => {
+                out.extend_from_slice(if byte < 0x10 { b"\\u000" } else { b"\\u001" });
+                let low = byte & 0x0f;
+                out.push(if low < 10 {
+                    b'0' + low
+                } else {
+                    b'a' + (low - 10)
+                });
+            }
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+/// At most `EXCERPT_CHARS` of *text*, and a sign that there was more.
+#[must_use]
+pub fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(EXCERPT_CHARS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn quoted(text: &str) -> String {
+        let mut out = Vec::new();
+        push_quoted(&mut out, text);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_escape_is_decoded() {
+        for (raw, text) in [
+            (r"plain", "plain"),
+            (r#"\"\\\/"#, r#""\/"#),
+            (r"\b\f\n\r\t", "\u{8}\u{c}\n\r\t"),
+            (r"\u00e9 \u00E9", "é é"),
+            (r"a\ud83d\ude00b", "a😀b"),
+            (r"\ud83d", "\u{fffd}"),
+            (r"\ude00\ud83d!", "\u{fffd}\u{fffd}!"),
+            (r"\ud83d\u0041", "\u{fffd}A"),
+            (r"\\u0000", r"\u0000"),
+        ] {
+            assert_eq!(text, unescape(raw), "{raw}");
+        }
+    }
+
+    #[test]
+    fn only_what_must_be_escaped_is() {
+        assert_eq!(
+            r#""\"\\/\b\f\n\r\t\u0001\u001fé😀""#,
+            quoted("\"\\/\u{8}\u{c}\n\r\t\u{1}\u{1f}é😀")
+        );
+    }
+
+    #[test]
+    fn an_excerpt_says_that_there_was_more() {
+        assert_eq!("short", excerpt("short"));
+        assert_eq!(format!("{}…", "é".repeat(64)), excerpt(&"é".repeat(65)));
+    }
+
+    proptest! {
+        #[test]
+        fn text_comes_back_from_its_normal_form(text: String) {
+            let written = quoted(&text);
+
+            prop_assert_eq!(&text, &serde_json::from_str::<String>(&written).unwrap());
+            prop_assert_eq!(text, unescape(&written[1..written.len() - 1]));
+        }
+
+        #[test]
+        fn another_encoder_reads_as_the_same_text(text: String) {
+            let units: Vec<String> =
+                text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+            let escaped = units.concat();
+
+            prop_assert_eq!(text, unescape(&escaped));
+        }
+    }
+}
