@@ -1,10 +1,34 @@
+# ruff: noqa: PYI021 - this stub is the core's contract, and the docs are part of it
 """
 The native core: bytes and numbers in, values out.
 
 It has no clock and does no I/O, and no input makes it panic. This stub is its contract.
 """
 
-from typing import Final, final
+from typing import Final, Self, final
+
+__all__ = [
+    "CONTENT_HASH_VERSION",
+    "ROW_ID_EPOCH_MS",
+    "Event",
+    "Malformed",
+    "RequestIds",
+    "RowIds",
+    "Scan",
+    "Violation",
+    "__version__",
+    "base36_decode",
+    "base36_encode",
+    "build_profile",
+    "content_hash",
+    "event_key",
+    "is_same_content",
+    "row_id_parts",
+    "scan_batch",
+    "scan_event",
+    "source_fingerprint",
+    "violation_codes",
+]
 
 __version__: Final[str]
 
@@ -15,8 +39,8 @@ source_fingerprint: Final[str]
 """
 FNV-1a of 64 bits over the sources it was built from, in 16 hexadecimal digits.
 
-For each of native/src/**/*.rs, native/build.rs, native/Cargo.toml, Cargo.toml and Cargo.lock, sorted
-by their path from the repository's root: the path, a NUL, the content, a NUL.
+For each of native/src/**/*.rs, native/build.rs, native/Cargo.toml, Cargo.toml and Cargo.lock,
+sorted by their path from the repository's root: the path, a NUL, the content, a NUL.
 """
 
 # --- ids ------------------------------------------------------------------------------------------
@@ -39,11 +63,11 @@ def base36_decode(text: str) -> int:
 class RequestIds:
     """64 random bits for each request, which no other one of this object gets in 2**64 steps."""
 
-    def __init__(self, seed: int) -> None:
+    def __new__(cls, seed: int) -> Self:
         """*seed* is 64 bits from the operating system: the core asks nobody for anything."""
 
     def take(self) -> tuple[int, str]:
-        """The next id: as the signed number that a bigint holds, and as base36 of the unsigned one."""
+        """Give the next id: as the signed number that a bigint holds, and as base36 text."""
 
 ROW_ID_EPOCH_MS: Final[int]
 """2024-01-01T00:00:00Z: row ids count milliseconds from here, and end in 2093."""
@@ -56,8 +80,8 @@ class RowIds:
     41 bits of milliseconds since the epoch, 10 of worker, 12 of counter.
     """
 
-    def __init__(self, worker: int) -> None:
-        """*worker* is 0 to 1023, held by nobody else at this time; anything else is a ValueError."""
+    def __new__(cls, worker: int) -> Self:
+        """*worker* is 0 to 1023, held by nobody else at this time; else ValueError."""
 
     def take(self, now_ms: int, count: int) -> list[int]:
         """
@@ -78,16 +102,16 @@ def row_id_parts(id: int) -> tuple[int, int, int]:  # noqa: A002 - the glossary'
 # --- hashes ---------------------------------------------------------------------------------------
 
 def event_key(event_id: str) -> bytes:
-    """The key of an event in the ledger: the first 16 bytes of SHA-256 of its UTF-8."""
+    """Make the key of an event in the ledger: the first 16 bytes of SHA-256 of its UTF-8."""
 
 CONTENT_HASH_VERSION: Final[int]
 """Raised whenever the canonical content of the same event changes."""
 
 def content_hash(workspace_id: int, content: bytes) -> int:
     """
-    Hash the canonical content of an event: 4 bits of version, then 60 of xxh3 seeded with the workspace.
+    Hash the canonical content of an event.
 
-    It is positive and fits a bigint.
+    4 bits of version, then 60 of xxh3 with the workspace as its seed: it is positive and fits a bigint.
     """
 
 def is_same_content(stored: int, given: int) -> bool:
@@ -158,11 +182,12 @@ class Event:
         """
         The canonical content, which is decoded and hashed.
 
-        A JSON array with fixed places: type, event, user_id, anonymous_id, group_id, previous_id, name,
-        category, timestamp, original_timestamp, properties, traits, context, extra. What was absent is
-        null. Texts are written with the fewest escapes, and a number as an id is text, token by token;
-        so neither spelling nor escapes change the content. properties, traits and context are the bytes
-        as sent; extra is an object of all unknown members as sent, null when there were none.
+        A JSON array with fixed places: type, event, user_id, anonymous_id, group_id, previous_id,
+        name, category, timestamp, original_timestamp, properties, traits, context, extra.
+        What was absent is null. Texts are written with the fewest escapes, and a number that is an
+        id is text, digit by digit: neither spelling nor escapes change the content.
+        properties, traits and context are the bytes as sent; extra is an object of all unknown
+        members as sent, null when there were none.
         """
 
 @final
@@ -187,7 +212,7 @@ class Violation:
 
     @property
     def payload(self) -> bytes:
-        """The event as it was sent, with the value of a `writeKey` of its own replaced by `"***"`."""
+        """The event as it was sent, but for the value of its own `writeKey`: `"***"`."""
 
 @final
 class Malformed:
