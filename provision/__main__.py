@@ -1,0 +1,207 @@
+"""
+The command `provision`: tenants, workspaces, keys, migrations.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 already there. With `--json`, stdout holds
+JSON and nothing else.
+"""
+
+from typing import Annotated, Any, Final
+
+from cyclopts import App, Parameter, validators
+
+from provision.commands import Json, run
+from provision.database import connected, required_url
+from provision.demo import TENANT, seed
+from provision.events import tail_events
+from provision.keys import NewKey, Profile, create_key, list_keys, revoke_key
+from provision.migrate import migrate
+from provision.output import print_fields, print_json, print_message, print_rows
+from provision.status import read_status
+from provision.tenants import (
+    create_tenant,
+    create_workspace,
+    find_workspace,
+    list_tenants,
+    list_workspaces,
+)
+from provision.version import installed_version
+
+_KEY_FIELDS: Final = ("tenant", "workspace", "key_id", "api_key")
+_TENANT_COLUMNS: Final = ("tenant", "workspaces", "keys", "disabled_at", "created_at")
+_WORKSPACE_COLUMNS: Final = ("tenant", "workspace", "keys", "created_at")
+_KEY_COLUMNS: Final = (
+    *("key_id", "tenant", "workspace", "name", "max_batch_events", "max_payload_bytes"),
+    *("last_used_at", "expires_at", "revoked_at", "created_at"),
+)
+_EVENT_COLUMNS: Final = (
+    *("id", "received_at", "tenant", "workspace", "type", "event"),
+    *("user_id", "anonymous_id", "event_id"),
+)
+
+app = App(
+    name="provision", help="Make a bare database ready for Forebay.", version=installed_version
+)
+tenant = App(name="tenant", help="Paying customers, each with workspaces and keys.")
+workspace = App(name="workspace", help="Named streams of events of a tenant.")
+key = App(name="key", help="API keys; each opens one workspace, for sending only.")
+events = App(name="events", help="What has been stored.")
+for group in (tenant, workspace, key, events):
+    app.command(group)
+
+
+@tenant.command(name="create")
+async def create_tenant_command(
+    name: str,
+    *,
+    workspace: str = "default",
+    key_name: str = "default",
+    profile: Profile = Profile.DEFAULT,
+    json: Json = False,
+) -> None:
+    """Make a tenant with a workspace and a key, in one step."""
+    async with connected(required_url()) as connection:
+        made = await create_tenant(
+            connection, name, workspace=workspace, key_name=key_name, profile=profile
+        )
+    _show_key(made, json=json)
+
+
+@tenant.command(name="list")
+async def list_tenants_command(*, json: Json = False) -> None:
+    """List the tenants."""
+    async with connected(required_url()) as connection:
+        _show_rows(await list_tenants(connection), _TENANT_COLUMNS, json=json)
+
+
+@workspace.command(name="create")
+async def create_workspace_command(tenant: str, name: str, *, json: Json = False) -> None:
+    """Make a workspace for a tenant."""
+    async with connected(required_url()) as connection:
+        made = await create_workspace(connection, tenant, name)
+    fields = {"tenant": made.tenant, "workspace": made.workspace}
+    print_json(fields) if json else print_fields(fields)
+
+
+@workspace.command(name="list")
+async def list_workspaces_command(*, tenant: str | None = None, json: Json = False) -> None:
+    """List the workspaces, all or those of one tenant."""
+    async with connected(required_url()) as connection:
+        _show_rows(await list_workspaces(connection, tenant), _WORKSPACE_COLUMNS, json=json)
+
+
+@key.command(name="create")
+async def create_key_command(
+    *,
+    tenant: str,
+    workspace: str = "default",
+    name: str = "default",
+    profile: Profile = Profile.DEFAULT,
+    json: Json = False,
+) -> None:
+    """Make a key for a workspace."""
+    async with connected(required_url()) as connection:
+        place = await find_workspace(connection, tenant, workspace)
+        made = await create_key(connection, place, name, profile)
+    _show_key(made, json=json)
+
+
+@key.command(name="list")
+async def list_keys_command(*, tenant: str | None = None, json: Json = False) -> None:
+    """List the keys, all or those of one tenant; never their texts."""
+    async with connected(required_url()) as connection:
+        _show_rows(await list_keys(connection, tenant), _KEY_COLUMNS, json=json)
+
+
+@key.command(name="revoke")
+async def revoke_key_command(key_id: str, *, json: Json = False) -> None:
+    """Revoke a key by its public id; every worker refuses it within a second."""
+    async with connected(required_url()) as connection:
+        is_news = await revoke_key(connection, key_id)
+    if json:
+        print_json({"key_id": key_id, "revoked": True})
+    print_message(f"key {key_id} is revoked" if is_news else f"key {key_id} was revoked before")
+
+
+@app.command(name="migrate")
+async def migrate_command(*, json: Json = False) -> None:
+    """Bring the schema up to date; nothing to do the second time."""
+    applied = await migrate(required_url())
+    if json:
+        print_json({"applied": applied})
+    for name in applied:
+        print_message(f"applied {name}")
+    if not applied:
+        print_message("the schema is up to date")
+
+
+@app.command(name="status")
+async def status_command(*, json: Json = False) -> int:
+    """Show the schema's version, what is pending, and counts; 1 when the schema has a problem."""
+    async with connected(required_url()) as connection:
+        status = await read_status(connection)
+    if json:
+        print_json(status)
+    else:
+        shown = {
+            "schema_version": status.schema_version,
+            "pending": ", ".join(status.pending) or "nothing",
+            "tenants": status.tenants,
+            "workspaces": status.workspaces,
+            "keys": status.keys,
+        }
+        for table in status.partitions:
+            days = f"{table.partitions} days, {table.first_day} to {table.last_day}"
+            shown[table.table_name] = days
+        print_fields(shown)
+    if status.problem is not None:
+        print_message(status.problem)
+    return 0 if status.problem is None else 1
+
+
+@app.command(name="seed")
+async def seed_command(*, json: Json = False) -> None:
+    """Make the demo tenant with a key; nothing to do the second time."""
+    async with connected(required_url()) as connection:
+        made = await seed(connection)
+    if made is not None:
+        _show_key(made, json=json)
+        return
+    if json:
+        print_json({"tenant": TENANT, "key_id": None, "api_key": None})
+    print_message(
+        f"tenant {TENANT} is already there; its key was shown when it was made "
+        f"(another: provision key create --tenant {TENANT})"
+    )
+
+
+@events.command(name="tail")
+async def tail_events_command(
+    *,
+    limit: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=10_000))] = 20,
+    json: Json = False,
+) -> None:
+    """Show the newest events of all tenants, newest first."""
+    async with connected(required_url()) as connection:
+        _show_rows(await tail_events(connection, limit), _EVENT_COLUMNS, json=json)
+
+
+def _show_key(made: NewKey, *, json: bool) -> None:
+    fields = {name: getattr(made, name) for name in _KEY_FIELDS}
+    if json:
+        print_json(fields)
+        return
+    print_fields(fields)
+    print_message("The key is shown this once; only a digest of it is kept.")
+
+
+def _show_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], *, json: bool) -> None:
+    print_json(rows) if json else print_rows(rows, columns)
+
+
+def main() -> None:
+    """Run the command `provision`."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

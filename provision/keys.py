@@ -1,0 +1,121 @@
+"""API keys: made, listed, revoked. Only a digest is kept; the text is handed back once."""
+
+import enum
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from provision.database import Connection
+from provision.errors import NotFoundError
+from provision.names import checked_name
+from provision.sql import statement
+from service import apikey
+
+
+class Profile(enum.StrEnum):
+    """For whom a key is made; decides how much one request may hold."""
+
+    DEFAULT = "default"
+    SEGMENT = "segment"
+
+
+class ProfileLimits(NamedTuple):
+    """What goes into the key's row; None leaves it to the settings of the service."""
+
+    events_max: int | None
+    bytes_max: int | None
+
+
+LIMITS: Final = {
+    Profile.DEFAULT: ProfileLimits(None, None),
+    # What Segment's own SDKs send in one request unless told otherwise.
+    Profile.SEGMENT: ProfileLimits(250, 512 * 1024),
+}
+
+
+class NewKey(msgspec.Struct, frozen=True):
+    """A key just made. `api_key` is its text, which is shown once and kept nowhere."""
+
+    tenant: str
+    workspace: str
+    key_id: str
+    api_key: str
+    tenant_id: int
+    workspace_id: int
+
+    def __repr__(self) -> str:
+        # The text must not get into a log or a traceback.
+        return f"NewKey({self.tenant}/{self.workspace}, {self.key_id})"
+
+
+class Place(NamedTuple):
+    """The workspace that a key opens."""
+
+    tenant: str
+    workspace: str
+    tenant_id: int
+    workspace_id: int
+
+
+async def create_key(connection: Connection, place: Place, name: str, profile: Profile) -> NewKey:
+    """
+    Make a key for the workspace.
+
+    Raises
+    ------
+    InvalidError
+        The name is not allowed.
+    """
+    checked_name("key", name)
+    minted = apikey.mint()
+    limits = LIMITS[profile]
+    await connection.execute(
+        statement("insert_key"),
+        minted.credential.key_id,
+        place.tenant_id,
+        place.workspace_id,
+        minted.credential.secret_sha256,
+        name,
+        limits.events_max,
+        limits.bytes_max,
+    )
+    return NewKey(
+        tenant=place.tenant,
+        workspace=place.workspace,
+        key_id=minted.credential.key_id,
+        api_key=minted.text,
+        tenant_id=place.tenant_id,
+        workspace_id=place.workspace_id,
+    )
+
+
+async def list_keys(connection: Connection, tenant: str | None) -> list[dict[str, Any]]:
+    """Return every key, or those of one tenant, without secrets."""
+    return [dict(row) for row in await connection.fetch(statement("list_keys"), tenant)]
+
+
+async def revoke_key(connection: Connection, key_id: str) -> bool:
+    """
+    Revoke a key; workers hear of it at once. False when it was revoked before.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such key.
+    """
+    if await connection.execute(statement("revoke_key"), key_id) == "UPDATE 1":
+        return True
+    if await connection.fetchrow(statement("find_key"), key_id) is None:
+        raise NotFoundError(f"there is no key with the id {key_id!a}")
+    return False
+
+
+async def is_usable(connection: Connection, text: str, tenant: str) -> bool:
+    """Tell whether the key is good and belongs to the tenant."""
+    credential = apikey.parse(text)
+    if credential is None:
+        return False
+    row = await connection.fetchrow(
+        statement("find_usable_key"), credential.key_id, credential.secret_sha256, tenant
+    )
+    return row is not None

