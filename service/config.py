@@ -62,6 +62,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str, Meta(description="Accepted schema versions, separated by commas; empty: all.")
     ] = ""
 
+    cors_origins: Annotated[
+        str, Meta(description="Origins whose pages may send events, separated by commas; *: all.")
+    ] = "*"
+
     batch_rows_max: Annotated[
         int, Meta(ge=1, le=50_000, description="Rows written in one transaction.")
     ] = 2_000
@@ -85,7 +89,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 600
     flush_timeout_s: Annotated[
         float, Meta(gt=0, le=60, description="A flush that is not settled by then answers 503.")
-    ] = 8.0
+    ] = 5.0
     drain_timeout_s: Annotated[
         float, Meta(gt=0, le=300, description="Time to finish what was begun, at shutdown.")
     ] = 20.0
@@ -122,8 +126,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def schema_versions(self) -> frozenset[str]:
         """The supported schema versions; empty means all."""
-        parts = (part.strip() for part in self.schema_versions_supported.split(","))
-        return frozenset(part for part in parts if part)
+        return _split(self.schema_versions_supported)
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins whose pages may send events."""
+        return _split(self.cors_origins)
 
 
 def read_environment(dotenv_path: Path | None = None) -> dict[str, str]:
@@ -178,6 +186,10 @@ def example() -> str:
     for field in msgspec.structs.fields(Config):
         lines += ["", f"# {_description(field.type)}", f"{_variable(field.name)}={_text(field)}"]
     return "\n".join(lines) + "\n"
+
+
+def _split(text: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in text.split(",") if part.strip())
 
 
 def _variable(field: str) -> str:

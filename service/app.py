@@ -1,0 +1,213 @@
+"""One worker: builds the rooms, joins them, and takes them down again. Knows every room."""
+
+import asyncio
+import os
+import secrets
+import time
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from service import _native, config
+from service.clock import SystemClock
+from service.config import Config
+from service.edge.access import AccessLog
+from service.edge.asgi import Edge
+from service.edge.cors import Cors
+from service.edge.ingest import Ingest, IngestConfig
+from service.edge.keys import KeyRing
+from service.edge.probes import DatabaseReport, Probes
+from service.edge.request import Receive, Scope, Send
+from service.model import Limits, Payload, Verdict
+from service.obs import log as logs
+from service.obs.metrics import Metrics
+from service.pipeline.batcher import Batcher
+from service.pipeline.check import Checker
+from service.pipeline.quarantine import QuarantineBudget
+from service.pipeline.queue import QueueLimits
+from service.store import health
+from service.store.events import EventStore
+from service.store.keys import KeyStore
+from service.store.partitions import top_up_partitions
+from service.store.pool import open_pool, pool_config
+from service.store.presence import Presence
+
+log = structlog.get_logger()
+
+_PROBE_TIMEOUT_S: Final = 1.0
+_TOP_UP_S: Final = 3600.0
+_TOP_UP_RETRY_S: Final = 10.0
+
+
+class Worker:
+    """The parts of one worker process, from start to stop."""
+
+    def __init__(self, settings: Config, url: str) -> None:
+        self.number: int | None = None
+        self.is_draining = False
+        self._settings = settings
+        self._pool_config = pool_config(settings, url)
+        self._clock = SystemClock()
+        self._metrics = Metrics()
+        self._pool: Any = None
+        self._top_up: asyncio.Task[None] | None = None
+        self._budget = QuarantineBudget(
+            self._clock, settings.quarantine_rows_per_minute, self._metrics.quarantine_dropped
+        )
+        self._checker = Checker(self._budget)
+        # Any number will do; a random start spreads them, so that one is not soon used again.
+        self._presence = Presence(self._pool_config, self, secrets.randbelow(1024))
+
+    async def start(self) -> Edge:
+        """Open everything and return the edge; raises when the worker cannot do its work."""
+        self._pool = await open_pool(self._pool_config)
+        self._store = EventStore(
+            self._pool, self._clock, keep=self._budget.take, on_fault=self._metrics.flush_failed
+        )
+        self._batcher = self._build_batcher()
+        self._keys = self._build_keys()
+        await top_up_partitions(self._pool, self._clock.now().date())
+        await self._presence.start()
+        self._top_up = asyncio.create_task(self._keep_topped_up())
+        return self._build_edge()
+
+    async def stop(self) -> None:
+        """Answer what was begun, then close."""
+        self.is_draining = True
+        if self._top_up is not None:
+            self._top_up.cancel()
+        if self._pool is None:
+            return
+        if not await self._batcher.drain(self._settings.drain_timeout_s):
+            log.error("drain_timed_out", queued_rows=self._batcher.queued_rows)
+        await self._presence.stop()
+        self._pool.terminate()
+
+    def present(self, worker: int) -> None:
+        """Take a leased worker number; what was heard of keys before may be out of date."""
+        self.number = worker
+        self._checker.lease(worker)
+        self._keys.forget_all()
+
+    def absent(self) -> None:
+        """Give the worker number up: no row ids until there is one again."""
+        self.number = None
+        self._checker.release()
+
+    def key_changed(self, key_id: str) -> None:
+        """Forget a key that was changed."""
+        self._keys.forget(key_id)
+
+    def _build_batcher(self) -> Batcher:
+        settings = self._settings
+        return Batcher(
+            write=self._write,
+            clock=self._clock,
+            limits=QueueLimits(
+                queue_rows_max=settings.queue_rows_max,
+                queue_bytes_max=settings.queue_bytes_max,
+                batch_rows_max=settings.batch_rows_max,
+                batch_bytes_max=settings.batch_bytes_max,
+            ),
+            flushes_max=settings.flushes_max,
+            timeout_s=settings.flush_timeout_s,
+        )
+
+    def _build_keys(self) -> KeyRing:
+        settings = self._settings
+        return KeyRing(
+            KeyStore(self._pool, settings.connect_timeout_s).find,
+            self._clock,
+            ttl_s=settings.key_cache_ttl_s,
+            keys_max=settings.key_cache_keys_max,
+        )
+
+    def _build_edge(self) -> Edge:
+        settings = self._settings
+        ingest = Ingest(
+            keys=self._keys,
+            checker=self._checker,
+            batcher=self._batcher,
+            clock=self._clock,
+            config=IngestConfig(
+                limits=Limits(settings.payload_bytes_max, settings.payload_events_max),
+                body_timeout_s=settings.body_timeout_s,
+                schema_version_default=settings.schema_version_default,
+                schema_versions=settings.schema_versions,
+            ),
+        )
+        return Edge(
+            ingest=ingest,
+            probes=Probes(check=self._check_database, state=self, version=_native.__version__),
+            cors=Cors(settings.origins),
+            access_log=AccessLog(self._metrics, is_on=settings.request_log),
+            clock=self._clock,
+            take_request_id=_native.RequestIds(secrets.randbits(64)).take,
+        )
+
+    async def _write(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
+        started = time.perf_counter()
+        try:
+            return await self._store.write(payloads, deadline)
+        finally:
+            rows = sum(payload.rows for payload in payloads)
+            duration_s = time.perf_counter() - started
+            self._metrics.batch_flushed(rows, self._batcher.queued_rows, duration_s)
+
+    async def _check_database(self) -> DatabaseReport:
+        pool = msgspec.structs.asdict(health.pool_state(self._pool))
+        try:
+            latency_s = await health.round_trip_s(self._pool, _PROBE_TIMEOUT_S)
+        except Exception as error:  # noqa: BLE001 - a probe reports; it does not fail
+            return DatabaseReport("unavailable", error=type(error).__name__, pool=pool)
+        return DatabaseReport("ok", latency_ms=round(latency_s * 1000, 3), pool=pool)
+
+    async def _keep_topped_up(self) -> None:
+        pause_s = _TOP_UP_S
+        while True:
+            await asyncio.sleep(pause_s)
+            try:
+                await top_up_partitions(self._pool, self._clock.now().date())
+                pause_s = _TOP_UP_S
+            except Exception as error:  # noqa: BLE001 - there is a week's room; it is tried again
+                log.warning("partition_top_up_failed", error=type(error).__name__)
+                pause_s = _TOP_UP_RETRY_S
+
+
+class App:
+    """The ASGI application that Granian calls: lifespan here, requests to the edge."""
+
+    def __init__(self) -> None:
+        self._edge: Edge | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the life of the worker."""
+        if self._edge is not None and scope["type"] == "http":
+            await self._edge(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            settings = config.load()
+            logs.configure(settings.log_level, settings.log_format)
+            worker = Worker(settings, config.database_url() or "")
+            self._edge = await worker.start()
+        except Exception as error:
+            # Said, not raised: after a raise Granian would serve on without a lifespan.
+            log.exception("worker_start_failed", pid=os.getpid())
+            await send({"type": "lifespan.startup.failed", "message": type(error).__name__})
+            return
+        log.info("worker_started", pid=os.getpid(), number=worker.number)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await worker.stop()
+        log.info("worker_stopped", pid=os.getpid())
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def create() -> App:
+    """Return the application; Granian calls this in each worker."""
+    return App()

@@ -1,0 +1,146 @@
+"""The raw ASGI callable: method and path to endpoint. The only user of scope, receive and send."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+import structlog
+
+from service.clock import Clock
+from service.edge import replies
+from service.edge.access import Access, AccessLog
+from service.edge.body import ClientGoneError
+from service.edge.cors import Cors
+from service.edge.ingest import Ingest, RequestId
+from service.edge.probes import Probes
+from service.edge.replies import Header, Reply
+from service.edge.request import Headers, Receive, Scope, Send, read_headers
+from service.model import EVENT_TYPES
+from service.reasons import Reason, Refusal
+
+log = structlog.get_logger()
+
+_BATCH: Final = "batch"
+
+
+class _Ingested(msgspec.Struct, frozen=True):
+    """A path that takes events; *event_type* is None for a batch."""
+
+    endpoint: str
+    event_type: str | None
+    allow: str = "POST, OPTIONS"
+
+
+class _Reported(msgspec.Struct, frozen=True):
+    """A path that reports."""
+
+    endpoint: str
+    report: Callable[[], Awaitable[Reply]]
+    allow: str = "GET, HEAD"
+
+
+class Edge:
+    """Routes requests, and turns whatever comes of them into an answer."""
+
+    def __init__(
+        self,
+        *,
+        ingest: Ingest,
+        probes: Probes,
+        cors: Cors,
+        access_log: AccessLog,
+        clock: Clock,
+        take_request_id: Callable[[], tuple[int, str]],
+    ) -> None:
+        self._ingest = ingest
+        self._cors = cors
+        self._access_log = access_log
+        self._clock = clock
+        self._take_request_id = take_request_id
+        self._routes = _routes(probes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        started = self._clock.monotonic()
+        request_id = RequestId(*self._take_request_id())
+        access = Access(request_id.text, scope["method"])
+        try:
+            reply, extra = await self._answer(scope, receive, request_id, access)
+        except ClientGoneError:
+            # Nobody listens; the server still wants an answer to close the exchange with.
+            refusal = Refusal(Reason.INVALID_REQUEST, "The body ended before it was whole.")
+            reply, extra = replies.refused(request_id.text, refusal), ()
+        except Exception:
+            log.exception("request_failed", request_id=request_id.text)
+            reply, extra = replies.refused(request_id.text, Refusal(Reason.INTERNAL_ERROR)), ()
+        is_head = scope["method"] == "HEAD"
+        await send(
+            {
+                "type": "http.response.start",
+                "status": reply.status,
+                "headers": [
+                    *reply.headers,
+                    *extra,
+                    (b"content-length", b"%d" % len(reply.body)),
+                    (b"x-request-id", request_id.text.encode("ascii")),
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": b"" if is_head else reply.body})
+        duration_s = self._clock.monotonic() - started
+        self._access_log.answered(access, reply.status, reply.code, duration_s)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, request_id: RequestId, access: Access
+    ) -> tuple[Reply, tuple[Header, ...]]:
+        extra: tuple[Header, ...] = ()
+        try:
+            route = self._routes.get(scope["path"])
+            if route is None:
+                raise Refusal(Reason.NOT_FOUND)
+            access.endpoint = route.endpoint
+            if isinstance(route, _Reported):
+                _require_method(scope["method"], route.allow)
+                return await route.report(), extra
+            extra = self._cors.headers(_origin(scope))
+            headers = read_headers(scope["headers"])
+            _require_method(scope["method"], route.allow)
+            if scope["method"] == "OPTIONS":
+                return self._cors.preflight(), extra
+            access.traceparent = _traceparent(headers)
+            reply = await self._ingest.answer(
+                route.event_type, request_id, headers, receive, access
+            )
+        except Refusal as refusal:
+            reply = replies.refused(request_id.text, refusal)
+        return reply, extra
+
+
+def _routes(probes: Probes) -> dict[str, _Ingested | _Reported]:
+    routes: dict[str, _Ingested | _Reported] = {
+        "/": _Reported("index", probes.index),
+        "/health": _Reported("health", probes.health),
+        "/health/live": _Reported("health_live", probes.live),
+        "/health/ready": _Reported("health_ready", probes.ready),
+    }
+    for name in (*EVENT_TYPES, _BATCH):
+        route = _Ingested(name, None if name == _BATCH else name)
+        # Both served directly: a redirect would turn the SDKs' POST into a GET, and lose it.
+        routes[f"/v1/{name}"] = routes[f"/v1/{name}/"] = route
+    return routes
+
+
+def _require_method(method: str, allow: str) -> None:
+    if method not in allow.split(", "):
+        raise Refusal(
+            Reason.METHOD_NOT_ALLOWED, f"{method} is not taken here; {allow} is.", allow=allow
+        )
+
+
+def _origin(scope: Scope) -> bytes | None:
+    return next((value for name, value in scope["headers"] if name == b"origin"), None)
+
+
+def _traceparent(headers: Headers) -> str | None:
+    value = headers.get(b"traceparent")
+    return None if value is None else value[:64].decode("latin-1")

@@ -1,0 +1,142 @@
+"""Reads a body: under a cap on its decoded bytes, and before a deadline."""
+
+import asyncio
+import zlib
+from typing import Final
+
+from service.edge.request import Headers, Receive, content_length
+from service.reasons import Reason, Refusal
+
+_IDENTITY: Final = b"identity"
+_WINDOW_BITS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
+_RAW_DEFLATE_BITS: Final = -15
+
+
+class ClientGoneError(Exception):
+    """The sender left before its request was whole; there is nobody to answer."""
+
+
+async def read_body(
+    receive: Receive, headers: Headers, *, bytes_max: int, timeout_s: float
+) -> bytes:
+    """
+    Return the decoded body.
+
+    Raises
+    ------
+    Refusal
+        It is too large, too late, or not encoded as its header says.
+    ClientGoneError
+        The connection ended first.
+    """
+    decoder = _decoder(headers, bytes_max)
+    length = content_length(headers)
+    if length is not None and length > bytes_max:
+        raise _too_large(bytes_max, str(length))
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read(receive, decoder, length)
+    except TimeoutError:
+        raise Refusal(
+            Reason.BODY_TIMEOUT, f"The body did not arrive within {timeout_s:g} s; try again."
+        ) from None
+
+
+async def _read(receive: Receive, decoder: "_Decoder", length: int | None) -> bytes:
+    received = 0
+    more = True
+    # The server holds a body to its length: the empty message after the last byte can be spared.
+    while more and received != length:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
+        received += len(chunk)
+        decoder.feed(chunk)
+    return decoder.finish()
+
+
+def _decoder(headers: Headers, bytes_max: int) -> "_Decoder":
+    encoding = headers.get(b"content-encoding", _IDENTITY).strip().lower()
+    if encoding in {_IDENTITY, b""}:
+        return _Decoder(bytes_max)
+    if encoding in _WINDOW_BITS:
+        return _Inflater(bytes_max, _WINDOW_BITS[encoding])
+    name = encoding.decode("latin-1")[:64]
+    raise Refusal(
+        Reason.UNSUPPORTED_ENCODING,
+        f"Content-Encoding {name!r} is not supported; identity, gzip and deflate are.",
+        field="Content-Encoding",
+        actual=name,
+    )
+
+
+class _Decoder:
+    """Takes the chunks as they are."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size > self._bytes_max:
+            raise _too_large(self._bytes_max, f"more than {self._bytes_max}")
+        self._parts.append(chunk)
+
+    def finish(self) -> bytes:
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+
+class _Inflater(_Decoder):
+    """Inflates gzip or deflate, never further than the cap."""
+
+    def __init__(self, bytes_max: int, window_bits: int) -> None:
+        super().__init__(bytes_max)
+        self._window_bits = window_bits
+        self._inflate = zlib.decompressobj(window_bits)
+
+    def feed(self, chunk: bytes) -> None:
+        if not chunk:
+            return
+        try:
+            super().feed(self._decompress(chunk))
+        except zlib.error as error:
+            raise _undecodable(str(error)) from None
+        if self._inflate.unused_data:
+            raise _undecodable("there are bytes after its end")
+
+    def finish(self) -> bytes:
+        if not self._inflate.eof:
+            raise _undecodable("it is cut off")
+        return super().finish()
+
+    def _decompress(self, chunk: bytes) -> bytes:
+        room = self._bytes_max - self._size + 1
+        try:
+            return self._inflate.decompress(chunk, room)
+        except zlib.error:
+            # "deflate" is zlib by the standard, and bare deflate by a habit of old clients.
+            if self._size or self._parts or self._window_bits != _WINDOW_BITS[b"deflate"]:
+                raise
+            self._inflate = zlib.decompressobj(_RAW_DEFLATE_BITS)
+            return self._inflate.decompress(chunk, room)
+
+
+def _too_large(bytes_max: int, actual: str) -> Refusal:
+    return Refusal(
+        Reason.PAYLOAD_TOO_LARGE,
+        f"The body has {actual} bytes (decoded); at most {bytes_max} are allowed.",
+        limit=bytes_max,
+        actual=int(actual) if actual.isdigit() else actual,
+    )
+
+
+def _undecodable(fault: str) -> Refusal:
+    return Refusal(
+        Reason.INVALID_ENCODING,
+        f"The body cannot be decoded as Content-Encoding says: {fault}.",
+        field="Content-Encoding",
+    )

@@ -1,0 +1,146 @@
+"""The ingest endpoints: key, body, checks, store, answer."""
+
+from typing import Final
+
+import msgspec
+
+from service.clock import Clock
+from service.edge import replies
+from service.edge.access import Access
+from service.edge.body import read_body
+from service.edge.keys import KeyRing, key_in_headers
+from service.edge.replies import Reply
+from service.edge.request import Headers, Receive, schema_version
+from service.model import ApiKey, Limits, Payload, Verdict
+from service.pipeline.batcher import Batcher
+from service.pipeline.check import Arrival, Checked, Checker, scan
+from service.reasons import Reason, Refusal
+
+# Clients that name their key only in the body are read before it is known. What they may send
+# then is what the largest profile allows; the key's own limits follow.
+UNKNOWN_KEY_LIMITS: Final = Limits(bytes_max=512 * 1024, events_max=250)
+
+
+class IngestConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request may bring when its key says nothing else."""
+
+    limits: Limits
+    body_timeout_s: float
+    schema_version_default: str
+    schema_versions: frozenset[str]
+
+
+class RequestId(msgspec.Struct, frozen=True):
+    """One request's id: the number that is stored, and the text that is shown."""
+
+    number: int
+    text: str
+
+
+class Ingest:
+    """Takes requests with events to their verdicts."""
+
+    def __init__(
+        self,
+        *,
+        keys: KeyRing,
+        checker: Checker,
+        batcher: Batcher,
+        clock: Clock,
+        config: IngestConfig,
+    ) -> None:
+        self._keys = keys
+        self._checker = checker
+        self._batcher = batcher
+        self._clock = clock
+        self._config = config
+
+    async def answer(
+        self,
+        event_type: str | None,
+        request_id: RequestId,
+        headers: Headers,
+        receive: Receive,
+        access: Access,
+    ) -> Reply:
+        """
+        Store the events of a request and return its answer; *event_type* is None for a batch.
+
+        Raises
+        ------
+        Refusal
+            The request as a whole is not accepted.
+        """
+        version = self._schema_version(headers, access)
+        key = await self._key(key_in_headers(headers), access)
+        limits = UNKNOWN_KEY_LIMITS if key is None else self._limits(key)
+        body = await read_body(
+            receive, headers, bytes_max=limits.bytes_max, timeout_s=self._config.body_timeout_s
+        )
+        received_at = self._clock.now()
+        access.size_bytes = len(body)
+        scanned = scan(body, event_type, limits.events_max)
+        if key is None:
+            key = await self._key(scanned.write_key or "", access)
+            assert key is not None  # noqa: S101 - a text was given
+            limits = self._limits(key)
+            _require_size(len(body), limits)
+        _require_count(scanned.count, limits)
+        arrival = Arrival(key, request_id.number, version, received_at)
+        checked = self._checker.check(scanned, arrival, len(body))
+        access.types = checked.types
+        verdicts = await self._store(checked)
+        access.counts = replies.count(verdicts)
+        if event_type is None:
+            return replies.batch_processed(request_id.text, access.counts, verdicts)
+        return replies.event_processed(request_id.text, verdicts[0])
+
+    async def _store(self, checked: Checked) -> list[Verdict]:
+        payload: Payload = checked.payload
+        if not payload.events and not payload.rejected:
+            return checked.complete([])
+        return checked.complete(await self._batcher.submit(payload))
+
+    def _schema_version(self, headers: Headers, access: Access) -> str:
+        config = self._config
+        version = schema_version(headers, config.schema_version_default, config.schema_versions)
+        access.schema_version = version
+        return version
+
+    async def _key(self, text: str | None, access: Access) -> ApiKey | None:
+        if text is None:
+            return None
+        key = await self._keys.authenticate(text)
+        access.tenant_id, access.workspace_id = key.tenant_id, key.workspace_id
+        access.key_id = key.key_id
+        return key
+
+    def _limits(self, key: ApiKey) -> Limits:
+        defaults = self._config.limits
+        return Limits(key.bytes_max or defaults.bytes_max, key.events_max or defaults.events_max)
+
+
+def _require_size(size_bytes: int, limits: Limits) -> None:
+    if size_bytes > limits.bytes_max:
+        raise Refusal(
+            Reason.PAYLOAD_TOO_LARGE,
+            f"The body has {size_bytes} bytes (decoded); at most {limits.bytes_max} are allowed.",
+            limit=limits.bytes_max,
+            actual=size_bytes,
+        )
+
+
+def _require_count(count: int, limits: Limits) -> None:
+    details: dict[str, str | int] = {"field": "batch", "limit": limits.events_max, "actual": count}
+    if count == 0:
+        raise Refusal(
+            Reason.BATCH_EMPTY,
+            f"batch holds no event; it takes 1 to {limits.events_max}.",
+            **details,
+        )
+    if count > limits.events_max:
+        raise Refusal(
+            Reason.BATCH_TOO_LARGE,
+            f"batch holds {count} events; at most {limits.events_max} are allowed with this key.",
+            **details,
+        )

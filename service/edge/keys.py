@@ -1,0 +1,129 @@
+"""The API key of a request: read from its headers, looked up once, believed for a while."""
+
+import asyncio
+import base64
+import binascii
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from cachetools import TTLCache
+
+from service.apikey import Credential, parse
+from service.clock import Clock
+from service.edge.request import Headers
+from service.model import ApiKey
+from service.reasons import Reason, Refusal
+
+log = structlog.get_logger()
+
+# What a key that is not there is compared with, so that it takes the path of a wrong secret.
+_NOBODY: Final = bytes(32)
+
+
+def key_in_headers(headers: Headers) -> str | None:
+    """Return the key's text, "" when a header holds no readable one, None without a header."""
+    authorization = headers.get(b"authorization")
+    if authorization is not None:
+        return _authorization_key(authorization)
+    key = headers.get(b"x-api-key", headers.get(b"x-write-key"))
+    return None if key is None else key.decode("latin-1").strip()
+
+
+def _authorization_key(value: bytes) -> str:
+    scheme, _, rest = value.strip().partition(b" ")
+    if scheme.lower() == b"bearer":
+        return rest.strip().decode("latin-1")
+    if scheme.lower() != b"basic":
+        return ""
+    try:
+        pair = base64.b64decode(rest.strip(), validate=True)
+    except binascii.Error:
+        return ""
+    return pair.partition(b":")[0].decode("latin-1")
+
+
+class KeyRing:
+    """
+    The keys that this worker believes.
+
+    Unknown keys are remembered too, so that a flood of them does not reach the database. A look-up
+    is shared by all requests that wait for it, and is not remembered when the key was changed
+    while it was under way.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str], Awaitable[ApiKey | None]],
+        clock: Clock,
+        *,
+        ttl_s: float,
+        keys_max: int,
+    ) -> None:
+        """*find* asks the store."""
+        self._find = find
+        self._clock = clock
+        self._known: TTLCache[str, ApiKey | None] = TTLCache(
+            maxsize=keys_max, ttl=ttl_s, timer=clock.monotonic
+        )
+        self._lookups: dict[str, asyncio.Task[ApiKey | None]] = {}
+
+    async def authenticate(self, text: str) -> ApiKey:
+        """
+        Return the key that *text* is.
+
+        Raises
+        ------
+        Refusal
+            `unauthorized`, or `store_unavailable` when only the database could tell.
+        """
+        credential = parse(text)
+        if credential is None:
+            raise Refusal(Reason.UNAUTHORIZED)
+        try:
+            key = self._known[credential.key_id]
+        except KeyError:
+            key = await self._look_up(credential.key_id)
+        if not self._is_good(key, credential):
+            raise Refusal(Reason.UNAUTHORIZED)
+        assert key is not None  # noqa: S101 - nobody's digest is no key's
+        return key
+
+    def forget(self, key_id: str) -> None:
+        """Believe nothing about this key any longer, nor what is being looked up."""
+        self._known.pop(key_id, None)
+        self._lookups.pop(key_id, None)
+
+    def forget_all(self) -> None:
+        """Believe nothing: changes may have been missed."""
+        self._known.clear()
+        self._lookups.clear()
+
+    def _is_good(self, key: ApiKey | None, credential: Credential) -> bool:
+        expected = _NOBODY if key is None else key.secret_sha256
+        is_same = hmac.compare_digest(expected, credential.secret_sha256)
+        if key is None or not is_same or key.is_disabled:
+            return False
+        return key.expires_at is None or self._clock.now() < key.expires_at
+
+    async def _look_up(self, key_id: str) -> ApiKey | None:
+        lookup = self._lookups.get(key_id)
+        if lookup is None:
+            lookup = self._lookups[key_id] = asyncio.ensure_future(self._find(key_id))
+            lookup.add_done_callback(lambda done: self._remember(key_id, done))
+        try:
+            # Shielded: a request that is given up must not take the others' look-up with it.
+            return await asyncio.shield(lookup)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.warning("key_lookup_failed", error=type(error).__name__)
+            raise Refusal(Reason.STORE_UNAVAILABLE) from error
+
+    def _remember(self, key_id: str, lookup: "asyncio.Task[ApiKey | None]") -> None:
+        if self._lookups.get(key_id) is not lookup:
+            return  # the key was changed meanwhile
+        del self._lookups[key_id]
+        if not lookup.cancelled() and lookup.exception() is None:
+            self._known[key_id] = lookup.result()

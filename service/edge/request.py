@@ -1,0 +1,82 @@
+"""A request as the edge reads it: headers by name, and what two of them may not say."""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final
+
+from service.reasons import Reason, Refusal
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+Headers = dict[bytes, bytes]
+
+# Two of these would let a proxy and us read two different requests, or take two different keys.
+_ONCE: Final = frozenset({b"authorization", b"content-length", b"x-api-key", b"x-write-key"})
+_SCHEMA_VERSION: Final = re.compile(r"[0-9]{1,5}\.[0-9]{1,5}(\.[0-9]{1,5})?")
+_QUOTED_CHARS_MAX: Final = 64
+
+
+def read_headers(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """
+    Return the headers by lower-case name; of repeated ones the last.
+
+    Raises
+    ------
+    Refusal
+        A header that may stand only once is there twice, or the body has two lengths.
+    """
+    headers: Headers = {}
+    for name, value in pairs:
+        if name in headers and name in _ONCE:
+            text = name.decode("latin-1")
+            raise Refusal(
+                Reason.INVALID_REQUEST,
+                f"The header {text} is there twice; it may stand only once.",
+                field=text,
+            )
+        headers[name] = value
+    if b"transfer-encoding" in headers and b"content-length" in headers:
+        raise Refusal(
+            Reason.INVALID_REQUEST,
+            "The request has both Content-Length and Transfer-Encoding; send one of them.",
+            field="content-length",
+        )
+    return headers
+
+
+def content_length(headers: Headers) -> int | None:
+    """Return the length the body is declared to have, None for a chunked one."""
+    value = headers.get(b"content-length")
+    return int(value) if value is not None and value.isdigit() else None
+
+
+def schema_version(headers: Headers, default: str, supported: frozenset[str]) -> str:
+    """
+    Return the schema version of the request's events.
+
+    Raises
+    ------
+    Refusal
+        It is not MAJOR.MINOR or MAJOR.MINOR.PATCH, or none of *supported* (empty: all are).
+    """
+    value = headers.get(b"x-event-schema-version")
+    if value is None:
+        return default
+    text = value.decode("latin-1").strip()
+    if not _SCHEMA_VERSION.fullmatch(text):
+        raise _invalid_version(text, "is not MAJOR.MINOR or MAJOR.MINOR.PATCH, such as 1.0")
+    if supported and text not in supported:
+        raise _invalid_version(text, f"is not supported; {', '.join(sorted(supported))} are")
+    return text
+
+
+def _invalid_version(text: str, fault: str) -> Refusal:
+    shown = text[:_QUOTED_CHARS_MAX]
+    return Refusal(
+        Reason.INVALID_SCHEMA_VERSION,
+        f"X-Event-Schema-Version {shown!r} {fault}.",
+        field="X-Event-Schema-Version",
+        actual=shown,
+    )

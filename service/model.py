@@ -1,0 +1,133 @@
+"""The data that the rooms hand to each other. No behaviour, no I/O."""
+
+import enum
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from service.reasons import Reason
+
+EVENT_TYPES: Final = ("track", "identify", "page", "screen", "group", "alias")
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How much one request may hold: decoded bytes, and events."""
+
+    bytes_max: int
+    events_max: int
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """A key as the store knows it; a limit of None means the service's own."""
+
+    key_id: str
+    tenant_id: int
+    workspace_id: int
+    secret_sha256: bytes
+    events_max: int | None
+    bytes_max: int | None
+    expires_at: datetime | None
+    is_disabled: bool
+
+
+class RawEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """
+    What a sender said about one event: the core's canonical content, decoded.
+
+    The texts are checked, the four documents are JSON exactly as sent.
+    """
+
+    type: str
+    event: str | None
+    user_id: str | None
+    anonymous_id: str | None
+    group_id: str | None
+    previous_id: str | None
+    name: str | None
+    category: str | None
+    timestamp: str | None
+    original_timestamp: str | None
+    properties: msgspec.Raw
+    traits: msgspec.Raw
+    context: msgspec.Raw
+    extra: msgspec.Raw
+
+
+class EventRow(msgspec.Struct, frozen=True, gc=False):
+    """One event that passed every check, as it will be stored. Times are UTC."""
+
+    id: int
+    tenant_id: int
+    workspace_id: int
+    key_id: str
+    event_key: bytes
+    payload_hash: int
+    event_id: str
+    raw: RawEvent
+    properties: bytes | None
+    traits: bytes | None
+    context: bytes | None
+    extra: bytes | None
+    schema_version: str
+    request_id: int
+    original_timestamp: datetime | None
+    sent_at: datetime | None
+    received_at: datetime
+    timestamp: datetime
+
+
+class RejectedRow(msgspec.Struct, frozen=True, gc=False):
+    """One refused event on its way to quarantine; `payload` is what was sent."""
+
+    id: int
+    tenant_id: int
+    workspace_id: int
+    event_id: str | None
+    code: Reason
+    field: str | None
+    message: str
+    payload: bytes
+    request_id: int
+    received_at: datetime
+
+
+class Outcome(enum.StrEnum):
+    """How one event ended."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"
+
+
+class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The answer for one event, in the shape it has on the wire."""
+
+    event_id: str | None
+    status: Outcome
+    code: Reason | None = None
+    field: str | None = None
+    message: str | None = None
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """
+    What one request brings to the store.
+
+    `size_bytes` is the body's, decoded: it bounds the queue, not the rows.
+    """
+
+    events: list[EventRow]
+    rejected: list[RejectedRow]
+    size_bytes: int
+
+    @property
+    def rows(self) -> int:
+        """The number of rows, at least one: an empty payload takes its place in the queue too."""
+        return len(self.events) + len(self.rejected) or 1
+
+
+Write = Callable[[list[Payload], float], Awaitable[list[list[Verdict]]]]
+"""Store payloads together before a deadline (monotonic seconds): verdicts per payload and event."""

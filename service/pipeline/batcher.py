@@ -1,0 +1,118 @@
+"""
+Gathers the requests of one worker and sends them down together.
+
+There is no timer: a flush starts when a store slot is free and payloads wait. So an idle service
+answers at once, and a busy one makes larger batches.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from service.clock import Clock
+from service.model import Payload, Verdict, Write
+from service.pipeline.queue import Queue, QueueLimits, Waiting
+from service.reasons import Reason, Refusal
+
+log = structlog.get_logger()
+
+_Waiter = asyncio.Future[list[Verdict]]
+
+
+class Batcher:
+    """Natural batching with a bounded queue. One per worker."""
+
+    def __init__(
+        self,
+        *,
+        write: Write,
+        clock: Clock,
+        limits: QueueLimits,
+        flushes_max: int,
+        timeout_s: float,
+        on_flush: Callable[[int], None] | None = None,
+    ) -> None:
+        """*on_flush* is told the rows of each flush when it has ended, however it ended."""
+        self._write = write
+        self._clock = clock
+        self._flushes_max = flushes_max
+        self._timeout_s = timeout_s
+        self._on_flush = on_flush
+        self._queue: Queue[_Waiter] = Queue(limits)
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._is_pump_due = False
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait for a flush."""
+        return self._queue.rows
+
+    async def submit(self, payload: Payload) -> list[Verdict]:
+        """
+        Store *payload* and return one verdict per event row, after the commit.
+
+        Raises
+        ------
+        Refusal
+            `overloaded`, or what the store could not do.
+        """
+        waiter: _Waiter = asyncio.get_running_loop().create_future()
+        deadline = self._clock.monotonic() + self._timeout_s
+        if not self._queue.offer(Waiting(payload, waiter, deadline)):
+            raise Refusal(Reason.OVERLOADED)
+        self._pump_soon()
+        return await waiter
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until all that was submitted is answered; False when *timeout_s* did not do."""
+        deadline = self._clock.monotonic() + timeout_s
+        self._pump()
+        while self._flushes:
+            left = deadline - self._clock.monotonic()
+            done, _ = await asyncio.wait(self._flushes, timeout=max(left, 0))
+            if not done:
+                return False
+        return True
+
+    def _pump_soon(self) -> None:
+        # Once per turn of the loop: requests read in the same turn go down together.
+        if not self._is_pump_due:
+            self._is_pump_due = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._is_pump_due = False
+        while self._queue and len(self._flushes) < self._flushes_max:
+            batch = self._queue.take_batch()
+            flush = asyncio.create_task(self._flush(batch))
+            self._flushes.add(flush)
+            flush.add_done_callback(self._ended)
+
+    def _ended(self, flush: asyncio.Task[None]) -> None:
+        self._flushes.discard(flush)
+        self._pump()
+
+    async def _flush(self, batch: list[Waiting[_Waiter]]) -> None:
+        deadline = min(item.deadline for item in batch)
+        try:
+            verdicts = await self._write([item.payload for item in batch], deadline)
+            for item, own in zip(batch, verdicts, strict=True):
+                if not item.waiter.done():
+                    item.waiter.set_result(own)
+        except Refusal as refusal:
+            _refuse(batch, refusal)
+        except (
+            BaseException
+        ):  # a panic of the core and a cancel are no Exception, and must not hang
+            log.exception("flush_failed", rows=sum(item.payload.rows for item in batch))
+            _refuse(batch, Refusal(Reason.OUTCOME_UNKNOWN))
+        finally:
+            if self._on_flush is not None:
+                self._on_flush(sum(item.payload.rows for item in batch))
+
+
+def _refuse(batch: list[Waiting[_Waiter]], refusal: Refusal) -> None:
+    for item in batch:
+        if not item.waiter.done():
+            item.waiter.set_exception(Refusal(refusal.reason, refusal.message))

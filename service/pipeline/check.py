@@ -1,0 +1,277 @@
+"""Checks, ids and hashes of a payload. The door to the native core."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from service import _native
+from service.clock import unix_ms
+from service.model import (
+    ApiKey,
+    EventRow,
+    Outcome,
+    Payload,
+    RawEvent,
+    RejectedRow,
+    Verdict,
+)
+from service.pipeline.decode import decode_event, document, merge_documents, parse_time
+from service.pipeline.quarantine import QuarantineBudget
+from service.reasons import Reason, Refusal
+
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+AHEAD_MAX: Final = timedelta(hours=24)
+# It is stored with every event of the batch, so it must not multiply a request's size.
+BATCH_CONTEXT_BYTES_MAX: Final = 32 * 1024
+
+# The core's codes are our reasons: building this fails at import when the two sides differ.
+_REASONS: Final = {code: Reason(code) for code in _native.violation_codes()}
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """What is true for every event of one request."""
+
+    key: ApiKey
+    request_id: int
+    schema_version: str
+    received_at: datetime
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """
+    A payload ready for the store, and the verdicts known already.
+
+    `verdicts` has one place per input; those of `payload.events`, in order, are still None.
+    """
+
+    payload: Payload
+    verdicts: list[Verdict | None]
+    types: dict[str, int]
+
+    def complete(self, stored: list[Verdict]) -> list[Verdict]:
+        """Return all verdicts in the order of the input, given the store's."""
+        from_store = iter(stored)
+        return [verdict or next(from_store) for verdict in self.verdicts]
+
+
+class _Refused(Exception):  # noqa: N818 - leaves the checks of one event; never this module
+    def __init__(self, reason: Reason, field: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.field = field
+        self.message = message
+
+
+def scan(body: bytes, event_type: str | None, events_max: int) -> _native.Scan:
+    """
+    Check the grammar of a body and cut it into events; *event_type* is None for a batch.
+
+    Raises
+    ------
+    Refusal
+        The body as a whole cannot be used.
+    """
+    if event_type is None:
+        scanned = _native.scan_batch(body, events_max)
+    else:
+        scanned = _native.scan_event(body, event_type)
+    if isinstance(scanned, _native.Malformed):
+        details = {"field": scanned.field, "limit": scanned.limit, "actual": scanned.actual}
+        details["offset"] = scanned.offset
+        given = {name: value for name, value in details.items() if value is not None}
+        raise Refusal(_REASONS[scanned.code], scanned.message, **given)
+    return scanned
+
+
+class Checker:
+    """Turns scanned events into rows. One per worker: it hands out the ids of its rows."""
+
+    def __init__(self, budget: QuarantineBudget) -> None:
+        self._budget = budget
+        self._ids: _native.RowIds | None = None
+
+    def lease(self, worker: int) -> None:
+        """Give out row ids under this worker number."""
+        self._ids = _native.RowIds(worker)
+
+    def release(self) -> None:
+        """Stop giving out row ids: the worker number is no longer ours."""
+        self._ids = None
+
+    def check(self, scanned: _native.Scan, arrival: Arrival, size_bytes: int) -> Checked:
+        """
+        Check every event of a request.
+
+        Raises
+        ------
+        Refusal
+            The envelope is at fault, or this worker holds no number to make ids with.
+        """
+        if self._ids is None:
+            raise Refusal(Reason.STORE_UNAVAILABLE)
+        ids = self._ids.take(unix_ms(arrival.received_at), len(scanned.events))
+        envelope = _envelope(scanned, arrival)
+        events: list[EventRow] = []
+        rejected: list[RejectedRow] = []
+        verdicts: list[Verdict | None] = []
+        types: Counter[str] = Counter()
+        for row_id, item in zip(ids, scanned.events, strict=True):
+            result = envelope.row(row_id, item)
+            if isinstance(result, EventRow):
+                events.append(result)
+                verdicts.append(None)
+                types[result.raw.type] += 1
+                continue
+            verdicts.append(
+                Verdict(
+                    result.event_id, Outcome.REJECTED, result.code, result.field, result.message
+                )
+            )
+            if self._budget.take(arrival.key.key_id):
+                rejected.append(result)
+        return Checked(Payload(events, rejected, size_bytes), verdicts, types)
+
+
+def _envelope(scanned: _native.Scan, arrival: Arrival) -> "_Envelope":
+    if scanned.context is not None and len(scanned.context) > BATCH_CONTEXT_BYTES_MAX:
+        actual = len(scanned.context)
+        raise Refusal(
+            Reason.INVALID_FIELD,
+            f"context of the batch has {actual} bytes; at most {BATCH_CONTEXT_BYTES_MAX} may"
+            " be shared by all of its events.",
+            field="context",
+            limit=BATCH_CONTEXT_BYTES_MAX,
+            actual=actual,
+        )
+    try:
+        sent_at = _sent_at(scanned.sent_at)
+    except _Refused as refused:
+        raise Refusal(refused.reason, refused.message, field=refused.field) from None
+    return _Envelope(arrival=arrival, sent_at=sent_at, context=scanned.context)
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    """What the events of one request share."""
+
+    arrival: Arrival
+    sent_at: datetime | None
+    context: bytes | None
+
+    def row(self, row_id: int, item: _native.Event | _native.Violation) -> EventRow | RejectedRow:
+        if isinstance(item, _native.Violation):
+            return self._rejected(
+                row_id,
+                item.event_id,
+                _Refused(_REASONS[item.code], item.field or "", item.message),
+                item.payload,
+            )
+        try:
+            return self._accepted(row_id, item)
+        except _Refused as refused:
+            return self._rejected(row_id, item.event_id, refused, item.content)
+
+    def _accepted(self, row_id: int, item: _native.Event) -> EventRow:
+        key, received_at = self.arrival.key, self.arrival.received_at
+        try:
+            raw = decode_event(item.content)
+        except msgspec.ValidationError as error:
+            # The core has checked types already; a difference between the two costs one event.
+            raise _Refused(Reason.INVALID_EVENT, "", str(error)) from None
+        sent_at = _sent_at(item.sent_at) or self.sent_at
+        given, original = _event_times(raw)
+        timestamp = _corrected(given, sent_at, received_at)
+        event_id = item.event_id or _native.base36_encode(row_id)
+        return EventRow(
+            id=row_id,
+            tenant_id=key.tenant_id,
+            workspace_id=key.workspace_id,
+            key_id=key.key_id,
+            event_key=_native.event_key(event_id),
+            payload_hash=_native.content_hash(key.workspace_id, item.content),
+            event_id=event_id,
+            raw=raw,
+            properties=document(raw.properties),
+            traits=document(raw.traits),
+            context=merge_documents(self.context, document(raw.context)),
+            extra=document(raw.extra),
+            schema_version=self.arrival.schema_version,
+            request_id=self.arrival.request_id,
+            original_timestamp=original,
+            sent_at=sent_at,
+            received_at=received_at,
+            timestamp=timestamp,
+        )
+
+    def _rejected(
+        self, row_id: int, event_id: str | None, refused: _Refused, payload: bytes
+    ) -> RejectedRow:
+        key = self.arrival.key
+        return RejectedRow(
+            id=row_id,
+            tenant_id=key.tenant_id,
+            workspace_id=key.workspace_id,
+            event_id=event_id,
+            code=refused.reason,
+            field=_storable(refused.field) or None,
+            message=_storable(refused.message),
+            payload=payload,
+            request_id=self.arrival.request_id,
+            received_at=self.arrival.received_at,
+        )
+
+
+def _event_times(raw: RawEvent) -> tuple[datetime | None, datetime | None]:
+    """Return the time the event is said to have happened, and its `original_timestamp`."""
+    timestamp = _time("timestamp", raw.timestamp)
+    original = _time("originalTimestamp", raw.original_timestamp)
+    return timestamp or original, original or timestamp
+
+
+def _corrected(given: datetime | None, sent_at: datetime | None, received_at: datetime) -> datetime:
+    """Return when the event happened by our clock; the arrival where the sender said nothing."""
+    if given is None:
+        return received_at
+    # A clock that is wrong is as wrong for the sending as for the event.
+    timestamp = given if sent_at is None else given + (received_at - sent_at)
+    if EARLIEST <= timestamp <= received_at + AHEAD_MAX:
+        return timestamp
+    raise _Refused(
+        Reason.INVALID_TIMESTAMP,
+        "timestamp",
+        f"timestamp {timestamp.isoformat()} is not between {EARLIEST.isoformat()} and 24 hours"
+        f" after the arrival at {received_at.isoformat()}.",
+    )
+
+
+def _sent_at(text: str | None) -> datetime | None:
+    return _time("sentAt", text)
+
+
+def _time(field: str, text: str | None) -> datetime | None:
+    if not text:
+        return None
+    moment = parse_time(text)
+    if moment is None:
+        raise _Refused(
+            Reason.INVALID_TIMESTAMP,
+            field,
+            f"{field} {_cut(text)!r} is not an ISO 8601 time such as 2026-01-31T12:00:00.000Z.",
+        )
+    if moment < EARLIEST:
+        raise _Refused(
+            Reason.INVALID_TIMESTAMP,
+            field,
+            f"{field} {_cut(text)!r} is before {EARLIEST.isoformat()}.",
+        )
+    return moment
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 64 else text[:64] + "…"  # noqa: PLR2004 - enough to recognise it
+
+
+def _storable(text: str) -> str:
+    """Return *text* without the one character that a text column cannot hold."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")

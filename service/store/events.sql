@@ -1,0 +1,31 @@
+-- name: insert_ledger
+-- Who is first with each key. The caller gives the keys sorted by (tenant_id, event_key bytes), in
+-- every writer: two flushes that share keys then wait for each other instead of deadlocking.
+-- Returns the ids of the rows that were new. One that another transaction holds is waited for.
+INSERT INTO event_deduplication (tenant_id, event_key, id, payload_hash, received_at)
+SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::timestamptz[])
+ON CONFLICT DO NOTHING
+RETURNING id
+
+-- name: find_ledger
+-- What the ledger holds for keys that were not new; a statement of its own, for a new snapshot.
+SELECT held.tenant_id, held.event_key, held.id, held.payload_hash, held.received_at
+FROM unnest($1::bigint[], $2::uuid[]) AS asked (tenant_id, event_key)
+JOIN event_deduplication AS held USING (tenant_id, event_key)
+
+-- name: find_workspaces
+-- The workspace of stored events, to tell an id used elsewhere from one used with other content.
+SELECT stored.id, stored.workspace_id
+FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[]) AS asked (tenant_id, received_at, id)
+JOIN events AS stored USING (tenant_id, received_at, id)
+
+-- name: insert_rejected
+-- Quarantine. ON CONFLICT, because a flush whose outcome was unknown runs again with the same rows.
+INSERT INTO rejected_events
+  (id, tenant_id, workspace_id, event_id, code, field, message, payload, request_id, received_at)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[],
+                     $7::text[], $8::bytea[], $9::bigint[], $10::timestamptz[])
+ON CONFLICT DO NOTHING
+
+-- name: ensure_partitions
+SELECT ensure_event_partitions($1::date, $2::date)

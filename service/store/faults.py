@@ -1,0 +1,80 @@
+"""What an error of PostgreSQL, or of the way to it, means for a flush. Sorted in this one place."""
+
+import enum
+from typing import Final
+
+import asyncpg
+
+
+class Fault(enum.StrEnum):
+    """Classes of failure; each has one cure."""
+
+    DATA = "data"
+    """One row cannot be stored: isolate it. The others are fine."""
+    RETRY = "retry"
+    """Nothing was stored, and the same again may work: deadlock, lock or statement timeout."""
+    PARTITION = "partition"
+    """There is no partition for a day: make it and go again."""
+    LOST = "lost"
+    """The connection went away. Around COMMIT that means: outcome unknown."""
+    CAPACITY = "capacity"
+    """The server is full. More statements would make it worse."""
+    BUG = "bug"
+    """Ours or the schema's. Never the sender's."""
+
+
+class SilentRollbackError(Exception):
+    """COMMIT was answered with ROLLBACK: an earlier error went unnoticed, and nothing is stored."""
+
+
+class VanishedError(Exception):
+    """A ledger row was there and gone again between two statements; the flush has to run again."""
+
+
+class UnsafeSessionError(Exception):
+    """The server would not keep what it acknowledges; the message names the setting."""
+
+
+_RETRY: Final = frozenset({"40001", "40P01", "55P03", "57014"})
+_LOST: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25006", "25P03"})
+_CAPACITY: Final = frozenset({"53000", "53100", "53200", "53300", "53400"})
+_DATA: Final = frozenset({"21000", "23502", "23514", "54000", "54001"})
+_DATA_CLASS: Final = "22"
+_CHECK_VIOLATION: Final = "23514"
+
+
+def classify(error: BaseException) -> Fault:
+    """Return the class of *error*. What is not known is a bug: it is never blamed on a sender."""
+    if isinstance(error, asyncpg.PostgresError):
+        return _classify_sqlstate(error)
+    if isinstance(error, SilentRollbackError | VanishedError):
+        return Fault.RETRY
+    if isinstance(error, UnsafeSessionError):
+        return Fault.CAPACITY
+    if _is_encoding_error(error):
+        return Fault.DATA
+    if isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError):
+        return Fault.LOST
+    return Fault.BUG
+
+
+def _is_encoding_error(error: BaseException) -> bool:
+    # asyncpg could not put a value into its column: an InterfaceError that is a ValueError.
+    if isinstance(error, asyncpg.InterfaceError):
+        return isinstance(error, ValueError)
+    return isinstance(error, OverflowError | UnicodeEncodeError)
+
+
+def _classify_sqlstate(error: asyncpg.PostgresError) -> Fault:
+    state = error.sqlstate or ""
+    if state == _CHECK_VIOLATION and not error.constraint_name:
+        return Fault.PARTITION
+    if state in _DATA or state.startswith(_DATA_CLASS):
+        return Fault.DATA
+    if state in _RETRY:
+        return Fault.RETRY
+    if state in _CAPACITY:
+        return Fault.CAPACITY
+    if state in _LOST or state.startswith("08"):
+        return Fault.LOST
+    return Fault.BUG

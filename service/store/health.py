@@ -1,0 +1,82 @@
+"""Whether the database answers, and whether its schema is one that this service can work with."""
+
+import time
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+
+from service.store.pool import PoolConfig, connect
+from service.store.sql import statement
+
+# The newest migration this code needs. A newer one is fine unless it is marked breaking.
+SCHEMA_VERSION: Final = "0006"
+_SPARE_CONNECTIONS: Final = 1
+
+
+class SchemaError(Exception):
+    """The database's schema does not fit this service, or its capacity does not; says the cure."""
+
+
+class PoolState(msgspec.Struct, frozen=True):
+    """Connections of this worker's pool."""
+
+    size: int
+    idle: int
+    max: int
+
+
+async def round_trip_s(pool: Any, timeout_s: float) -> float:
+    """Return the seconds one round trip took; raises what asyncpg raises."""
+    async with pool.acquire(timeout=timeout_s) as connection:
+        started = time.perf_counter()
+        await connection.fetchval(statement("ping"), timeout=timeout_s)
+        return time.perf_counter() - started
+
+
+def pool_state(pool: Any) -> PoolState:
+    """Return how many connections there are."""
+    return PoolState(pool.get_size(), pool.get_idle_size(), pool.get_max_size())
+
+
+async def check_database(config: PoolConfig, connections: int) -> None:
+    """
+    Refuse a database that the service could not work with.
+
+    Raises
+    ------
+    SchemaError
+        The schema is too old or too new, or *connections* are more than the server has.
+    UnsafeSessionError, OSError, asyncpg.PostgresError
+        It cannot be used, or not be reached.
+    """
+    session = await connect(config)
+    try:
+        try:
+            (row,) = await session.fetch(statement("read_schema"))
+        except asyncpg.UndefinedTableError:
+            raise SchemaError("the database has no Forebay schema: run provision migrate") from None
+        require_schema(row["version"], row["breaking_version"])
+        capacity = await session.fetchval(statement("read_capacity"))
+        if connections + _SPARE_CONNECTIONS > capacity:
+            raise SchemaError(
+                f"the workers may open {connections} connections, and the database allows"
+                f" {capacity}: lower FOREBAY_WORKERS or FOREBAY_FLUSHES_MAX, or raise"
+                " max_connections"
+            )
+    finally:
+        await session.close()
+
+
+def require_schema(version: str | None, breaking_version: str | None) -> None:
+    """Raise SchemaError unless this code can work with a schema at *version*."""
+    if version is None or version < SCHEMA_VERSION:
+        raise SchemaError(
+            f"the schema is at version {version or 'none'} and this service needs"
+            f" {SCHEMA_VERSION}: run provision migrate"
+        )
+    if breaking_version is not None and breaking_version > SCHEMA_VERSION:
+        raise SchemaError(
+            f"the schema is at version {version}, and its version {breaking_version} does not fit"
+            f" this service, which knows {SCHEMA_VERSION}: run a newer Forebay"
+        )

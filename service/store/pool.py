@@ -1,0 +1,134 @@
+"""Connections of a worker: how they are opened, and what is checked before one is used."""
+
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+
+from service.config import Config
+from service.store.faults import UnsafeSessionError
+from service.store.sql import statement
+
+_JSONB_VERSION: Final = b"\x01"
+# Beside the flushes: key look-ups and health, and the ending of a lost session.
+_SPARE_CONNECTIONS: Final = 2
+
+
+class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach the database, and how long to wait for it."""
+
+    url: str
+    connections_max: int
+    connect_timeout_s: float
+    statement_timeout_ms: int
+    lock_timeout_ms: int
+    idle_in_transaction_timeout_ms: int
+
+    @property
+    def server_settings(self) -> dict[str, str]:
+        """The session's settings: no wait in the server is without a bound."""
+        return {
+            "application_name": "forebay",
+            "timezone": "UTC",
+            "statement_timeout": str(self.statement_timeout_ms),
+            "lock_timeout": str(self.lock_timeout_ms),
+            "idle_in_transaction_session_timeout": str(self.idle_in_transaction_timeout_ms),
+        }
+
+
+class Session(asyncpg.Connection):
+    """A connection that knows who it is to the server, so that it can be ended from another."""
+
+    pid: int = 0
+    backend_start: datetime | None = None
+
+    def get_reset_query(self) -> str:
+        # Our statements leave nothing behind in a session; a round trip per release for nothing.
+        return ""
+
+
+def pool_config(settings: Config, url: str) -> PoolConfig:
+    """Return how a worker reaches the database."""
+    return PoolConfig(
+        url=url,
+        connections_max=settings.flushes_max + _SPARE_CONNECTIONS,
+        connect_timeout_s=settings.connect_timeout_s,
+        statement_timeout_ms=settings.statement_timeout_ms,
+        lock_timeout_ms=settings.lock_timeout_ms,
+        idle_in_transaction_timeout_ms=settings.idle_in_transaction_timeout_ms,
+    )
+
+
+def connections_per_worker(settings: Config) -> int:
+    """Return how many connections one worker opens at most; one is its presence."""
+    return settings.flushes_max + _SPARE_CONNECTIONS + 1
+
+
+async def open_pool(config: PoolConfig) -> Any:
+    """
+    Open the pool, with one connection made and checked.
+
+    Raises
+    ------
+    OSError, asyncpg.PostgresError, UnsafeSessionError
+        The database cannot be reached, or does not keep what it acknowledges.
+    """
+    return await asyncpg.create_pool(  # type: ignore[call-overload]  # the stubs miss our class
+        config.url,
+        min_size=1,
+        max_size=config.connections_max,
+        # Idle connections are kept: the next burst should not wait for a handshake.
+        max_inactive_connection_lifetime=0,
+        connection_class=Session,
+        init=_prepare,
+        timeout=config.connect_timeout_s,
+        server_settings=config.server_settings,
+    )
+
+
+async def connect(config: PoolConfig) -> Session:
+    """Open one connection beside the pool."""
+    connection = await asyncpg.connect(
+        config.url,
+        connection_class=Session,
+        timeout=config.connect_timeout_s,
+        server_settings=config.server_settings,
+    )
+    try:
+        await _prepare(connection)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
+async def _prepare(connection: Session) -> None:
+    for name, encoder, decoder in (("jsonb", _encode_jsonb, bytes), ("uuid", bytes, bytes)):
+        await connection.set_type_codec(
+            name, schema="pg_catalog", encoder=encoder, decoder=decoder, format="binary"
+        )
+    (row,) = await connection.fetch(statement("check_session"))
+    _require_safe(row)
+    connection.pid = row["pid"]
+    connection.backend_start = row["backend_start"]
+
+
+def _encode_jsonb(document: bytes) -> bytes:
+    return _JSONB_VERSION + document
+
+
+def _require_safe(row: Any) -> None:
+    """Refuse a session in which an answer of 200 would not survive a crash of the server."""
+    wanted = {
+        "synchronous_commit": ("on", "remote_apply"),
+        "fsync": ("on",),
+        "full_page_writes": ("on",),
+        "transaction_read_only": ("off",),
+        "server_encoding": ("UTF8",),
+    }
+    for setting, allowed in wanted.items():
+        if row[setting] not in allowed:
+            raise UnsafeSessionError(
+                f"the database has {setting} = {row[setting]}; Forebay needs {' or '.join(allowed)}"
+            )

@@ -1,0 +1,35 @@
+-- name: check_session
+-- Who we are to the server, and whether it keeps what it acknowledges.
+SELECT pg_backend_pid() AS pid,
+       (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()) AS backend_start,
+       current_setting('synchronous_commit') AS synchronous_commit,
+       current_setting('fsync') AS fsync,
+       current_setting('full_page_writes') AS full_page_writes,
+       current_setting('transaction_read_only') AS transaction_read_only,
+       current_setting('server_encoding') AS server_encoding
+
+-- name: end_session
+-- Ends a session of ours whose last word was lost, and waits for its end. Backend and start
+-- together name it: a process number alone may belong to somebody else by now.
+SELECT pg_terminate_backend(pid, $3::bigint)
+FROM pg_stat_activity
+WHERE pid = $1::int AND backend_start = $2::timestamptz
+
+-- name: ping
+SELECT 1
+
+-- name: read_schema
+-- The newest migration applied, and the newest breaking one.
+SELECT max(version) AS version, max(version) FILTER (WHERE is_breaking) AS breaking_version
+FROM schema_checksums
+
+-- name: read_capacity
+SELECT current_setting('max_connections')::int
+         - current_setting('superuser_reserved_connections')::int AS connections
+
+-- name: lease_worker_number
+-- The first number from $2 on that no other worker holds; held until this session ends.
+SELECT number
+FROM (SELECT ((step + $2) % 1024)::int AS number FROM generate_series(0, 1023) AS step) AS numbers
+WHERE pg_try_advisory_lock($1, number)
+LIMIT 1
