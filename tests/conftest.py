@@ -1,0 +1,148 @@
+"""What all tests share: a clean environment, one PostgreSQL per run, a database per test."""
+
+import asyncio
+import importlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from provision import postgres
+from provision.keys import NewKey, Profile
+from provision.migrate import migrate
+from provision.tenants import create_tenant
+
+ROOT: Final = Path(__file__).parent.parent
+# The only databases that tests ever make or drop.
+TEST_DATABASE_PREFIX: Final = "forebay_test_"
+
+MakeTenant = Callable[..., Awaitable[NewKey]]
+
+# A developer's own settings must not decide how a test ends.
+GIVEN_DATABASE_URL: Final = os.environ.pop("DATABASE_URL", None)
+for _name in [name for name in os.environ if name.startswith("FOREBAY_")]:
+    del os.environ[_name]
+
+
+def pytest_configure() -> None:
+    """Refuse to test a native core that was built from other sources than these."""
+    try:
+        built_from = importlib.import_module("service._native").source_fingerprint
+    except (ImportError, AttributeError):
+        built_from = None
+    if built_from != source_fingerprint(ROOT):
+        state = "stale" if built_from else "missing"
+        raise pytest.UsageError(f"{state} native core: run make setup")
+
+
+def source_fingerprint(root: Path) -> str:
+    """Return FNV-1a of 64 bits over what the native core is built from, as native/build.rs does."""
+    manifests = ("Cargo.lock", "Cargo.toml", "native/Cargo.toml", "native/build.rs")
+    sources = (path.relative_to(root).as_posix() for path in (root / "native/src").rglob("*.rs"))
+    value = 0xCBF29CE484222325
+    for name in sorted((*manifests, *sources)):
+        for byte in name.encode() + b"\0" + (root / name).read_bytes() + b"\0":
+            value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return f"{value:016x}"
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """URL of a superuser's database: of the server in DATABASE_URL, else of one for this run."""
+    if GIVEN_DATABASE_URL:
+        yield GIVEN_DATABASE_URL
+        return
+    folder = Path(tempfile.mkdtemp(prefix="forebay-tests-"))
+    # As root the server runs as another user, who has to get in.
+    folder.chmod(0o711)
+    # Durability settings stay as they are: the service refuses a server that may forget.
+    server = postgres.start(folder / "server", max_connections=200, max_wal_senders=0)
+    try:
+        yield server.url()
+    finally:
+        server.stop()
+        shutil.rmtree(server.place.home)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_url: str) -> Iterator[str]:
+    """Name of a migrated database, to copy."""
+    name = _new_name("template_")
+    asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))
+    asyncio.run(migrate(on_database(postgres_url, name)))
+    yield name
+    asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
+    """URL of a migrated database of this test's own."""
+    yield from _own_database(postgres_url, f"TEMPLATE {template_database}")
+
+
+@pytest.fixture
+def bare_database_url(postgres_url: str) -> Iterator[str]:
+    """URL of a database of this test's own with nothing in it."""
+    yield from _own_database(postgres_url, "TEMPLATE template0")
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """Lend a connection to the test's own database."""
+    lent = await asyncpg.connect(database_url)
+    yield lent
+    lent.terminate()
+
+
+@pytest.fixture
+def make_tenant(database_url: str) -> MakeTenant:
+    """Make a tenant with a workspace and a key: `await make_tenant("acme", profile=…)`."""
+
+    async def make(
+        name: str = "acme", workspace: str = "default", profile: Profile = Profile.DEFAULT
+    ) -> NewKey:
+        lent = await asyncpg.connect(database_url)
+        try:
+            return await create_tenant(lent, name, workspace=workspace, profile=profile)
+        finally:
+            lent.terminate()
+
+    return make
+
+
+@pytest.fixture
+async def tenant(make_tenant: MakeTenant) -> NewKey:
+    """Make one tenant, `acme`, with a key of the default profile."""
+    return await make_tenant()
+
+
+def on_database(url: str, name: str) -> str:
+    """Return the URL of another database on the same server."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+def _own_database(postgres_url: str, options: str) -> Iterator[str]:
+    name = _new_name()
+    asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name} {options}"))
+    yield on_database(postgres_url, name)
+    asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def _new_name(kind: str = "") -> str:
+    return f"{TEST_DATABASE_PREFIX}{kind}{secrets.token_hex(6)}"
+
+
+async def _execute(url: str, command: str) -> None:
+    admin = await asyncpg.connect(url)
+    try:
+        await admin.execute(command)
+    finally:
+        admin.terminate()

@@ -1,0 +1,105 @@
+"""The migration files, and what is read from them."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from provision.errors import ProvisionError
+from provision.migrate import (
+    FOLDER,
+    Checksum,
+    Migration,
+    Schema,
+    dbmate_url,
+    pending,
+    read_migrations,
+    require_unchanged,
+)
+
+FIRST = Migration("0001", "0001_first.sql", "aa", is_breaking=False)
+SECOND = Migration("0002", "0002_second.sql", "bb", is_breaking=False)
+
+
+def test_numbers_are_unique_and_without_gaps() -> None:
+    versions = [migration.version for migration in read_migrations()]
+
+    assert [f"{number:04}" for number in range(1, len(versions) + 1)] == versions
+
+
+def test_every_file_begins_with_why_and_goes_forward_only() -> None:
+    for migration in read_migrations():
+        text = (FOLDER / migration.name).read_text()
+        up, _, down = text.partition("-- migrate:down")
+
+        assert text.startswith("-- "), migration.name
+        assert "-- migrate:up\n" in up, migration.name
+        assert all(line.startswith("--") for line in down.split("\n")[1:] if line), migration.name
+
+
+def test_a_file_says_by_itself_that_it_is_breaking(tmp_path: Path) -> None:
+    (tmp_path / "0001_calm.sql").write_text("-- Why.\n-- migrate:up\n-- breaking\n")
+    (tmp_path / "0002_harsh.sql").write_text("-- Why.\n-- breaking\n\n-- migrate:up\n")
+
+    calm, harsh = read_migrations(tmp_path)
+
+    assert not calm.is_breaking
+    assert harsh.is_breaking
+
+
+def test_the_checksum_is_that_of_the_files_bytes(tmp_path: Path) -> None:
+    (tmp_path / "0001_a.sql").write_bytes(b"-- migrate:up\r\n")
+
+    assert hashlib.sha256(b"-- migrate:up\r\n").hexdigest() == read_migrations(tmp_path)[0].sha256
+
+
+def test_a_file_with_another_kind_of_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "1_first.sql").write_text("-- migrate:up\n")
+
+    with pytest.raises(ProvisionError, match=r"1_first\.sql is not named like a migration"):
+        read_migrations(tmp_path)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProvisionError, match="no migrations in"):
+        read_migrations(tmp_path)
+
+
+def test_what_is_not_applied_is_pending() -> None:
+    assert [SECOND] == pending([FIRST, SECOND], Schema(frozenset({"0001"}), {}))
+
+
+def test_an_edited_file_is_named() -> None:
+    schema = Schema(frozenset({"0001"}), {"0001": Checksum("other", is_breaking=False)})
+
+    with pytest.raises(ProvisionError, match=r"migrations/0001_first\.sql was edited"):
+        require_unchanged([FIRST], schema)
+
+
+def test_a_newer_schema_is_fine_unless_it_is_breaking() -> None:
+    applied = frozenset({"0001", "0002"})
+    first = {"0001": Checksum("aa", is_breaking=False)}
+
+    require_unchanged([FIRST], Schema(applied, first | {"0002": Checksum("x", is_breaking=False)}))
+    with pytest.raises(ProvisionError, match="0002, which is marked as breaking"):
+        require_unchanged(
+            [FIRST], Schema(applied, first | {"0002": Checksum("x", is_breaking=True)})
+        )
+
+
+@pytest.mark.parametrize(
+    ("url", "has_ssl", "expected"),
+    [
+        ("postgresql://h/d", False, "postgresql://h/d?sslmode=disable"),
+        ("postgresql://h/d", True, "postgresql://h/d?sslmode=require"),
+        ("postgresql://h/d?sslmode=prefer", True, "postgresql://h/d?sslmode=require"),
+        ("postgresql://h/d?sslmode=verify-full", True, "postgresql://h/d?sslmode=verify-full"),
+        (
+            "postgresql://u:p%40@h:1/d?options=-c%20x%3Dy",
+            False,
+            "postgresql://u:p%40@h:1/d?options=-c+x%3Dy&sslmode=disable",
+        ),
+    ],
+)
+def test_dbmate_connects_as_encrypted_as_we_did(url: str, has_ssl: bool, expected: str) -> None:
+    assert expected == dbmate_url(url, has_ssl=has_ssl)
