@@ -53,11 +53,11 @@ fn bytes_of(fields: &Fields, unknown: &[Unknown]) -> usize {
     let known: usize = PLACES
         .into_iter()
         .filter_map(|field| fields.get(field))
-        .map(|value| value.end - value.start)
+        .map(|value| value.span().len())
         .sum();
     let extra: usize = unknown
         .iter()
-        .map(|member| member.value.end - member.name.start)
+        .map(|member| member.value.span().end - member.name.span().start)
         .sum();
     known + extra
 }

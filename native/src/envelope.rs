@@ -24,9 +24,8 @@ pub struct Scan {
 /// What is wrong with the body as a whole.
 pub fn scan_event(body: &[u8], expected: EventType) -> Result<Scan, Box<Malformed>> {
     let body = utf8(body)?;
-    let mut scanner = Scanner::new(body);
+    let mut scanner = begin(body)?;
     let mut members = Members::default();
-    begin(&mut scanner)?;
     members
         .read(&mut scanner)
         .and_then(|()| scanner.end())
@@ -45,8 +44,7 @@ pub fn scan_event(body: &[u8], expected: EventType) -> Result<Scan, Box<Malforme
 /// What is wrong with the body as a whole.
 pub fn scan_batch(body: &[u8], events_max: usize) -> Result<Scan, Box<Malformed>> {
     let body = utf8(body)?;
-    let mut scanner = Scanner::new(body);
-    begin(&mut scanner)?;
+    let scanner = begin(body)?;
     let mut envelope = Envelope {
         scanner,
         events_max,
@@ -78,10 +76,13 @@ fn utf8(body: &[u8]) -> Result<&str, Box<Malformed>> {
 }
 
 /// Steps to the object that a body must be.
-fn begin(scanner: &mut Scanner) -> Result<(), Box<Malformed>> {
+fn begin(body: &str) -> Result<Scanner<'_>, Box<Malformed>> {
+    let Some(mut scanner) = Scanner::new(body) else {
+        return Err(Box::new(too_long(body)));
+    };
     scanner.skip_space();
     let found = match scanner.peek() {
-        b'{' => return Ok(()),
+        b'{' => return Ok(scanner),
         _ if scanner.position() == scanner.body.len() => "an empty body",
         b'[' => Kind::Array.phrase(),
         b'"' => Kind::Text.phrase(),
@@ -89,10 +90,7 @@ fn begin(scanner: &mut Scanner) -> Result<(), Box<Malformed>> {
         b't' | b'f' => Kind::Boolean.phrase(),
         b'n' => Kind::Null.phrase(),
         _ => {
-            let fault = Fault {
-                offset: scanner.position(),
-                expected: Expected::Token("'{'"),
-            };
+            let fault = scanner.fault(Expected::Object);
             return Err(Box::new(fault.malformed(scanner.body)));
         }
     };
@@ -104,6 +102,18 @@ fn begin(scanner: &mut Scanner) -> Result<(), Box<Malformed>> {
         limit: None,
         actual: Some(Actual::Text(found.to_owned())),
     }))
+}
+
+fn too_long(body: &str) -> Malformed {
+    let (limit, actual) = (u32::MAX as usize, body.len());
+    Malformed {
+        code: Code::MalformedJson,
+        field: None,
+        message: format!("the body has {actual} bytes, at most {limit} are read"),
+        offset: None,
+        limit: Some(limit),
+        actual: Some(Actual::Count(actual)),
+    }
 }
 
 /// The members of the envelope that were there; each is used once.
@@ -128,7 +138,9 @@ impl Envelope<'_> {
     fn read(&mut self) -> Result<(), Fault> {
         self.scanner.open()?;
         while let Some(name) = self.scanner.next_name()? {
-            self.note_trouble(name, name);
+            if name.has_trouble {
+                self.note_trouble(name);
+            }
             match &*name.text(self.scanner.body) {
                 "batch" => self.batch(name)?,
                 "context" => self.context(name)?,
@@ -243,12 +255,14 @@ impl Envelope<'_> {
 
     fn kept_value(&mut self, name: Value) -> Result<Value, Fault> {
         let value = self.scanner.value()?;
-        self.note_trouble(name, value);
+        if value.has_trouble {
+            self.note_trouble(name);
+        }
         Ok(value)
     }
 
-    fn note_trouble(&mut self, name: Value, at: Value) {
-        if let Some(trouble) = self.scanner.trouble().filter(|_| at.has_trouble) {
+    fn note_trouble(&mut self, name: Value) {
+        if let Some(trouble) = self.scanner.trouble() {
             let field = label(name, self.scanner.body);
             let malformed = Malformed {
                 code: trouble.code(),

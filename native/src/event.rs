@@ -47,9 +47,13 @@ impl Members {
         let start = scanner.position();
         scanner.open()?;
         while let Some(name) = scanner.next_name()? {
-            self.note_trouble(scanner, name, name);
+            if name.has_trouble {
+                self.note_trouble(scanner, name);
+            }
             let value = scanner.value()?;
-            self.note_trouble(scanner, name, value);
+            if value.has_trouble {
+                self.note_trouble(scanner, name);
+            }
             self.keep(scanner.body, name, value);
         }
         self.span = start..scanner.position();
@@ -64,7 +68,7 @@ impl Members {
             return;
         };
         if field == Field::WriteKey {
-            self.secrets.push(value.start..value.end);
+            self.secrets.push(value.span());
         }
         let slot = self
             .known
@@ -77,8 +81,9 @@ impl Members {
         }
     }
 
-    fn note_trouble(&mut self, scanner: &Scanner, name: Value, at: Value) {
-        if let Some(trouble) = scanner.trouble().filter(|_| at.has_trouble) {
+    #[cold]
+    fn note_trouble(&mut self, scanner: &Scanner, name: Value) {
+        if let Some(trouble) = scanner.trouble() {
             let field = label(name, scanner.body);
             self.refuse(Refusal {
                 code: trouble.code(),
@@ -121,6 +126,11 @@ impl Members {
     #[must_use]
     pub fn sent(&self, field: Field) -> [Option<Value>; SPELLINGS] {
         self.known.get(field as usize).copied().unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn is_sent(&self, field: Field) -> bool {
+        !matches!(self.sent(field), [None, None])
     }
 
     /// The key that a client with no headers sends in the body.

@@ -7,6 +7,7 @@
 use crate::text::{excerpt, unescape};
 use crate::violation::{Code, EVENT_LEVELS_MAX, Malformed, Trouble, TroubleKind};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Levels of the whole body: no honest event is near it, and the walk's own stack has this size.
 pub const BODY_LEVELS_MAX: usize = 1_024;
@@ -37,11 +38,11 @@ impl Kind {
     }
 }
 
-/// Where a value stands in the body, and what it is.
+/// Where a value stands in the body, and what it is. Small: it travels in two registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Value {
-    pub start: usize,
-    pub end: usize,
+    start: u32,
+    end: u32,
     pub kind: Kind,
     /// Text with at least one escape.
     pub is_escaped: bool,
@@ -51,7 +52,12 @@ pub struct Value {
 impl Value {
     #[must_use]
     pub fn raw<'a>(&self, body: &'a str) -> &'a str {
-        body.get(self.start..self.end).unwrap_or_default()
+        body.get(self.span()).unwrap_or_default()
+    }
+
+    #[must_use]
+    pub const fn span(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
     }
 
     /// The text of a text, decoded; of anything else its bytes as they stand.
@@ -60,14 +66,24 @@ impl Value {
         if self.kind != Kind::Text {
             return Cow::Borrowed(self.raw(body));
         }
-        let inner = body
-            .get(self.start + 1..self.end.saturating_sub(1))
-            .unwrap_or_default();
         if self.is_escaped {
-            unescape(inner)
+            unescape(self.inner(body))
         } else {
-            Cow::Borrowed(inner)
+            Cow::Borrowed(self.inner(body))
         }
+    }
+
+    /// What stands between the brackets or quotes.
+    fn inner<'a>(&self, body: &'a str) -> &'a str {
+        let span = self.span();
+        body.get(span.start + 1..span.end.saturating_sub(1))
+            .unwrap_or_default()
+    }
+
+    /// A text of no characters. (An escape is never none.)
+    #[must_use]
+    pub const fn is_empty_text(&self) -> bool {
+        matches!(self.kind, Kind::Text) && self.end - self.start == 2
     }
 
     /// The text of a text that can be stored.
@@ -80,33 +96,61 @@ impl Value {
 /// Where the body stops being JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    pub offset: usize,
+    pub offset: u32,
     pub expected: Expected,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    Token(&'static str),
+    Object,
+    Value,
+    Name,
+    Colon,
+    CommaOrBrace,
+    CommaOrBracket,
+    End,
+    Digit,
+    Quote,
+    Escape,
+    EscapedControl,
+    HexDigits,
     FewerLevels,
+}
+
+impl Expected {
+    const fn phrase(self) -> &'static str {
+        match self {
+            Self::Object => "'{'",
+            Self::Value => "a JSON value",
+            Self::Name => "a member's name in double quotes",
+            Self::Colon => "':'",
+            Self::CommaOrBrace => "',' or '}'",
+            Self::CommaOrBracket => "',' or ']'",
+            Self::End => "the end of the body",
+            Self::Digit => "a digit",
+            Self::Quote => "'\"' at the end of a text",
+            Self::Escape => "one of \" \\ / b f n r t u after a backslash",
+            Self::EscapedControl => "an escape for the control character in a text",
+            Self::HexDigits => "four hexadecimal digits after \\u",
+            Self::FewerLevels => "fewer levels",
+        }
+    }
 }
 
 impl Fault {
     #[must_use]
     pub fn malformed(self, body: &str) -> Malformed {
-        let offset = self.offset;
-        let (message, limit) = match self.expected {
-            Expected::Token(token) => {
-                let found = found(body, offset);
-                let message = format!(
-                    "the body is not JSON: expected {token} at byte {offset}, found {found}"
-                );
-                (message, None)
-            }
-            Expected::FewerLevels => {
-                let message =
-                    format!("the body nests deeper than {BODY_LEVELS_MAX} levels at byte {offset}");
-                (message, Some(BODY_LEVELS_MAX))
-            }
+        let offset = self.offset as usize;
+        let (message, limit) = if self.expected == Expected::FewerLevels {
+            let message =
+                format!("the body nests deeper than {BODY_LEVELS_MAX} levels at byte {offset}");
+            (message, Some(BODY_LEVELS_MAX))
+        } else {
+            let (expected, found) = (self.expected.phrase(), found(body, offset));
+            let message = format!(
+                "the body is not JSON: expected {expected} at byte {offset}, found {found}"
+            );
+            (message, None)
         };
         Malformed {
             code: Code::MalformedJson,
@@ -145,9 +189,11 @@ pub struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
+    /// None for a body whose places do not fit 32 bits.
     #[must_use]
-    pub const fn new(body: &'a str) -> Self {
-        Self {
+    pub fn new(body: &'a str) -> Option<Self> {
+        u32::try_from(body.len()).ok()?;
+        Some(Self {
             body,
             bytes: body.as_bytes(),
             position: 0,
@@ -157,7 +203,7 @@ impl<'a> Scanner<'a> {
             is_object: false,
             is_object_at: [0; BODY_LEVELS_MAX / WORD_BITS],
             is_fresh: false,
-        }
+        })
     }
 
     /// The next event's levels count from the container that is open now.
@@ -200,7 +246,7 @@ impl<'a> Scanner<'a> {
     pub fn end(&mut self) -> Result<(), Fault> {
         self.skip_space();
         if self.position < self.bytes.len() {
-            return Err(self.fault("the end of the body"));
+            return Err(self.fault(Expected::End));
         }
         Ok(())
     }
@@ -211,10 +257,7 @@ impl<'a> Scanner<'a> {
     /// When there are too many levels to keep.
     pub fn open(&mut self) -> Result<(), Fault> {
         if self.level == BODY_LEVELS_MAX {
-            return Err(Fault {
-                offset: self.position,
-                expected: Expected::FewerLevels,
-            });
+            return Err(self.fault(Expected::FewerLevels));
         }
         self.is_object = self.peek() == b'{';
         let bit = 1 << (self.level % WORD_BITS);
@@ -280,15 +323,15 @@ impl<'a> Scanner<'a> {
     /// A member's name and its colon.
     fn name(&mut self) -> Result<Value, Fault> {
         self.skip_space();
-        let start = self.position;
+        let start = self.offset();
         if self.peek() != b'"' {
-            return Err(self.fault("a member's name in double quotes"));
+            return Err(self.fault(Expected::Name));
         }
         let is_escaped = self.string()?;
-        let end = self.position;
+        let end = self.offset();
         self.skip_space();
         if self.peek() != b':' {
-            return Err(self.fault("':'"));
+            return Err(self.fault(Expected::Colon));
         }
         self.position += 1;
         Ok(Value {
@@ -307,7 +350,7 @@ impl<'a> Scanner<'a> {
     pub fn value(&mut self) -> Result<Value, Fault> {
         self.skip_space();
         self.trouble = None;
-        let start = self.position;
+        let start = self.offset();
         let mut is_escaped = false;
         let kind = match self.peek() {
             b'"' => {
@@ -320,7 +363,7 @@ impl<'a> Scanner<'a> {
         };
         Ok(Value {
             start,
-            end: self.position,
+            end: self.offset(),
             kind,
             is_escaped,
             has_trouble: self.trouble.is_some(),
@@ -357,18 +400,28 @@ impl<'a> Scanner<'a> {
         self.trouble.get_or_insert(Trouble { kind, start, end });
     }
 
-    pub(crate) const fn fault(&self, expected: &'static str) -> Fault {
+    #[cold]
+    pub(crate) const fn fault(&self, expected: Expected) -> Fault {
         Fault {
-            offset: self.position,
-            expected: Expected::Token(expected),
+            offset: self.offset(),
+            expected,
         }
     }
 
     const fn unclosed(&self) -> Fault {
         self.fault(if self.is_object {
-            "',' or '}'"
+            Expected::CommaOrBrace
         } else {
-            "',' or ']'"
+            Expected::CommaOrBracket
         })
+    }
+
+    /// The position, for which `new` has seen to it that it fits.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "no longer body comes this far"
+    )]
+    const fn offset(&self) -> u32 {
+        self.position as u32
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::content;
 use crate::event::{Event, Members};
-use crate::field::{EventType, Field, SPELLINGS, Shape};
+use crate::field::{EventType, Field, Shape};
 use crate::json::{Kind, Value};
 use crate::text::excerpt;
 use crate::violation::{Code, Refusal, Violation};
@@ -52,7 +52,9 @@ fn judge(members: &Members, body: &str, expected: Option<EventType>) -> Result<E
         values: [None; Field::COUNT],
     };
     for (field, value) in ORDER.into_iter().zip(&mut fields.values) {
-        *value = one_value(members, body, field)?;
+        if members.is_sent(field) {
+            *value = one_value(members, body, field)?;
+        }
     }
     let event_type = event_type(&fields, expected)?;
     let event_id = event_id(members, body, fields.get(Field::EventId))?;
@@ -88,18 +90,14 @@ const ORDER: [Field; Field::COUNT] = [
 
 /// The one value of *field*, whichever spelling it came under.
 fn one_value(members: &Members, body: &str, field: Field) -> Result<Option<Value>, Refusal> {
-    let sent = members.sent(field);
-    if sent == [None; SPELLINGS] {
-        return Ok(None);
-    }
     let mut given = None;
-    for (value, name) in sent.into_iter().zip(field.names()) {
+    for (value, name) in members.sent(field).into_iter().zip(field.names()) {
         let Some(value) = value.filter(|value| value.kind != Kind::Null) else {
             continue;
         };
         check_shape(field.shape(), value, name)?;
         let is_id = matches!(field.shape(), Shape::Id | Shape::EventId);
-        if is_id && value.kind == Kind::Text && value.text(body).is_empty() {
+        if is_id && value.is_empty_text() {
             continue;
         }
         match given {
@@ -231,7 +229,7 @@ fn required(members: &Members, fields: &Fields, event_type: EventType) -> Result
 fn has_text(fields: &Fields, field: Field) -> bool {
     fields
         .get(field)
-        .is_some_and(|value| !value.text(fields.body).is_empty())
+        .is_some_and(|value| !value.is_empty_text())
 }
 
 /// The name that the client used for *field*; ours if it used none.

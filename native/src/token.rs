@@ -1,7 +1,7 @@
 //! Texts, numbers and words: the tokens of JSON that hold no other values.
 #![forbid(unsafe_code)]
 
-use crate::json::{Fault, Kind, Scanner};
+use crate::json::{Expected, Fault, Kind, Scanner};
 use crate::violation::{EXPONENT_MAX, NUMBER_BYTES_MAX, TroubleKind};
 
 const WORD_BYTES: usize = size_of::<u64>();
@@ -39,31 +39,35 @@ impl Scanner<'_> {
                     is_escaped = true;
                     self.escape()?;
                 }
-                Some(_) => return Err(self.fault("an escape for the control character in a text")),
-                None => return Err(self.fault("'\"' at the end of a text")),
+                Some(_) => return Err(self.fault(Expected::EscapedControl)),
+                None => return Err(self.fault(Expected::Quote)),
             }
         }
     }
 
+    #[inline]
     fn skip_plain_text(&mut self) {
-        let rest = self.bytes.get(self.position..).unwrap_or_default();
+        let mut position = self.position;
+        let rest = self.bytes.get(position..).unwrap_or_default();
         let (words, _) = rest.as_chunks::<WORD_BYTES>();
         for word in words {
             let found = interruptions(u64::from_le_bytes(*word));
             if found != 0 {
-                self.position += found.trailing_zeros() as usize / WORD_BYTES;
+                self.position = position + (found.trailing_zeros() / u8::BITS) as usize;
                 return;
             }
-            self.position += WORD_BYTES;
+            position += WORD_BYTES;
         }
         while !matches!(
-            self.bytes.get(self.position),
+            self.bytes.get(position),
             None | Some(0..0x20 | b'"' | b'\\')
         ) {
-            self.position += 1;
+            position += 1;
         }
+        self.position = position;
     }
 
+    #[inline(never)] // texts without escapes are the rule, and shall not pay for its registers
     fn escape(&mut self) -> Result<(), Fault> {
         let start = self.position;
         self.position += 1;
@@ -79,7 +83,7 @@ impl Scanner<'_> {
                     _ => {}
                 }
             }
-            _ => return Err(self.fault("one of \" \\ / b f n r t u after a backslash")),
+            _ => return Err(self.fault(Expected::Escape)),
         }
         Ok(())
     }
@@ -89,7 +93,7 @@ impl Scanner<'_> {
         for _ in 0..4 {
             let digit = char::from(self.peek())
                 .to_digit(16)
-                .ok_or_else(|| self.fault("four hexadecimal digits after \\u"))?;
+                .ok_or_else(|| self.fault(Expected::HexDigits))?;
             unit = unit << 4 | digit;
             self.position += 1;
         }
@@ -121,7 +125,7 @@ impl Scanner<'_> {
             // Python's json writes these; the event that holds them is refused, not the body.
             b'N' if self.skip_word(b"NaN") => Ok(self.no_number(start)),
             b'I' if self.skip_word(b"Infinity") => Ok(self.no_number(start)),
-            _ => Err(self.fault("a JSON value")),
+            _ => Err(self.fault(Expected::Value)),
         }
     }
 
@@ -175,7 +179,7 @@ impl Scanner<'_> {
     /// One digit or more; their value, as far as it fits.
     fn digits(&mut self) -> Result<u32, Fault> {
         if !self.peek().is_ascii_digit() {
-            return Err(self.fault("a digit"));
+            return Err(self.fault(Expected::Digit));
         }
         let mut value = 0_u32;
         while let digit @ b'0'..=b'9' = self.peek() {
