@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from service.content import RawEvent
 from service.reasons import Reason
 
 EVENT_TYPES: Final = ("track", "identify", "page", "screen", "group", "alias")
@@ -30,29 +31,6 @@ class ApiKey(msgspec.Struct, frozen=True):
     bytes_max: int | None
     expires_at: datetime | None
     is_disabled: bool
-
-
-class RawEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """
-    What a sender said about one event: the core's canonical content, decoded.
-
-    The texts are checked, the four documents are JSON exactly as sent.
-    """
-
-    type: str
-    event: str | None
-    user_id: str | None
-    anonymous_id: str | None
-    group_id: str | None
-    previous_id: str | None
-    name: str | None
-    category: str | None
-    timestamp: str | None
-    original_timestamp: str | None
-    properties: msgspec.Raw
-    traits: msgspec.Raw
-    context: msgspec.Raw
-    extra: msgspec.Raw
 
 
 class EventRow(msgspec.Struct, frozen=True, gc=False):

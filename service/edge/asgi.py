@@ -133,7 +133,9 @@ def _routes(probes: Probes) -> dict[str, _Ingested | _Reported]:
 def _require_method(method: str, allow: str) -> None:
     if method not in allow.split(", "):
         raise Refusal(
-            Reason.METHOD_NOT_ALLOWED, f"{method} is not taken here; {allow} is.", allow=allow
+            Reason.METHOD_NOT_ALLOWED,
+            f"{method} is not allowed here; allowed: {allow}.",
+            allow=allow,
         )
 
 

@@ -1,28 +1,27 @@
 """Checks, ids and hashes of a payload. The door to the native core."""
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from service import _native
 from service.clock import unix_ms
+from service.content import RawEvent, as_object, decode_event, document
 from service.model import (
     ApiKey,
     EventRow,
     Outcome,
     Payload,
-    RawEvent,
     RejectedRow,
     Verdict,
 )
-from service.pipeline.decode import decode_event, document, merge_documents, parse_time
+from service.pipeline.context import merge_context
 from service.pipeline.quarantine import QuarantineBudget
+from service.pipeline.times import InvalidTimeError, corrected, event_times, read_time
 from service.reasons import Reason, Refusal
 
-EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
-AHEAD_MAX: Final = timedelta(hours=24)
 # It is stored with every event of the batch, so it must not multiply a request's size.
 BATCH_CONTEXT_BYTES_MAX: Final = 32 * 1024
 
@@ -54,14 +53,6 @@ class Checked(msgspec.Struct, frozen=True):
         """Return all verdicts in the order of the input, given the store's."""
         from_store = iter(stored)
         return [verdict or next(from_store) for verdict in self.verdicts]
-
-
-class _Refused(Exception):  # noqa: N818 - leaves the checks of one event; never this module
-    def __init__(self, reason: Reason, field: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.field = field
-        self.message = message
 
 
 def scan(body: bytes, event_type: str | None, events_max: int) -> _native.Scan:
@@ -146,9 +137,9 @@ def _envelope(scanned: _native.Scan, arrival: Arrival) -> "_Envelope":
             actual=actual,
         )
     try:
-        sent_at = _sent_at(scanned.sent_at)
-    except _Refused as refused:
-        raise Refusal(refused.reason, refused.message, field=refused.field) from None
+        sent_at = read_time("sentAt", scanned.sent_at)
+    except InvalidTimeError as error:
+        raise Refusal(Reason.INVALID_TIMESTAMP, str(error), field=error.field) from None
     return _Envelope(arrival=arrival, sent_at=sent_at, context=scanned.context)
 
 
@@ -161,27 +152,24 @@ class _Envelope(msgspec.Struct, frozen=True):
 
     def row(self, row_id: int, item: _native.Event | _native.Violation) -> EventRow | RejectedRow:
         if isinstance(item, _native.Violation):
-            return self._rejected(
-                row_id,
-                item.event_id,
-                _Refused(_REASONS[item.code], item.field or "", item.message),
-                item.payload,
-            )
-        try:
-            return self._accepted(row_id, item)
-        except _Refused as refused:
-            return self._rejected(row_id, item.event_id, refused, item.content)
-
-    def _accepted(self, row_id: int, item: _native.Event) -> EventRow:
-        key, received_at = self.arrival.key, self.arrival.received_at
+            place = (row_id, item.event_id, item.payload)
+            return self._rejected(place, _REASONS[item.code], item.field, item.message)
         try:
             raw = decode_event(item.content)
-        except msgspec.ValidationError as error:
-            # The core has checked types already; a difference between the two costs one event.
-            raise _Refused(Reason.INVALID_EVENT, "", str(error)) from None
-        sent_at = _sent_at(item.sent_at) or self.sent_at
-        given, original = _event_times(raw)
-        timestamp = _corrected(given, sent_at, received_at)
+        except msgspec.DecodeError as error:
+            # The core has checked the types already; where the two differ it costs one event.
+            place = (row_id, item.event_id, item.content)
+            return self._rejected(place, Reason.INVALID_EVENT, None, str(error))
+        try:
+            return self._accepted(row_id, item, raw)
+        except InvalidTimeError as error:
+            place = (row_id, item.event_id, as_object(raw, item.event_id, item.sent_at))
+            return self._rejected(place, Reason.INVALID_TIMESTAMP, error.field, str(error))
+
+    def _accepted(self, row_id: int, item: _native.Event, raw: RawEvent) -> EventRow:
+        key, received_at = self.arrival.key, self.arrival.received_at
+        sent_at = read_time("sentAt", item.sent_at) or self.sent_at
+        given, original = event_times(raw)
         event_id = item.event_id or _native.base36_encode(row_id)
         return EventRow(
             id=row_id,
@@ -194,84 +182,35 @@ class _Envelope(msgspec.Struct, frozen=True):
             raw=raw,
             properties=document(raw.properties),
             traits=document(raw.traits),
-            context=merge_documents(self.context, document(raw.context)),
+            context=merge_context(self.context, document(raw.context)),
             extra=document(raw.extra),
             schema_version=self.arrival.schema_version,
             request_id=self.arrival.request_id,
             original_timestamp=original,
             sent_at=sent_at,
             received_at=received_at,
-            timestamp=timestamp,
+            timestamp=corrected(given, sent_at, received_at),
         )
 
     def _rejected(
-        self, row_id: int, event_id: str | None, refused: _Refused, payload: bytes
+        self, place: tuple[int, str | None, bytes], code: Reason, field: str | None, message: str
     ) -> RejectedRow:
+        row_id, event_id, payload = place
         key = self.arrival.key
         return RejectedRow(
             id=row_id,
             tenant_id=key.tenant_id,
             workspace_id=key.workspace_id,
             event_id=event_id,
-            code=refused.reason,
-            field=_storable(refused.field) or None,
-            message=_storable(refused.message),
+            code=code,
+            field=_storable(field),
+            message=_storable(message) or "",
             payload=payload,
             request_id=self.arrival.request_id,
             received_at=self.arrival.received_at,
         )
 
 
-def _event_times(raw: RawEvent) -> tuple[datetime | None, datetime | None]:
-    """Return the time the event is said to have happened, and its `original_timestamp`."""
-    timestamp = _time("timestamp", raw.timestamp)
-    original = _time("originalTimestamp", raw.original_timestamp)
-    return timestamp or original, original or timestamp
-
-
-def _corrected(given: datetime | None, sent_at: datetime | None, received_at: datetime) -> datetime:
-    """Return when the event happened by our clock; the arrival where the sender said nothing."""
-    if given is None:
-        return received_at
-    # A clock that is wrong is as wrong for the sending as for the event.
-    timestamp = given if sent_at is None else given + (received_at - sent_at)
-    if EARLIEST <= timestamp <= received_at + AHEAD_MAX:
-        return timestamp
-    raise _Refused(
-        Reason.INVALID_TIMESTAMP,
-        "timestamp",
-        f"timestamp {timestamp.isoformat()} is not between {EARLIEST.isoformat()} and 24 hours"
-        f" after the arrival at {received_at.isoformat()}.",
-    )
-
-
-def _sent_at(text: str | None) -> datetime | None:
-    return _time("sentAt", text)
-
-
-def _time(field: str, text: str | None) -> datetime | None:
-    if not text:
-        return None
-    moment = parse_time(text)
-    if moment is None:
-        raise _Refused(
-            Reason.INVALID_TIMESTAMP,
-            field,
-            f"{field} {_cut(text)!r} is not an ISO 8601 time such as 2026-01-31T12:00:00.000Z.",
-        )
-    if moment < EARLIEST:
-        raise _Refused(
-            Reason.INVALID_TIMESTAMP,
-            field,
-            f"{field} {_cut(text)!r} is before {EARLIEST.isoformat()}.",
-        )
-    return moment
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 64 else text[:64] + "…"  # noqa: PLR2004 - enough to recognise it
-
-
-def _storable(text: str) -> str:
+def _storable(text: str | None) -> str | None:
     """Return *text* without the one character that a text column cannot hold."""
-    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return None if text is None else text.replace("\x00", "\N{REPLACEMENT CHARACTER}")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from service._native import is_same_content
+from service.content import as_object
 from service.model import EventRow, Outcome, RejectedRow, Verdict
 from service.reasons import CONFLICT_MESSAGES, Reason
 
@@ -75,21 +76,7 @@ def quarantined(row: EventRow, reason: Reason, message: str) -> RejectedRow:
         code=reason,
         field=None,
         message=message,
-        payload=_as_json(row),
+        payload=as_object(row.raw, row.event_id, row.sent_at),
         request_id=row.request_id,
         received_at=row.received_at,
-    )
-
-
-def _as_json(row: EventRow) -> bytes:
-    raw = row.raw
-    given = {"event_id": row.event_id} | {
-        name: getattr(raw, name) for name in raw.__struct_fields__ if name != "extra"
-    }
-    if row.extra is not None:
-        given |= msgspec.json.decode(row.extra, type=dict[str, msgspec.Raw])
-    if row.sent_at is not None:
-        given["sent_at"] = row.sent_at
-    return msgspec.json.encode(
-        {k: v for k, v in given.items() if v is not None and v != msgspec.Raw(b"null")}
     )
