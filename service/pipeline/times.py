@@ -63,7 +63,12 @@ def corrected(given: datetime | None, sent_at: datetime | None, received_at: dat
     if given is None:
         return received_at
     # A clock that is wrong is as wrong for the sending as for the event.
-    timestamp = given if sent_at is None else given + (received_at - sent_at)
+    try:
+        timestamp = given if sent_at is None else given + (received_at - sent_at)
+    except OverflowError:
+        raise InvalidTimeError(
+            "timestamp", f"{given.isoformat()}, corrected by sentAt, is past the year 9999"
+        ) from None
     if timestamp > received_at + AHEAD_MAX:
         raise InvalidTimeError(
             "timestamp",
