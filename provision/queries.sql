@@ -105,11 +105,22 @@ JOIN workspaces ON workspaces.id = newest.workspace_id
 ORDER BY newest.received_at DESC, newest.id DESC
 LIMIT $1
 
--- name: list_dev_obstacles
+-- name: inspect_dev_database
 -- Whose tables these may be: anything outside the server's own schemas.
-SELECT current_setting('forebay.dev', true) IS NOT DISTINCT FROM 'on' AS is_dev,
+SELECT current_database() AS name,
+       current_setting('forebay.dev', true) IS NOT DISTINCT FROM 'on' AS is_dev,
        EXISTS (
            SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-           WHERE relkind IN ('r', 'p', 'f', 'm', 'v')
+           WHERE relkind IN ('r', 'p', 'f', 'm')
              AND nspname <> 'information_schema' AND nspname !~ '^pg_'
        ) AS has_tables
+
+-- name: write_dev_mark
+-- The statement that marks this database; a name cannot be an argument of it.
+SELECT format('ALTER DATABASE %I SET forebay.dev = %L', current_database(), 'on')
+
+-- name: has_database
+SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)
+
+-- name: write_create_database
+SELECT format('CREATE DATABASE %I', $1::text)

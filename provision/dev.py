@@ -1,0 +1,169 @@
+"""
+`forebay dev`: everything from nothing to a running service, and down again in order.
+
+Database, schema, demo tenant and key, then the service as a child; the service stops first,
+PostgreSQL last.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from provision import postgres
+from provision.child import service_process
+from provision.dev_database import dev_database, dev_key
+from provision.errors import ProvisionError
+from provision.output import print_json
+from provision.place import make_folder
+from provision.ports import http_url, reachable, require_free
+from service import config
+
+_PORT: Final = "FOREBAY_PORT"
+_WORKERS: Final = "FOREBAY_WORKERS"
+_METRICS_PORT: Final = "FOREBAY_METRICS_PORT"
+_EVENT: Final = '{"event": "Tried Forebay", "user_id": "me"}'
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What was asked for on the command line; None: as the environment says."""
+
+    data_dir: Path
+    port: int | None
+    workers: int | None
+    is_json: bool
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What a script needs to know of the running service."""
+
+    url: str
+    metrics_url: str
+    api_key: str
+    database_url: str
+
+
+async def run_dev(options: Options) -> None:
+    """
+    Run until a signal tells us to stop.
+
+    Raises
+    ------
+    ProvisionError, ConfigError
+        Something cannot be started, or the service ended by itself. All that ran is stopped.
+    """
+    stopping = _stop_signals()
+    environment = _environment(options)
+    settings = config.load(environment)
+    require_free(settings.host, settings.port, f"choose another with --port or {_PORT}")
+    require_free(
+        settings.metrics_host, settings.metrics_port, f"choose another with {_METRICS_PORT}"
+    )
+    folder = make_folder(options.data_dir)
+    given_url = config.database_url(environment)
+    with _only_one(folder):
+        async with dev_database(folder, given_url) as url:
+            key = await dev_key(folder, url, given_url)
+            async with service_process(
+                environment | {config.DATABASE_URL: url},
+                address=(reachable(settings.host), settings.port),
+                drain_timeout_s=settings.drain_timeout_s,
+                is_stdout_ours=options.is_json,
+            ) as service:
+                if await service.is_ready(stopping):
+                    running = Running(
+                        url=http_url(settings.host, settings.port),
+                        metrics_url=http_url(
+                            settings.metrics_host, settings.metrics_port, "/metrics"
+                        ),
+                        api_key=key,
+                        database_url=url,
+                    )
+                    _announce(running, is_json=options.is_json)
+                    await service.run_until(stopping)
+
+
+def _stop_signals() -> asyncio.Event:
+    """Any number of signals stops us once; a second Ctrl-C does not hurry PostgreSQL."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Started with nohup, we go on when the terminal is closed.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def _environment(options: Options) -> dict[str, str]:
+    environment = config.read_environment()
+    # 9100 is often taken by another Forebay of the same developer; production wants it fixed.
+    environment.setdefault(_METRICS_PORT, str(postgres.free_port()))
+    if options.port is not None:
+        environment[_PORT] = str(options.port)
+    if options.workers is not None:
+        environment[_WORKERS] = str(options.workers)
+    return environment
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Keep a second `forebay dev` off the folder; the lock goes with the process."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ProvisionError(
+                f"another `forebay dev` runs on {folder}: stop it, "
+                "or choose another folder with --data-dir"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _announce(running: Running, *, is_json: bool) -> None:
+    if is_json:
+        print_json(running)
+    else:
+        sys.stdout.write(_welcome(running))
+    sys.stdout.flush()
+
+
+def _welcome(running: Running) -> str:
+    header = "Content-Type: application/json"
+    curl = ("curl", "-sS", "-u", f"{running.api_key}:", f"{running.url}/v1/track")
+    send = shlex.join([*curl, "-H", header, "-d", _EVENT])
+    return f"""
+Forebay is running.
+
+  URL      {running.url}
+  metrics  {running.metrics_url}
+  API key  {running.api_key}
+
+Send an event:
+
+  {send}
+
+See what is stored:
+
+  {show_command(running.database_url)}
+
+Ctrl-C stops everything.
+
+"""
+
+
+def show_command(database_url: str) -> str:
+    """Return a command that shows the stored rows, from any folder."""
+    installed = Path(sys.executable).with_name("provision")
+    program = [str(installed)] if installed.exists() else [sys.executable, "-m", "provision"]
+    return f"DATABASE_URL={shlex.quote(database_url)} {shlex.join([*program, 'events', 'tail'])}"

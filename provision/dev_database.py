@@ -1,0 +1,95 @@
+"""The database of `forebay dev`: the embedded one, or the one of DATABASE_URL if that is safe."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from provision import postgres
+from provision.database import connected
+from provision.demo import working_key
+from provision.errors import ProvisionError
+from provision.migrate import migrate
+from provision.sql import statement
+
+_DATABASE: Final = "forebay"
+_HASH_CHARS: Final = 12
+
+
+@contextlib.asynccontextmanager
+async def dev_database(folder: Path, given_url: str | None) -> AsyncIterator[str]:
+    """
+    Lend the URL of a migrated dev database; an embedded server stops when the block ends.
+
+    Raises
+    ------
+    ProvisionError
+        The server does not start, or the database given is somebody's real one.
+    """
+    if given_url is not None:
+        await _prepare(given_url)
+        yield given_url
+        return
+    # In a thread, as it waits; never abandoned half-way: signals do not cancel us.
+    server = await asyncio.to_thread(postgres.start, folder)
+    try:
+        await _create_database(server.url())
+        url = server.url(_DATABASE)
+        await _prepare(url)
+        yield url
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+async def dev_key(folder: Path, url: str, given_url: str | None) -> str:
+    """Return the text of the demo tenant's key; kept in the folder, to be shown at every start."""
+    path = folder / ("api-key" if given_url is None else f"api-key-{_hash_of(given_url)}")
+    remembered = path.read_text() if path.exists() else ""
+    async with connected(url) as connection:
+        text = await working_key(connection, remembered)
+    if text != remembered:
+        _write_private(path, text)
+    return text
+
+
+async def _create_database(admin_url: str) -> None:
+    async with connected(admin_url) as connection:
+        if not await connection.fetchval(statement("has_database"), _DATABASE):
+            command = await connection.fetchval(statement("write_create_database"), _DATABASE)
+            await connection.execute(command)
+
+
+async def _prepare(url: str) -> None:
+    async with connected(url) as connection:
+        found = await connection.fetchrow(statement("inspect_dev_database"))
+        mark = await connection.fetchval(statement("write_dev_mark"))
+        if found is not None and not found["is_dev"]:
+            if found["has_tables"]:
+                raise ProvisionError(
+                    f"the database {found['name']!a} of DATABASE_URL holds tables and is not "
+                    "marked as a dev database: give an empty one, unset DATABASE_URL, "
+                    f"or mark it ({mark})"
+                )
+            # Before the tables: a start that was cut short must not lock itself out.
+            await connection.execute(mark)
+    await migrate(url)
+
+
+def _hash_of(url: str) -> str:
+    """One key file for each database that was ever given, the password aside."""
+    parts = urlsplit(url)
+    place = f"{parts.hostname}:{parts.port}{parts.path}"
+    return hashlib.sha256(place.encode()).hexdigest()[:_HASH_CHARS]
+
+
+def _write_private(path: Path, text: str) -> None:
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    unfinished.replace(path)
