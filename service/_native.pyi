@@ -111,7 +111,7 @@ def content_hash(workspace_id: int, content: bytes) -> int:
     """
     Hash the canonical content of an event.
 
-    4 bits of version, then 60 of xxh3 with the workspace as its seed: positive, and fit for a bigint.
+    4 bits of version, then 60 of xxh3 with the workspace as its seed: a positive bigint.
     """
 
 def is_same_content(stored: int, given: int) -> bool:

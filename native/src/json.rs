@@ -4,7 +4,7 @@
 //! `PostgreSQL` does not is a `Trouble`, noted for the caller, who knows whose value it was.
 #![forbid(unsafe_code)]
 
-use crate::text::{excerpt, unescape};
+use crate::text::unescape;
 use crate::violation::{Code, EVENT_LEVELS_MAX, Malformed, Trouble, TroubleKind};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -166,8 +166,9 @@ impl Fault {
 fn found(body: &str, offset: usize) -> String {
     match body.get(offset..).and_then(|rest| rest.chars().next()) {
         None => "the end of the body".to_owned(),
-        Some(character) if character.is_control() => format!("U+{:04X}", u32::from(character)),
-        Some(character) => excerpt(&format!("'{character}'")),
+        Some(character @ ' '..='~') => format!("'{character}'"),
+        // By its number: a message shall not hide what cannot be seen.
+        Some(character) => format!("U+{:04X}", u32::from(character)),
     }
 }
 

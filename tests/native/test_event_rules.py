@@ -1,0 +1,245 @@
+"""What each field of an event may be, through the batch endpoint and the one-event endpoints."""
+
+import json
+from typing import Any
+
+import pytest
+
+from service import _native
+from service._native import Event, Malformed, Violation
+
+PLACES = [
+    "type",
+    "event",
+    "user_id",
+    "anonymous_id",
+    "group_id",
+    "previous_id",
+    "name",
+    "category",
+    "timestamp",
+    "original_timestamp",
+    "properties",
+    "traits",
+    "context",
+    "extra",
+]
+
+
+def scan(body: str, events_max: int = 50) -> _native.Scan:
+    scanned = _native.scan_batch(body.encode(), events_max)
+    assert not isinstance(scanned, Malformed), scanned
+    return scanned
+
+
+def judge(event: str) -> Event | Violation:
+    """Judge one event in each place of a batch: the same verdict, and good neighbours stay good."""
+    good = '{"type":"page"}'
+    verdicts = []
+    for place in range(3):
+        events = [good, good]
+        events.insert(place, event)
+        found = scan(f'{{"batch":[{",".join(events)}]}}').events
+        verdicts.append(found.pop(place))
+        assert [type(other) for other in found] == [Event, Event]
+    assert len({getattr(verdict, "message", None) for verdict in verdicts}) == 1
+    return verdicts[0]
+
+
+def violation(event: str) -> Violation:
+    verdict = judge(event)
+    assert isinstance(verdict, Violation)
+    return verdict
+
+
+def content(event: str) -> dict[str, Any]:
+    verdict = judge(event)
+    assert isinstance(verdict, Event), verdict
+    values = dict(zip(PLACES, json.loads(verdict.content), strict=True))
+    return {place: value for place, value in values.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "field"),
+    [
+        ("{}", "missing_field", "type"),
+        ('{"type":null}', "missing_field", "type"),
+        ('{"type":"trac"}', "invalid_type", "type"),
+        ('{"type":""}', "invalid_type", "type"),
+        ('{"type":"Track"}', "invalid_type", "type"),
+        ('{"type":5}', "invalid_field", "type"),
+        ('{"type":"track"}', "missing_field", "event"),
+        ('{"type":"track","event":""}', "missing_field", "event"),
+        ('{"type":"track","event":null}', "missing_field", "event"),
+        ('{"type":"track","event":7}', "invalid_field", "event"),
+        ('{"type":"identify"}', "missing_field", "user_id"),
+        ('{"type":"identify","userId":null,"anonymousId":""}', "missing_field", "userId"),
+        ('{"type":"group","userId":"u"}', "missing_field", "group_id"),
+        ('{"type":"group","groupId":""}', "missing_field", "groupId"),
+        ('{"type":"alias","userId":"u"}', "missing_field", "previous_id"),
+        ('{"type":"alias","previousId":"p"}', "missing_field", "user_id"),
+        ('{"type":"page","userId":{}}', "invalid_field", "userId"),
+        ('{"type":"page","user_id":true}', "invalid_field", "user_id"),
+        ('{"type":"page","name":1}', "invalid_field", "name"),
+        ('{"type":"page","category":[]}', "invalid_field", "category"),
+        ('{"type":"page","timestamp":1700000000}', "invalid_field", "timestamp"),
+        ('{"type":"page","originalTimestamp":1}', "invalid_field", "originalTimestamp"),
+        ('{"type":"page","sentAt":{}}', "invalid_field", "sentAt"),
+        ('{"type":"page","properties":[]}', "invalid_field", "properties"),
+        ('{"type":"page","traits":"x"}', "invalid_field", "traits"),
+        ('{"type":"page","context":0}', "invalid_field", "context"),
+        ('{"type":"page","messageId":7}', "invalid_field", "messageId"),
+        ('{"type":"page","event_id":"a\\tb"}', "invalid_event_id", "event_id"),
+        ('{"type":"page","event_id":"\x7f"}', "invalid_event_id", "event_id"),
+        ('{"type":"page","event_id":"\x85"}', "invalid_event_id", "event_id"),
+        ('{"type":"page","event_id":"%s"}' % ("a" * 201), "invalid_event_id", "event_id"),
+        ('{"type":"page","event_id":"%s"}' % ("é" * 101), "invalid_event_id", "event_id"),
+        ('{"type":"page","user_id":"a","userId":"b"}', "ambiguous_field", "userId"),
+        ('{"type":"page","sent_at":"a","sentAt":"b"}', "ambiguous_field", "sentAt"),
+        ('{"type":"page","name":"a","name":"a"}', "ambiguous_field", "name"),
+        ('{"type":"page","other":1,"other":1}', "ambiguous_field", "other"),
+        ('{"type":"page","other":1,"oth\\u0065r":1}', "ambiguous_field", "other"),
+        ('{"type":"page","event":"a","\\u0065vent":"a"}', "ambiguous_field", "event"),
+        ('{"type":"page","writeKey":"a","writeKey":"a"}', "ambiguous_field", "writeKey"),
+        ("[]", "invalid_event", None),
+        ("null", "invalid_event", None),
+        ('"text"', "invalid_event", None),
+        ("NaN", "invalid_event", None),
+    ],
+)
+def test_an_event_that_breaks_a_rule_is_refused_alone(
+    event: str, code: str, field: str | None
+) -> None:
+    verdict = violation(event)
+
+    assert (code, field) == (verdict.code, verdict.field)
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        ("[]", "an event must be an object, this is an array"),
+        ("{}", "each event of a batch needs type: track, identify, page, screen, group, alias"),
+        (
+            '{"type":"x"}',
+            'type must be one of track, identify, page, screen, group, alias, this is "x"',
+        ),
+        ('{"type":"track"}', "track needs event, not null and not empty"),
+        ('{"type":"page","userId":{}}', "userId must be text or a number, this is an object"),
+        (
+            '{"type":"page","userId":1,"user_id":2}',
+            "user_id and userId are both given, and differ",
+        ),
+        ('{"type":"page","x":1,"x":2}', "x is given twice in one event"),
+        (
+            f'{{"type":"page","messageId":"{"é" * 101}"}}',
+            "messageId must have 1 to 200 bytes, this has 202",
+        ),
+        (
+            '{"type":"page","messageId":"\\n"}',
+            "messageId must have no control characters, this has U+000A",
+        ),
+    ],
+)
+def test_a_refusal_names_the_field_the_limit_and_what_was_found(event: str, message: str) -> None:
+    assert message == violation(event).message
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ('{"type":"page","userId":42}', {"user_id": "42"}),
+        ('{"type":"page","userId":-1.50e3}', {"user_id": "-1.50e3"}),
+        ('{"type":"page","userId":null,"user_id":"u"}', {"user_id": "u"}),
+        ('{"type":"page","userId":"u","user_id":""}', {"user_id": "u"}),
+        ('{"type":"page","userId":"u","user_id":"\\u0075"}', {"user_id": "u"}),
+        ('{"type":"page","userId":42,"user_id":"42"}', {"user_id": "42"}),
+        ('{"type":"page","userId":"","groupId":null}', {}),
+        ('{"type":"page","name":"","category":""}', {"name": "", "category": ""}),
+        ('{"type":"page","properties":null,"traits":{}}', {"traits": {}}),
+        ('{"type":"page","writeKey":"secret","wri\\u0074ekey":1}', {"extra": {"writekey": 1}}),
+        ('{"type":"page","event_id":"x","messageId":"x","sentAt":"s"}', {}),
+        ('{"type":"page","b":1,"a":[{"c":2}]}', {"extra": {"b": 1, "a": [{"c": 2}]}}),
+        ('{"type":"page","originalTimestamp":"o","timestamp":"t"}',
+         {"timestamp": "t", "original_timestamp": "o"}),
+        ('{"type":"page","event":"","previous_id":"p"}', {"event": "", "previous_id": "p"}),
+        ('{"type":"page","properties":{"a":1,"a":2}}', {"properties": {"a": 2}}),
+        ('{"type":"identify","anonymousId":"a"}', {"type": "identify", "anonymous_id": "a"}),
+        ('{"type":"alias","previousId":"p","userId":"u"}',
+         {"type": "alias", "previous_id": "p", "user_id": "u"}),
+    ],
+)  # fmt: skip
+def test_a_good_event_is_written_in_its_one_form(event: str, expected: dict[str, Any]) -> None:
+    assert {"type": "page"} | expected == content(event)
+
+
+def test_documents_are_kept_byte_for_byte() -> None:
+    verdict = judge('{"type":"page","properties":{ "a" : "\\u00e9" },"x" : [ 1 ]}')
+
+    assert isinstance(verdict, Event)
+    assert b'{ "a" : "\\u00e9" }' in verdict.content
+    assert verdict.content.endswith(b',{"x":[ 1 ]}]')
+
+
+@pytest.mark.parametrize("event_id", ["a", "é" * 100, " a ", "'", '\\"', "\\u00e9"])
+def test_an_event_id_is_any_text_without_control_characters(event_id: str) -> None:
+    verdict = judge(f'{{"type":"page","messageId":"{event_id}","sentAt":"now"}}')
+
+    assert isinstance(verdict, Event)
+    assert (json.loads(f'"{event_id}"'), "now") == (verdict.event_id, verdict.sent_at)
+
+
+@pytest.mark.parametrize("member", ['"x":1', '"event_id":null', '"messageId":""'])
+def test_an_empty_event_id_is_an_absent_one(member: str) -> None:
+    verdict = judge(f'{{"type":"page",{member}}}')
+
+    assert isinstance(verdict, Event)
+    assert verdict.event_id is None
+
+
+def test_quarantine_gets_the_event_as_sent_but_for_its_keys() -> None:
+    verdict = violation(
+        '{ "writeKey" : "s1", "type":"nope","event_id":"e1", "write\\u004bey":{"a":"s2"},'
+        ' "properties":{"writeKey":"kept"}}'
+    )
+
+    assert verdict.event_id == "e1"
+    assert verdict.payload == (
+        b'{ "writeKey" : "***", "type":"nope","event_id":"e1", "write\\u004bey":"***",'
+        b' "properties":{"writeKey":"kept"}}'
+    )
+
+
+@pytest.mark.parametrize("event_id", ["7", '"\\ud800"', '"\\t"', '"a","messageId":"b"'])
+def test_an_event_id_that_cannot_be_read_is_not_told(event_id: str) -> None:
+    assert violation(f'{{"event_id":{event_id}}}').event_id is None
+
+
+@pytest.mark.parametrize("event_type", ["track", "identify", "page", "screen", "group", "alias"])
+def test_the_path_gives_the_type_of_a_single_event(event_type: str) -> None:
+    ids = '"event":"e","userId":"u","groupId":"g","previousId":"p"'
+    for given in ("", ',"type":null', f',"type":"{event_type}"'):
+        scanned = _native.scan_event(f"{{{ids}{given}}}".encode(), event_type)
+        assert isinstance(scanned, _native.Scan)
+        event = scanned.events[0]
+        assert isinstance(event, Event)
+        assert event_type == json.loads(event.content)[0]
+
+
+@pytest.mark.parametrize("given", ["page", "trac", ""])
+def test_a_single_event_of_another_type_than_its_path_is_ambiguous(given: str) -> None:
+    body = json.dumps({"event": "e", "type": given, "writeKey": "key", "sentAt": "now"})
+    scanned = _native.scan_event(body.encode(), "track")
+
+    assert isinstance(scanned, _native.Scan)
+    assert (
+        scanned.count, scanned.write_key, scanned.sent_at, scanned.context
+    ) == (1, "key", None, None)  # fmt: skip
+    verdict = scanned.events[0]
+    assert isinstance(verdict, Violation)
+    assert (verdict.code, verdict.field) == ("ambiguous_field", "type")
+
+
+def test_an_endpoint_that_is_none_is_the_callers_mistake() -> None:
+    with pytest.raises(ValueError, match="must be one of track"):
+        _native.scan_event(b"{}", "batch")
