@@ -1,0 +1,193 @@
+"""
+Twins of the service's parts, for tests and benchmarks: real classes, nothing patched.
+
+Nothing in the service imports this. What comes from the makers has gone the real way, through the
+core and the checks; a row that could not is made of one that did, by `msgspec.structs.replace`.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from service.apikey import Credential, MintedKey, mint
+from service.model import ApiKey, EventRow, Outcome, Payload, RejectedRow, Verdict
+from service.pipeline.check import Arrival, Checked, Checker, scan
+from service.pipeline.quarantine import QuarantineBudget
+from service.reasons import CONFLICT_MESSAGES, Reason
+from service.store.flush import (
+    Held,
+    Key,
+    conflict_verdict,
+    held_by,
+    key_of,
+    outcome_of,
+    quarantined,
+)
+
+NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
+_EVENTS_MAX: Final = 10_000
+
+
+class FixedClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: datetime = NOON) -> None:
+        self._now = now
+        self._monotonic = 1_000.0
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        """Let *seconds* pass on both of its faces."""
+        self._now += timedelta(seconds=seconds)
+        self._monotonic += seconds
+
+
+class MemoryStore:
+    """The store's rules without PostgreSQL: the first with a key is kept, the rest is judged."""
+
+    def __init__(self) -> None:
+        self.events: list[EventRow] = []
+        self.rejected: list[RejectedRow] = []
+        self.flushes: list[list[Payload]] = []
+        self._ledger: dict[Key, Held] = {}
+        self._workspaces: dict[int, int] = {}
+
+    async def write(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
+        """Store *payloads* together, at once: memory knows no *deadline*."""
+        del deadline
+        self.flushes.append(payloads)
+        for payload in payloads:
+            self.rejected += payload.rejected
+        return [[self._store(row) for row in payload.events] for payload in payloads]
+
+    def _store(self, row: EventRow) -> Verdict:
+        held = self._ledger.setdefault(key_of(row), held_by(row))
+        outcome = outcome_of(row, held)
+        if outcome is Outcome.CONFLICT:
+            is_here = self._workspaces[held.id] == row.workspace_id
+            reason = Reason.CONTENT_DIFFERS if is_here else Reason.ID_USED_IN_OTHER_WORKSPACE
+            self.rejected.append(quarantined(row, reason, CONFLICT_MESSAGES[reason]))
+            return conflict_verdict(row, reason)
+        if held.id not in self._workspaces:
+            self._workspaces[held.id] = row.workspace_id
+            self.events.append(row)
+        return Verdict(row.event_id, outcome)
+
+
+class KeyTable:
+    """Keys by their public id; `find` is what the store's look-up is to the edge."""
+
+    def __init__(self, *keys: ApiKey) -> None:
+        self.keys = {key.key_id: key for key in keys}
+        self.lookups: list[str] = []
+
+    async def find(self, key_id: str) -> ApiKey | None:
+        """Return the key, None when there is none."""
+        self.lookups.append(key_id)
+        return self.keys.get(key_id)
+
+
+class Sender:
+    """Makes what one key sends: payloads that went through the core and every check."""
+
+    def __init__(
+        self,
+        key: ApiKey | None = None,
+        *,
+        worker: int = 7,
+        clock: FixedClock | None = None,
+        rows_per_minute: int = 1_000_000,
+    ) -> None:
+        """*worker* makes the row ids: two senders whose rows meet need different ones."""
+        self.key = make_key() if key is None else key
+        self.clock = FixedClock() if clock is None else clock
+        self.dropped = 0
+        self._requests = 0
+        self._checker = Checker(QuarantineBudget(self.clock, rows_per_minute, self._drop))
+        self._checker.lease(worker)
+
+    def check(self, *events: Any, key: ApiKey | None = None, **envelope: Any) -> Checked:
+        """Check a batch request of *events*; *envelope* is what stands beside them."""
+        return self.check_body(make_body(events, **envelope), key=key)
+
+    def check_body(
+        self,
+        body: bytes,
+        event_type: str | None = None,
+        *,
+        key: ApiKey | None = None,
+        schema_version: str = "1.0",
+    ) -> Checked:
+        """Check a body as the edge does; *event_type* is None for a batch."""
+        self._requests += 1
+        arrival = Arrival(
+            key=self.key if key is None else key,
+            request_id=self._requests,
+            schema_version=schema_version,
+            received_at=self.clock.now(),
+        )
+        return self._checker.check(scan(body, event_type, _EVENTS_MAX), arrival, len(body))
+
+    def payload(self, *events: Any, key: ApiKey | None = None) -> Payload:
+        """Return the payload of a batch of *events*."""
+        return self.check(*events, key=key).payload
+
+    def rows(self, *events: Any, key: ApiKey | None = None) -> list[EventRow]:
+        """Return the rows of *events*, each of which has to pass."""
+        payload = self.payload(*events, key=key)
+        if payload.rejected:
+            raise ValueError(payload.rejected[0].message)
+        return payload.events
+
+    def row(self, event_id: str | None = None, **fields: Any) -> EventRow:
+        """Return the row of one track event."""
+        return self.rows(make_event(event_id, **fields))[0]
+
+    def _drop(self, events: int) -> None:
+        self.dropped += events
+
+
+def make_key(minted: MintedKey | None = None, **fields: Any) -> ApiKey:
+    """Return a key of tenant 1 and workspace 1; *fields* say what is different."""
+    credential: Credential = (mint() if minted is None else minted).credential
+    key = ApiKey(
+        key_id=credential.key_id,
+        tenant_id=1,
+        workspace_id=1,
+        secret_sha256=credential.secret_sha256,
+        events_max=None,
+        bytes_max=None,
+        expires_at=None,
+        is_disabled=False,
+    )
+    return msgspec.structs.replace(key, **fields)
+
+
+def make_event(event_id: str | None = None, **fields: Any) -> dict[str, Any]:
+    """Return one track event as a client would send it."""
+    event: dict[str, Any] = {"type": "track", "event": "Signed Up", "user_id": "u1"}
+    if event_id is not None:
+        event["event_id"] = event_id
+    return event | fields
+
+
+def make_body(events: Sequence[Any], **envelope: Any) -> bytes:
+    """Return the body of a batch request."""
+    return msgspec.json.encode({"batch": events} | envelope)
+
+
+def make_payload(rows: Sequence[EventRow], rejected: Sequence[RejectedRow] = ()) -> Payload:
+    """Return a payload of rows that were made already, as large as a body of a byte a row."""
+    return Payload(list(rows), list(rejected), len(rows) + len(rejected))
+
+
+def always(answer: bool) -> Callable[[str], bool]:
+    """Return a quarantine budget that never ends (True), or has ended (False)."""
+    return lambda _key_id: answer
