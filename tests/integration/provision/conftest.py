@@ -1,0 +1,61 @@
+"""Commands as a user runs them, and folders for embedded servers."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from provision.place import mapped_home
+
+ROOT: Final = Path(__file__).parents[3]
+
+Done = subprocess.CompletedProcess[str]
+Provision = Callable[..., Done]
+
+
+def command_environment(**variables: str) -> dict[str, str]:
+    """Return our environment for a child; the sources are found from any folder."""
+    return os.environ | {"PYTHONPATH": str(ROOT)} | variables
+
+
+@pytest.fixture
+def provision(database_url: str, tmp_path: Path) -> Provision:
+    """Run `provision …` on the test's own database, in an empty folder."""
+
+    def run(*arguments: str, url: str = database_url) -> Done:
+        return subprocess.run(
+            [sys.executable, "-m", "provision", *arguments],
+            cwd=tmp_path,
+            env=command_environment(DATABASE_URL=url),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Return a folder that the embedded server's user can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="forebay-tests-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def closed_folder(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder that only root may enter."""
+    if os.geteuid() != 0:
+        pytest.skip("only root's server runs as another user")
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o700)
+    yield folder
+    shutil.rmtree(mapped_home(folder / ".forebay"), ignore_errors=True)

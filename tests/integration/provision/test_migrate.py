@@ -1,0 +1,118 @@
+"""`provision migrate` on a real database."""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from provision.errors import ProvisionError
+from provision.migrate import FOLDER, migrate, read_migrations
+
+from .conftest import command_environment
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return shutil.copytree(FOLDER, tmp_path / "migrations")
+
+
+async def fetch(url: str, query: str) -> list[tuple[object, ...]]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(query)]
+    finally:
+        connection.terminate()
+
+
+def test_four_processes_at_once_apply_each_file_once(bare_database_url: str) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "provision", "migrate", "--json"],
+            env=command_environment(DATABASE_URL=bare_database_url),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    outputs = [process.communicate() for process in processes]
+
+    names = [migration.name for migration in read_migrations()]
+    assert [0, 0, 0, 0] == [process.returncode for process in processes], outputs
+    assert 3 == sum(output == '{"applied":[]}\n' for output, _ in outputs)
+    assert 1 == sum(all(name in output for name in names) for output, _ in outputs)
+    recorded = asyncio.run(fetch(bare_database_url, "SELECT count(*) FROM schema_checksums"))
+    assert [(len(names),)] == recorded
+
+
+async def test_the_second_time_there_is_nothing_to_do(database_url: str) -> None:
+    assert [] == await migrate(database_url)
+
+
+async def test_an_edited_file_stops_everything_and_is_named(
+    database_url: str, folder: Path
+) -> None:
+    edited = folder / read_migrations(folder)[1].name
+    edited.write_text(edited.read_text() + "-- one more line\n")
+    (folder / "9999_later.sql").write_text("-- migrate:up\nCREATE TABLE later ();\n")
+
+    with pytest.raises(ProvisionError, match=f"migrations/{edited.name} was edited"):
+        await migrate(database_url, folder)
+
+    assert [(None,)] == await fetch(database_url, "SELECT to_regclass('later')::text")
+
+
+async def test_a_breaking_file_is_recorded_as_such(database_url: str, folder: Path) -> None:
+    (folder / "9999_harsh.sql").write_text(
+        "-- Nothing of before can go on.\n-- breaking\n\n-- migrate:up\n\n-- migrate:down\n"
+    )
+
+    assert ["9999_harsh.sql"] == await migrate(database_url, folder)
+
+    breaking = "SELECT version FROM schema_checksums WHERE is_breaking"
+    assert [("9999",)] == await fetch(database_url, breaking)
+
+
+async def test_an_older_release_refuses_a_schema_that_is_newer_and_breaking(
+    database_url: str, folder: Path
+) -> None:
+    (folder / "9999_harsh.sql").write_text("-- breaking\n-- migrate:up\n\n-- migrate:down\n")
+    await migrate(database_url, folder)
+
+    with pytest.raises(ProvisionError, match="9999, which is marked as breaking"):
+        await migrate(database_url)
+
+
+async def test_an_older_release_lets_a_newer_schema_be(database_url: str, folder: Path) -> None:
+    (folder / "9999_kind.sql").write_text("-- migrate:up\n\n-- migrate:down\n")
+    await migrate(database_url, folder)
+
+    assert [] == await migrate(database_url)
+
+
+async def test_a_file_that_fails_leaves_nothing_behind_and_is_named(
+    database_url: str, folder: Path
+) -> None:
+    (folder / "9999_bad.sql").write_text(
+        "-- migrate:up\nCREATE TABLE half ();\nSELECT 1 / 0;\n\n-- migrate:down\n"
+    )
+
+    with pytest.raises(ProvisionError, match=r"9999_bad\.sql.*division by zero"):
+        await migrate(database_url, folder)
+
+    assert [(None,)] == await fetch(database_url, "SELECT to_regclass('half')::text")
+
+
+async def test_what_was_applied_but_not_recorded_is_recorded_the_next_time(
+    database_url: str,
+) -> None:
+    await fetch(database_url, "DELETE FROM schema_checksums WHERE version = '0003' RETURNING 1")
+
+    assert [] == await migrate(database_url)
+
+    recorded = await fetch(database_url, "SELECT version FROM schema_checksums ORDER BY 1")
+    assert [(migration.version,) for migration in read_migrations()] == recorded

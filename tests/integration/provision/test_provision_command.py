@@ -1,0 +1,251 @@
+"""The command `provision` as a script meets it: exit codes, stdout, stderr."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service import apikey
+
+from .conftest import Provision, command_environment
+
+COUNTS = (
+    "SELECT (SELECT count(*) FROM tenants), (SELECT count(*) FROM workspaces),"
+    " (SELECT count(*) FROM api_keys)"
+)
+
+
+async def test_tenant_create_makes_all_three_and_shows_the_key(
+    provision: Provision, connection: Any
+) -> None:
+    done = provision("tenant", "create", "acme", "--workspace", "web", "--key-name", "k1", "--json")
+
+    made = json.loads(done.stdout)
+    row = await connection.fetchrow("SELECT * FROM api_keys WHERE key_id = $1", made["key_id"])
+    credential = apikey.parse(made["api_key"])
+    assert (0, "") == (done.returncode, done.stderr)
+    assert ["tenant", "workspace", "key_id", "api_key"] == list(made)
+    assert ("acme", "web") == (made["tenant"], made["workspace"])
+    assert (made["key_id"], row["secret_sha256"]) == credential
+    assert ("k1", None, None) == (row["name"], row["max_batch_events"], row["max_payload_bytes"])
+
+
+async def test_a_segment_key_carries_its_limits(provision: Provision, connection: Any) -> None:
+    provision("tenant", "create", "acme", "--profile", "segment")
+
+    limits = await connection.fetchrow("SELECT max_batch_events, max_payload_bytes FROM api_keys")
+    assert (250, 524_288) == tuple(limits)
+
+
+async def test_a_taken_name_is_said_and_nothing_is_made(
+    provision: Provision, connection: Any
+) -> None:
+    provision("tenant", "create", "acme")
+    before = await connection.fetchrow(COUNTS)
+
+    done = provision("tenant", "create", "acme", "--workspace", "other", "--json")
+
+    assert (4, "") == (done.returncode, done.stdout)
+    assert "provision: there is already a tenant 'acme'; nothing was made\n" == done.stderr
+    assert before == await connection.fetchrow(COUNTS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tenant", "create", " "),
+        ("tenant", "create", "x" * 101),
+        ("tenant", "create", "a\nb"),
+        ("tenant", "create", "a", "--workspace", ""),
+        ("tenant", "create", "a", "--key-name", "\x1b[31m"),
+    ],
+)
+async def test_a_name_that_is_not_allowed_is_refused_and_nothing_is_made(
+    provision: Provision, connection: Any, arguments: tuple[str, ...]
+) -> None:
+    done = provision(*arguments)
+
+    assert (2, "") == (done.returncode, done.stdout)
+    assert "a name has 1 to 100 characters" in done.stderr
+    assert ascii(arguments[-1])[1:21] in done.stderr
+    assert (0, 0, 0) == tuple(await connection.fetchrow(COUNTS))
+
+
+def test_people_see_the_key_and_that_it_is_shown_once(provision: Provision) -> None:
+    done = provision("tenant", "create", "acme")
+
+    assert "api_key    fb1_" in done.stdout
+    assert "shown this once" in done.stderr
+
+
+def test_workspaces_are_made_listed_and_refused_twice(provision: Provision) -> None:
+    provision("tenant", "create", "acme")
+
+    assert 0 == provision("workspace", "create", "acme", "web").returncode
+    assert 4 == provision("workspace", "create", "acme", "web").returncode
+    assert 3 == provision("workspace", "create", "nobody", "web").returncode
+
+    listed = json.loads(provision("workspace", "list", "--json").stdout)
+    assert ["default", "web"] == [row["workspace"] for row in listed]
+
+
+def test_keys_are_made_listed_and_revoked(provision: Provision) -> None:
+    provision("tenant", "create", "acme")
+    done = provision("key", "create", "--tenant", "acme", "--name", "second", "--json")
+    key_id = json.loads(done.stdout)["key_id"]
+
+    assert 0 == provision("key", "revoke", key_id).returncode
+    assert "revoked before" in provision("key", "revoke", key_id).stderr
+    assert 3 == provision("key", "revoke", "nosuchkey123").returncode
+    assert 3 == provision("key", "create", "--tenant", "acme", "--workspace", "no").returncode
+
+    done = provision("key", "list", "--json")
+    listed = {row["key_id"]: row for row in json.loads(done.stdout)}
+    assert 2 == len(listed)
+    assert listed[key_id]["revoked_at"] is not None
+    assert "secret" not in done.stdout
+
+
+def test_away_from_a_terminal_lists_are_lines_with_tabs(provision: Provision) -> None:
+    provision("tenant", "create", "acme")
+
+    lines = provision("tenant", "list").stdout.splitlines()
+
+    assert ["tenant", "workspaces", "keys", "disabled_at", "created_at"] == lines[0].split("\t")
+    assert ["acme", "1", "1", "-"] == lines[1].split("\t")[:4]
+
+
+def test_seed_shows_its_key_once_and_says_so_afterwards(provision: Provision) -> None:
+    first = provision("seed", "--json")
+    second = provision("seed", "--json")
+
+    assert json.loads(first.stdout)["api_key"].startswith("fb1_")
+    assert (0, None) == (second.returncode, json.loads(second.stdout)["api_key"])
+    assert "already there" in second.stderr
+
+
+async def test_status_tells_schema_counts_and_partitions(
+    provision: Provision, connection: Any
+) -> None:
+    provision("tenant", "create", "acme")
+    await connection.execute("SELECT ensure_event_partitions('2026-01-01', '2026-01-03')")
+
+    status = json.loads(provision("status", "--json").stdout)
+
+    assert ([], None) == (status["pending"], status["problem"])
+    assert (1, 1, 1) == (status["tenants"], status["workspaces"], status["keys"])
+    assert {
+        "table_name": "events",
+        "partitions": 3,
+        "first_day": "20260101",
+        "last_day": "20260103",
+    } == status["partitions"][0]
+
+
+async def test_status_names_an_edited_file_and_fails(provision: Provision, connection: Any) -> None:
+    await connection.execute("UPDATE schema_checksums SET sha256 = repeat('0', 64)")
+
+    done = provision("status", "--json")
+
+    assert 1 == done.returncode
+    assert "was edited after it had been applied" in done.stderr
+
+
+async def test_events_tail_shows_the_newest_first_with_ids_in_base36(
+    provision: Provision, connection: Any
+) -> None:
+    provision("tenant", "create", "acme")
+    await connection.execute("SELECT ensure_event_partitions('2026-01-01', '2026-01-02')")
+    await connection.execute(
+        "INSERT INTO events (id, tenant_id, workspace_id, event_id, type, event, properties,"
+        ' schema_version, request_id, received_at, "timestamp")'
+        " SELECT n, tenants.id, workspaces.id, 'e' || n, 'track', E'\\x1b[31m', '{\"n\": 1e2}',"
+        " '1.0', 35, t, t FROM tenants JOIN workspaces ON tenant_id = tenants.id,"
+        " generate_series(1, 3) AS n,"
+        " LATERAL (SELECT timestamptz '2026-01-01 23:00Z' + n * interval '1h') AS at (t)"
+    )
+
+    newest = json.loads(provision("events", "tail", "--limit", "2", "--json").stdout)
+    table = provision("events", "tail").stdout
+
+    assert ["0000000000003", "0000000000002"] == [row["id"] for row in newest]
+    assert ("000000000000z", {"n": 100}) == (newest[0]["request_id"], newest[0]["properties"])
+    assert r"\x1b[31m" in table
+    assert "\x1b" not in table
+
+
+def test_a_bare_database_is_told_to_migrate(provision: Provision, bare_database_url: str) -> None:
+    done = provision("tenant", "list", url=bare_database_url)
+
+    assert (1, "") == (done.returncode, done.stdout)
+    assert "run `provision migrate`" in done.stderr
+
+
+def test_an_unreachable_database_is_one_sentence_without_the_password(provision: Provision) -> None:
+    done = provision("status", url="postgresql://someone:hidden-word@127.0.0.1:1/forebay")
+
+    assert (1, "") == (done.returncode, done.stdout)
+    assert done.stderr.startswith(
+        "provision: cannot connect to the database at 127.0.0.1:1/forebay"
+    )
+    assert 1 == done.stderr.count("\n")
+    assert "hidden-word" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [("provision", "status"), ("provision.forebay", "serve")])
+def test_without_a_database_a_command_says_what_is_missing(
+    command: tuple[str, str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=tmp_path,
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (1, "") == (done.returncode, done.stdout)
+    assert "DATABASE_URL is not set" in done.stderr
+    assert 1 == done.stderr.count("\n")
+
+
+def test_a_database_url_in_dotenv_counts(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"DATABASE_URL={database_url}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "provision", "tenant", "list", "--json"],
+        cwd=tmp_path,
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (0, "[]\n") == (done.returncode, done.stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("tenant", "create"), ("nonsense",), ("events", "tail", "--limit", "0")]
+)
+def test_a_mistyped_command_is_a_usage_error(
+    provision: Provision, arguments: tuple[str, ...]
+) -> None:
+    done = provision(*arguments)
+
+    assert (2, "") == (done.returncode, done.stdout)
+
+
+@pytest.mark.parametrize("module", ["provision", "provision.forebay"])
+def test_version_answers(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--version"],
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.strip()
