@@ -1,0 +1,231 @@
+"""A body arrives under a cap on its decoded bytes, in time, and as its header says."""
+
+import asyncio
+import gzip
+import tracemalloc
+import zlib
+from collections.abc import Iterable, MutableMapping
+from typing import Any, Final
+
+import pytest
+
+from service.edge.body import ClientGoneError, read_body
+from service.edge.request import Headers
+from service.reasons import Reason, Refusal
+
+PLAIN: Final = b'{"event": "Signed Up"}'
+BYTES_MAX: Final = 1_000
+# Content that no encoder makes smaller.
+NOISE: Final = bytes((i * i * 7919 >> 5) % 256 for i in range(BYTES_MAX))
+
+
+class Body:
+    """What a server hands over, chunk by chunk; then nothing more ever comes."""
+
+    def __init__(self, chunks: Iterable[bytes], *, is_whole: bool = True) -> None:
+        self.left = list(chunks)
+        self._is_whole = is_whole
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        if not self.left:
+            await asyncio.get_running_loop().create_future()
+        chunk = self.left.pop(0)
+        more = bool(self.left) or not self._is_whole
+        return {"type": "http.request", "body": chunk, "more_body": more}
+
+
+async def gone() -> MutableMapping[str, Any]:
+    return {"type": "http.disconnect"}
+
+
+async def read(
+    chunks: Iterable[bytes], headers: Headers | None = None, bytes_max: int = BYTES_MAX
+) -> bytes:
+    return await read_body(Body(chunks).receive, headers or {}, bytes_max=bytes_max, timeout_s=5)
+
+
+async def refusal(
+    chunks: Iterable[bytes], headers: Headers | None = None, bytes_max: int = BYTES_MAX
+) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        await read(chunks, headers, bytes_max)
+    return caught.value
+
+
+def bare_deflate(content: bytes) -> bytes:
+    encoder = zlib.compressobj(wbits=-15)
+    return encoder.compress(content) + encoder.flush()
+
+
+def encoded(encoding: bytes, content: bytes) -> bytes:
+    if encoding == b"gzip":
+        return gzip.compress(content)
+    return zlib.compress(content) if encoding == b"deflate" else bare_deflate(content)
+
+
+def header(encoding: bytes) -> Headers:
+    return {b"content-encoding": b"deflate" if encoding == b"bare" else encoding}
+
+
+ENCODINGS: Final = pytest.mark.parametrize("encoding", [b"gzip", b"deflate", b"bare"])
+
+
+async def test_a_chunked_body_is_put_together() -> None:
+    assert PLAIN == await read([PLAIN[:5], b"", PLAIN[5:]])
+
+
+async def test_a_body_with_a_length_is_not_waited_for_past_its_last_byte() -> None:
+    body = Body([PLAIN], is_whole=False)
+    headers = {b"content-length": b"%d" % len(PLAIN)}
+
+    got = await read_body(body.receive, headers, bytes_max=BYTES_MAX, timeout_s=5)
+
+    assert got == PLAIN
+
+
+async def test_no_body_is_empty() -> None:
+    assert b"" == await read([b""])
+    assert b"" == await read([], {b"content-length": b"0"})
+
+
+@pytest.mark.parametrize("encoding", [b"identity", b"", b" Identity "])
+async def test_identity_is_the_body_as_it_is(encoding: bytes) -> None:
+    assert PLAIN == await read([PLAIN], {b"content-encoding": encoding})
+
+
+@ENCODINGS
+async def test_an_encoded_body_is_decoded_however_it_is_cut(encoding: bytes) -> None:
+    body = encoded(encoding, PLAIN)
+
+    assert PLAIN == await read([body], header(encoding))
+    for cut in range(1, len(body)):
+        assert PLAIN == await read([body[:cut], body[cut:]], header(encoding))
+    assert PLAIN == await read([bytes([byte]) for byte in body], header(encoding))
+
+
+async def test_the_name_of_an_encoding_has_no_case() -> None:
+    assert PLAIN == await read([gzip.compress(PLAIN)], {b"content-encoding": b" GZip"})
+    assert PLAIN == await read([gzip.compress(PLAIN)], {b"content-encoding": b"x-gzip"})
+
+
+@pytest.mark.parametrize("encoding", [b"br", b"zstd", b"gzip, gzip", b"\xff" * 200])
+async def test_another_encoding_is_415_and_named(encoding: bytes) -> None:
+    refused = await refusal([PLAIN], {b"content-encoding": encoding})
+
+    assert Reason.UNSUPPORTED_ENCODING == refused.reason
+    assert refused.details["actual"] == encoding.decode("latin-1")[:64]
+
+
+async def test_a_body_of_exactly_the_limit_is_taken() -> None:
+    assert NOISE == await read([NOISE[:600], NOISE[600:]])
+    assert NOISE == await read([NOISE], {b"content-length": b"%d" % BYTES_MAX})
+    for encoding in (b"gzip", b"deflate", b"bare"):
+        body = encoded(encoding, b"a" * BYTES_MAX)
+        assert b"a" * BYTES_MAX == await read([body], header(encoding))
+
+
+async def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
+    body = Body([b"a" * (BYTES_MAX + 1)])
+
+    with pytest.raises(Refusal) as caught:
+        await read_body(body.receive, {b"content-length": b"1001"}, bytes_max=1_000, timeout_s=5)
+
+    assert Reason.PAYLOAD_TOO_LARGE == caught.value.reason
+    assert {"limit": 1_000, "actual": 1_001} == caught.value.details
+    assert 1 == len(body.left)
+
+
+async def test_a_chunked_body_over_the_limit_is_refused_when_it_gets_there() -> None:
+    body = Body([b"a" * BYTES_MAX, b"a", b"never read"])
+
+    with pytest.raises(Refusal) as caught:
+        await read_body(body.receive, {}, bytes_max=BYTES_MAX, timeout_s=5)
+
+    assert Reason.PAYLOAD_TOO_LARGE == caught.value.reason
+    assert {"limit": 1_000, "actual": "more than 1000"} == caught.value.details
+    assert [b"never read"] == body.left
+
+
+@ENCODINGS
+async def test_the_limit_counts_decoded_bytes(encoding: bytes) -> None:
+    refused = await refusal([encoded(encoding, b"a" * (BYTES_MAX + 1))], header(encoding))
+
+    assert Reason.PAYLOAD_TOO_LARGE == refused.reason
+
+
+@ENCODINGS
+async def test_a_bomb_never_unfolds_past_the_limit(encoding: bytes) -> None:
+    bomb = encoded(encoding, bytes(64 * 1024 * 1024))
+    tracemalloc.start()
+    try:
+        refused = await refusal([bomb], header(encoding), bytes_max=256 * 1024)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert Reason.PAYLOAD_TOO_LARGE == refused.reason
+    assert peak_bytes < 2 * 1024 * 1024
+
+
+async def test_encoded_bytes_that_decode_to_nothing_are_bounded_too() -> None:
+    # Empty stored blocks of deflate: five bytes each, and nothing comes of them.
+    nothing = b"\x78\x9c" + b"\x00\x00\x00\xff\xff" * (BYTES_MAX // 5)
+
+    refused = await refusal([nothing, b"\x03\x00\x00\x00\x00\x01"], header(b"deflate"))
+
+    assert Reason.PAYLOAD_TOO_LARGE == refused.reason
+
+
+@ENCODINGS
+async def test_a_body_that_is_cut_off_is_refused(encoding: bytes) -> None:
+    refused = await refusal([encoded(encoding, PLAIN)[:-1]], header(encoding))
+
+    assert Reason.INVALID_ENCODING == refused.reason
+    assert "cut off" in refused.message
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
+async def test_an_empty_body_is_no_encoded_one(encoding: bytes) -> None:
+    refused = await refusal([b""], header(encoding))
+
+    assert Reason.INVALID_ENCODING == refused.reason
+
+
+@ENCODINGS
+async def test_bytes_after_the_end_are_refused(encoding: bytes) -> None:
+    body = encoded(encoding, PLAIN)
+
+    in_one = await refusal([body + b"x"], header(encoding))
+    in_two = await refusal([body, b"x"], header(encoding))
+
+    assert [Reason.INVALID_ENCODING] * 2 == [in_one.reason, in_two.reason]
+    assert "after its end" in in_one.message
+    assert "after its end" in in_two.message
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
+async def test_a_body_that_is_not_encoded_as_it_says_is_refused(encoding: bytes) -> None:
+    refused = await refusal([PLAIN], header(encoding))
+
+    assert Reason.INVALID_ENCODING == refused.reason
+
+
+async def test_a_wrong_checksum_is_refused() -> None:
+    body = bytearray(gzip.compress(PLAIN))
+    body[-5] ^= 1
+
+    assert Reason.INVALID_ENCODING == (await refusal([bytes(body)], header(b"gzip"))).reason
+
+
+async def test_a_body_that_does_not_arrive_in_time_is_given_up() -> None:
+    body = Body([PLAIN], is_whole=False)
+
+    with pytest.raises(Refusal, match=r"within 0\.01 s") as caught:
+        await read_body(body.receive, {}, bytes_max=BYTES_MAX, timeout_s=0.01)
+
+    assert Reason.BODY_TIMEOUT == caught.value.reason
+
+
+async def test_a_sender_that_left_is_no_refusal() -> None:
+    with pytest.raises(ClientGoneError):
+        await read_body(gone, {}, bytes_max=BYTES_MAX, timeout_s=5)

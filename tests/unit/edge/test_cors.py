@@ -1,0 +1,54 @@
+"""Pages of the configured origins may send events, never with credentials."""
+
+import pytest
+
+from service.edge.cors import Cors
+
+PAGE = b"https://shop.example"
+EXPOSED = (b"access-control-expose-headers", b"Retry-After, X-Request-Id")
+
+
+def test_a_request_without_an_origin_gets_nothing() -> None:
+    assert () == Cors(frozenset({"*"})).headers(None)
+
+
+def test_a_star_lets_every_page_send() -> None:
+    expected = ((b"access-control-allow-origin", b"*"), EXPOSED)
+
+    assert expected == Cors(frozenset({"*"})).headers(PAGE)
+
+
+def test_a_named_origin_is_answered_by_its_name() -> None:
+    cors = Cors(frozenset({"https://shop.example", "https://other.example"}))
+
+    expected = ((b"access-control-allow-origin", PAGE), (b"vary", b"Origin"), EXPOSED)
+    assert expected == cors.headers(PAGE)
+
+
+@pytest.mark.parametrize("origin", [b"https://evil.example", b"null", b"http://shop.example", b""])
+def test_another_origin_is_not_let_in(origin: bytes) -> None:
+    cors = Cors(frozenset({"https://shop.example"}))
+
+    assert ((b"vary", b"Origin"),) == cors.headers(origin)
+
+
+def test_no_origins_close_it_to_pages() -> None:
+    assert ((b"vary", b"Origin"),) == Cors(frozenset()).headers(PAGE)
+
+
+def test_a_preflight_names_every_header_that_an_sdk_sends() -> None:
+    reply = Cors(frozenset({"*"})).preflight()
+    headers = dict(reply.headers)
+    allowed = headers[b"access-control-allow-headers"].split(b", ")
+
+    assert (204, b"") == (reply.status, reply.body)
+    assert b"POST, OPTIONS" == headers[b"access-control-allow-methods"]
+    assert {b"authorization", b"content-type", b"content-encoding", b"x-api-key"} <= set(allowed)
+    assert b"*" not in allowed
+
+
+def test_credentials_are_never_allowed() -> None:
+    cors = Cors(frozenset({"*", "https://shop.example"}))
+
+    names = {name for name, _ in (*cors.headers(PAGE), *cors.preflight().headers)}
+    assert b"access-control-allow-credentials" not in names

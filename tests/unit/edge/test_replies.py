@@ -1,0 +1,153 @@
+"""Every answer in its bytes: what a client reads is what the contract says."""
+
+import json
+from typing import Any
+
+import pytest
+
+from service.edge import replies
+from service.edge.replies import Counts, Reply
+from service.model import Outcome, Verdict
+from service.reasons import FAULTS, Reason, Refusal
+
+REQUEST = "1z141z4q0k3p2"
+ACCEPTED = Verdict("a1", Outcome.ACCEPTED)
+DUPLICATE = Verdict("a2", Outcome.DUPLICATE)
+CONFLICT = Verdict("a3", Outcome.CONFLICT, Reason.CONTENT_DIFFERS, "event_id", "It differs.")
+REJECTED = Verdict(None, Outcome.REJECTED, Reason.INVALID_TIMESTAMP, "timestamp", "It is none.")
+ALL = [ACCEPTED, DUPLICATE, CONFLICT, REJECTED]
+
+
+def content(reply: Reply) -> Any:
+    return json.loads(reply.body)
+
+
+def test_outcomes_are_counted() -> None:
+    assert Counts(1, 1, 1, 1) == replies.count(ALL)
+    assert Counts(2, 0, 0, 0) == replies.count([ACCEPTED, ACCEPTED])
+
+
+def test_a_batch_is_answered_event_by_event_in_order() -> None:
+    reply = replies.batch_processed(REQUEST, replies.count(ALL), ALL)
+
+    assert 200 == reply.status
+    assert content(reply) == {
+        "success": True,
+        "request_id": REQUEST,
+        "accepted": 1,
+        "duplicates": 1,
+        "conflicts": 1,
+        "rejected": 1,
+        "results": [
+            {"event_id": "a1", "status": "accepted"},
+            {"event_id": "a2", "status": "duplicate"},
+            {
+                "event_id": "a3",
+                "status": "conflict",
+                "code": "content_differs",
+                "field": "event_id",
+                "message": "It differs.",
+            },
+            {
+                "event_id": None,
+                "status": "rejected",
+                "code": "invalid_timestamp",
+                "field": "timestamp",
+                "message": "It is none.",
+            },
+        ],
+    }
+
+
+@pytest.mark.parametrize("verdict", [ACCEPTED, DUPLICATE])
+def test_one_stored_event_is_answered_shortly(verdict: Verdict) -> None:
+    reply = replies.event_processed(REQUEST, verdict)
+
+    assert (200, None) == (reply.status, reply.code)
+    assert content(reply) == {
+        "success": True,
+        "request_id": REQUEST,
+        "event_id": verdict.event_id,
+        "status": verdict.status,
+    }
+
+
+def test_one_conflicting_event_is_answered_with_its_reason() -> None:
+    reply = replies.event_processed(REQUEST, CONFLICT)
+
+    assert (200, Reason.CONTENT_DIFFERS) == (reply.status, reply.code)
+    assert ("conflict", "content_differs", "It differs.") == tuple(
+        content(reply)[name] for name in ("status", "code", "message")
+    )
+
+
+def test_one_rejected_event_is_a_400_with_the_error_on_top() -> None:
+    reply = replies.event_processed(REQUEST, REJECTED)
+
+    assert 400 == reply.status
+    assert content(reply) == {
+        "code": "invalid_timestamp",
+        "message": "It is none.",
+        "request_id": REQUEST,
+        "field": "timestamp",
+    }
+
+
+@pytest.mark.parametrize("reason", FAULTS)
+def test_a_fault_has_code_and_message_as_texts_on_top(reason: Reason) -> None:
+    reply = replies.refused(REQUEST, Refusal(reason))
+
+    assert FAULTS[reason].status == reply.status
+    assert content(reply) == {
+        "code": reason,
+        "message": FAULTS[reason].message,
+        "request_id": REQUEST,
+    }
+
+
+@pytest.mark.parametrize("reason", [r for r in FAULTS if FAULTS[r].status in {429, 503}])
+def test_what_may_work_later_says_when(reason: Reason) -> None:
+    headers = dict(replies.refused(REQUEST, Refusal(reason)).headers)
+
+    assert int(headers[b"retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("reason", [r for r in FAULTS if FAULTS[r].status not in {429, 503}])
+def test_what_will_never_work_does_not_ask_for_another_try(reason: Reason) -> None:
+    assert b"retry-after" not in dict(replies.refused(REQUEST, Refusal(reason)).headers)
+
+
+def test_a_reason_of_one_event_is_400_when_it_stands_for_the_request() -> None:
+    refusal = Refusal(Reason.INVALID_FIELD, "context is too large.", field="context", limit=9)
+
+    reply = replies.refused(REQUEST, refusal)
+
+    assert (400, Reason.INVALID_FIELD) == (reply.status, reply.code)
+    assert ("context", 9) == (content(reply)["field"], content(reply)["limit"])
+
+
+def test_details_go_into_the_body_and_allow_into_its_header() -> None:
+    refusal = Refusal(Reason.METHOD_NOT_ALLOWED, "Not here.", allow="POST, OPTIONS")
+
+    reply = replies.refused(REQUEST, refusal)
+
+    assert (405, b"POST, OPTIONS") == (reply.status, dict(reply.headers)[b"allow"])
+    assert "allow" not in content(reply)
+
+
+def test_a_401_carries_its_challenge() -> None:
+    headers = dict(replies.refused(REQUEST, Refusal(Reason.UNAUTHORIZED)).headers)
+
+    assert b'Bearer realm="forebay"' == headers[b"www-authenticate"]
+
+
+def test_every_answer_is_json() -> None:
+    answers = [
+        replies.batch_processed(REQUEST, replies.count(ALL), ALL),
+        replies.event_processed(REQUEST, ACCEPTED),
+        replies.event_processed(REQUEST, REJECTED),
+        replies.refused(REQUEST, Refusal(Reason.OVERLOADED)),
+        replies.report(200, {"status": "alive"}),
+    ]
+
+    assert all(dict(reply.headers)[b"content-type"] == b"application/json" for reply in answers)
