@@ -10,6 +10,7 @@ from service.reasons import Reason, Refusal
 _IDENTITY: Final = b"identity"
 _WINDOW_BITS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 _RAW_DEFLATE_BITS: Final = -15
+_ZLIB_HEADER_BYTES: Final = 2
 
 
 class ClientGoneError(Exception):
@@ -97,6 +98,7 @@ class _Inflater(_Decoder):
         super().__init__(bytes_max)
         self._window_bits = window_bits
         self._inflate = zlib.decompressobj(window_bits)
+        self._head = b""
 
     def feed(self, chunk: bytes) -> None:
         if not chunk:
@@ -115,14 +117,17 @@ class _Inflater(_Decoder):
 
     def _decompress(self, chunk: bytes) -> bytes:
         room = self._bytes_max - self._size + 1
+        head, self._head = self._head, (self._head + chunk[:2])[:_ZLIB_HEADER_BYTES]
         try:
             return self._inflate.decompress(chunk, room)
         except zlib.error:
-            # "deflate" is zlib by the standard, and bare deflate by a habit of old clients.
-            if self._size or self._parts or self._window_bits != _WINDOW_BITS[b"deflate"]:
+            # "deflate" is zlib by the standard, and bare deflate by a habit of old clients. The
+            # header tells, and its two bytes may come apart.
+            is_decided = len(head) == _ZLIB_HEADER_BYTES
+            if is_decided or self._window_bits != _WINDOW_BITS[b"deflate"]:
                 raise
             self._inflate = zlib.decompressobj(_RAW_DEFLATE_BITS)
-            return self._inflate.decompress(chunk, room)
+            return self._inflate.decompress(head + chunk, room)
 
 
 def _too_large(bytes_max: int, actual: str) -> Refusal:
