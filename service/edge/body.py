@@ -36,14 +36,14 @@ async def read_body(
         raise _too_large(bytes_max, str(length))
     try:
         async with asyncio.timeout(timeout_s):
-            return await _read(receive, decoder, length)
+            return await _read(receive, decoder, length, bytes_max)
     except TimeoutError:
         raise Refusal(
             Reason.BODY_TIMEOUT, f"The body did not arrive within {timeout_s:g} s; try again."
         ) from None
 
 
-async def _read(receive: Receive, decoder: "_Decoder", length: int | None) -> bytes:
+async def _read(receive: Receive, decoder: "_Decoder", length: int | None, bytes_max: int) -> bytes:
     received = 0
     more = True
     # The server holds a body to its length: the empty message after the last byte can be spared.
@@ -54,6 +54,9 @@ async def _read(receive: Receive, decoder: "_Decoder", length: int | None) -> by
         chunk: bytes = message.get("body", b"")
         more = message.get("more_body", False)
         received += len(chunk)
+        # As sent, too: there are encodings of nothing that never end.
+        if received > bytes_max:
+            raise _too_large(bytes_max, f"more than {bytes_max}")
         decoder.feed(chunk)
     return decoder.finish()
 
