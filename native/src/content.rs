@@ -7,9 +7,9 @@
 
 use crate::event::Unknown;
 use crate::field::{EventType, Field};
-use crate::json::{Kind, Value};
 use crate::rules::Fields;
 use crate::text::push_quoted;
+use crate::value::{Kind, Value};
 
 /// The fields after the type, in their places.
 const PLACES: [Field; 12] = [

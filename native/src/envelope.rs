@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 use crate::event::{Event, Members, label};
+use crate::fault::{Expected, Fault};
 use crate::field::EventType;
-use crate::json::{Expected, Fault, Kind, Scanner, Value};
+use crate::json::{Scanner, fault};
 use crate::rules;
+use crate::value::{Kind, Value};
 use crate::violation::{Actual, Code, Malformed, Violation};
 
 /// What a body holds.
@@ -80,8 +82,7 @@ fn begin(body: &str) -> Result<Scanner<'_>, Box<Malformed>> {
     let Some(mut scanner) = Scanner::new(body) else {
         return Err(Box::new(too_long(body)));
     };
-    scanner.skip_space();
-    let found = match scanner.peek() {
+    let found = match scanner.skip_space() {
         b'{' => return Ok(scanner),
         _ if scanner.position() == scanner.body.len() => "an empty body",
         b'[' => Kind::Array.phrase(),
@@ -90,7 +91,7 @@ fn begin(body: &str) -> Result<Scanner<'_>, Box<Malformed>> {
         b't' | b'f' => Kind::Boolean.phrase(),
         b'n' => Kind::Null.phrase(),
         _ => {
-            let fault = scanner.fault(Expected::Object);
+            let fault = fault(scanner.position(), Expected::Object);
             return Err(Box::new(fault.malformed(scanner.body)));
         }
     };
@@ -167,8 +168,7 @@ impl Envelope<'_> {
     fn batch(&mut self, name: Value) -> Result<(), Fault> {
         let is_second = std::mem::replace(&mut self.seen.batch, true);
         self.refuse_second(is_second, name);
-        self.scanner.skip_space();
-        if is_second || self.scanner.peek() != b'[' {
+        if self.scanner.skip_space() != b'[' || is_second {
             let value = self.scanner.value()?;
             self.refuse_kind(name, value, Kind::Array);
             return Ok(());
@@ -190,8 +190,7 @@ impl Envelope<'_> {
     }
 
     fn event(&mut self, members: &mut Members) -> Result<Result<Event, Box<Violation>>, Fault> {
-        self.scanner.skip_space();
-        if self.scanner.peek() == b'{' {
+        if self.scanner.skip_space() == b'{' {
             members.read(&mut self.scanner)?;
             return Ok(rules::check(members, self.scanner.body, None));
         }

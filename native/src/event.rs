@@ -1,9 +1,11 @@
 //! One event's members, gathered from the body in one walk.
 #![forbid(unsafe_code)]
 
+use crate::fault::Fault;
 use crate::field::{Field, SPELLINGS};
-use crate::json::{Fault, Scanner, Value};
+use crate::json::Scanner;
 use crate::text::excerpt;
+use crate::value::Value;
 use crate::violation::{Code, Refusal, Violation};
 use std::ops::Range;
 
@@ -124,8 +126,8 @@ impl Members {
 
     /// What was sent for *field*, under each of its spellings.
     #[must_use]
-    pub fn sent(&self, field: Field) -> [Option<Value>; SPELLINGS] {
-        self.known.get(field as usize).copied().unwrap_or_default()
+    pub fn sent(&self, field: Field) -> &[Option<Value>; SPELLINGS] {
+        self.known.get(field as usize).unwrap_or(&[None; SPELLINGS])
     }
 
     #[must_use]
@@ -137,7 +139,7 @@ impl Members {
     #[must_use]
     pub fn write_key(&self, body: &str) -> Option<String> {
         let [value, _] = self.sent(Field::WriteKey);
-        value.and_then(|value| value.kept_text(body))
+        value.as_ref().and_then(|value| value.kept_text(body))
     }
 
     #[must_use]

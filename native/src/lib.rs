@@ -7,6 +7,7 @@ pub mod base36;
 pub mod content;
 pub mod envelope;
 pub mod event;
+pub mod fault;
 pub mod field;
 pub mod hash;
 pub mod ids;
@@ -14,6 +15,7 @@ pub mod json;
 pub mod rules;
 pub mod text;
 pub mod token;
+pub mod value;
 pub mod violation;
 
 #[cfg(feature = "python")]

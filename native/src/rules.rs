@@ -3,9 +3,9 @@
 
 use crate::content;
 use crate::event::{Event, Members};
-use crate::field::{EventType, Field, Shape};
-use crate::json::{Kind, Value};
+use crate::field::{EventType, Field, SPELLINGS, Shape};
 use crate::text::excerpt;
+use crate::value::{Kind, Value};
 use crate::violation::{Code, Refusal, Violation};
 
 pub const EVENT_ID_BYTES_MAX: usize = 200;
@@ -37,7 +37,8 @@ pub fn check(
 ) -> Result<Event, Box<Violation>> {
     judge(members, body, expected).map_err(|refusal| {
         let event_id = one_value(members, body, Field::EventId)
-            .and_then(|value| event_id(members, body, value))
+            .ok()
+            .and_then(|value| event_id(members, body, value).ok())
             .unwrap_or_default();
         Box::new(members.violation(body, refusal, event_id))
     })
@@ -53,7 +54,7 @@ fn judge(members: &Members, body: &str, expected: Option<EventType>) -> Result<E
     };
     for (field, value) in ORDER.into_iter().zip(&mut fields.values) {
         if members.is_sent(field) {
-            *value = one_value(members, body, field)?;
+            *value = one_value(members, body, field).map_err(|refusal| *refusal)?;
         }
     }
     let event_type = event_type(&fields, expected)?;
@@ -89,38 +90,43 @@ const ORDER: [Field; Field::COUNT] = [
 ];
 
 /// The one value of *field*, whichever spelling it came under.
-fn one_value(members: &Members, body: &str, field: Field) -> Result<Option<Value>, Refusal> {
-    let mut given = None;
-    for (value, name) in members.sent(field).into_iter().zip(field.names()) {
-        let Some(value) = value.filter(|value| value.kind != Kind::Null) else {
+fn one_value(members: &Members, body: &str, field: Field) -> Result<Option<Value>, Box<Refusal>> {
+    let spelling = spelling_used(members.sent(field), body, field)?;
+    Ok(spelling.and_then(|spelling| members.sent(field).get(spelling).copied().flatten()))
+}
+
+/// Which of the spellings carries the value. (Its place in registers; the value would go by memory.)
+fn spelling_used(
+    sent: &[Option<Value>; SPELLINGS],
+    body: &str,
+    field: Field,
+) -> Result<Option<usize>, Box<Refusal>> {
+    let mut used: Option<(usize, &Value)> = None;
+    for (spelling, (value, name)) in sent.iter().zip(field.names()).enumerate() {
+        let Some(value) = value.as_ref().filter(|value| value.kind != Kind::Null) else {
             continue;
         };
-        check_shape(field.shape(), value, name)?;
+        check_shape(field.shape(), *value, name)?;
         let is_id = matches!(field.shape(), Shape::Id | Shape::EventId);
         if is_id && value.is_empty_text() {
             continue;
         }
-        match given {
-            Some(first) if !is_same(first, value, body) => {
+        match used {
+            Some((_, first)) if first.text(body) != value.text(body) => {
                 let [ours, theirs] = field.names();
-                return Err(Refusal {
+                return Err(Box::new(Refusal {
                     code: Code::AmbiguousField,
                     field: name.to_owned(),
                     message: format!("{ours} and {theirs} are both given, and differ"),
-                });
+                }));
             }
-            _ => given = Some(value),
+            _ => used = Some((spelling, value)),
         }
     }
-    Ok(given)
+    Ok(used.map(|(spelling, _)| spelling))
 }
 
-/// Equal as they would be stored: a number in an id is text.
-fn is_same(left: Value, right: Value, body: &str) -> bool {
-    left.text(body) == right.text(body)
-}
-
-fn check_shape(shape: Shape, value: Value, name: &str) -> Result<(), Refusal> {
+fn check_shape(shape: Shape, value: Value, name: &str) -> Result<(), Box<Refusal>> {
     let (is_fit, wanted) = match shape {
         Shape::Id => (
             matches!(value.kind, Kind::Text | Kind::Number),
@@ -133,11 +139,11 @@ fn check_shape(shape: Shape, value: Value, name: &str) -> Result<(), Refusal> {
     if is_fit {
         return Ok(());
     }
-    Err(Refusal {
+    Err(Box::new(Refusal {
         code: Code::InvalidField,
         field: name.to_owned(),
         message: format!("{name} must be {wanted}, this is {}", value.kind.phrase()),
-    })
+    }))
 }
 
 fn event_type(fields: &Fields, expected: Option<EventType>) -> Result<EventType, Refusal> {
@@ -191,8 +197,7 @@ fn event_id(
             "{name} must have 1 to {EVENT_ID_BYTES_MAX} bytes, this has {bytes}"
         )));
     }
-    let control = text.chars().find(|character| character.is_control());
-    if let Some(control) = control {
+    if let Some(control) = control_character(&text) {
         let code_point = u32::from(control);
         return Err(refusal(format!(
             "{name} must have no control characters, this has U+{code_point:04X}"
@@ -200,6 +205,14 @@ fn event_id(
     }
     // Half a pair was decoded to a stand-in: what was sent is not known.
     Ok((!value.has_trouble).then(|| text.into_owned()))
+}
+
+fn control_character(text: &str) -> Option<char> {
+    // Bytes first: nearly every id is ASCII, and this is many of them at a time.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return None;
+    }
+    text.chars().find(|character| character.is_control())
 }
 
 fn required(members: &Members, fields: &Fields, event_type: EventType) -> Result<(), Refusal> {
@@ -235,7 +248,7 @@ fn has_text(fields: &Fields, field: Field) -> bool {
 /// The name that the client used for *field*; ours if it used none.
 fn spelling(members: &Members, field: Field) -> &'static str {
     let [ours, theirs] = field.names();
-    match members.sent(field) {
+    match *members.sent(field) {
         [None, Some(_)] => theirs,
         _ => ours,
     }

@@ -1,7 +1,9 @@
 //! Texts, numbers and words: the tokens of JSON that hold no other values.
 #![forbid(unsafe_code)]
 
-use crate::json::{Expected, Fault, Kind, Scanner};
+use crate::fault::{Expected, Fault};
+use crate::json::{Scanner, fault};
+use crate::value::Kind;
 use crate::violation::{EXPONENT_MAX, NUMBER_BYTES_MAX, TroubleKind};
 
 const WORD_BYTES: usize = size_of::<u64>();
@@ -23,171 +25,155 @@ const fn interruptions(word: u64) -> u64 {
         & HIGHS
 }
 
+/// The end of the text that needs no second look.
+#[inline(never)] // a leaf that keeps its constants in registers
+fn plain_text(bytes: &[u8], mut at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let (words, _) = rest.as_chunks::<WORD_BYTES>();
+    for word in words {
+        let found = interruptions(u64::from_le_bytes(*word));
+        if found != 0 {
+            return at + (found.trailing_zeros() / u8::BITS) as usize;
+        }
+        at += WORD_BYTES;
+    }
+    while !matches!(bytes.get(at), None | Some(0..0x20 | b'"' | b'\\')) {
+        at += 1;
+    }
+    at
+}
+
 impl Scanner<'_> {
-    /// The text whose opening quote is here; whether it holds an escape.
-    pub(crate) fn string(&mut self) -> Result<bool, Fault> {
-        self.position += 1;
+    /// The text whose opening quote is at *at*: its end, and whether it holds an escape.
+    #[inline]
+    pub(crate) fn string(&mut self, at: usize) -> Result<(usize, bool), Fault> {
+        let end = plain_text(self.bytes, at + 1);
+        if self.byte(end) == b'"' {
+            return Ok((end + 1, false));
+        }
+        self.rest_of_string(end)
+    }
+
+    #[inline(never)] // texts without escapes are the rule, and shall not pay for this
+    fn rest_of_string(&mut self, mut at: usize) -> Result<(usize, bool), Fault> {
         let mut is_escaped = false;
         loop {
-            self.skip_plain_text();
-            match self.bytes.get(self.position) {
-                Some(b'"') => {
-                    self.position += 1;
-                    return Ok(is_escaped);
-                }
+            match self.bytes.get(at) {
+                Some(b'"') => return Ok((at + 1, is_escaped)),
                 Some(b'\\') => {
                     is_escaped = true;
-                    self.escape()?;
+                    at = self.escape(at)?;
                 }
-                Some(_) => return Err(self.fault(Expected::EscapedControl)),
-                None => return Err(self.fault(Expected::Quote)),
+                Some(_) => return Err(fault(at, Expected::EscapedControl)),
+                None => return Err(fault(at, Expected::Quote)),
             }
+            at = plain_text(self.bytes, at);
         }
     }
 
-    #[inline]
-    fn skip_plain_text(&mut self) {
-        let mut position = self.position;
-        let rest = self.bytes.get(position..).unwrap_or_default();
-        let (words, _) = rest.as_chunks::<WORD_BYTES>();
-        for word in words {
-            let found = interruptions(u64::from_le_bytes(*word));
-            if found != 0 {
-                self.position = position + (found.trailing_zeros() / u8::BITS) as usize;
-                return;
-            }
-            position += WORD_BYTES;
+    fn escape(&mut self, start: usize) -> Result<usize, Fault> {
+        let at = start + 1;
+        match self.byte(at) {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => return Ok(at + 1),
+            b'u' => {}
+            _ => return Err(fault(at, Expected::Escape)),
         }
-        while !matches!(
-            self.bytes.get(position),
-            None | Some(0..0x20 | b'"' | b'\\')
-        ) {
-            position += 1;
+        let unit = self.code_unit(at + 1)?;
+        let end = at + 5;
+        match unit {
+            0 => self.note(TroubleKind::Nul, start, end),
+            0xd800..0xdc00 if self.has_low_surrogate(end) => return Ok(end + 6),
+            0xd800..0xe000 => self.note(TroubleKind::Surrogate, start, end),
+            _ => {}
         }
-        self.position = position;
+        Ok(end)
     }
 
-    #[inline(never)] // texts without escapes are the rule, and shall not pay for its registers
-    fn escape(&mut self) -> Result<(), Fault> {
-        let start = self.position;
-        self.position += 1;
-        match self.peek() {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.position += 1,
-            b'u' => {
-                self.position += 1;
-                let unit = self.code_unit()?;
-                match unit {
-                    0 => self.note(TroubleKind::Nul, start),
-                    0xd800..0xdc00 if self.low_surrogate() => {}
-                    0xd800..0xe000 => self.note(TroubleKind::Surrogate, start),
-                    _ => {}
-                }
-            }
-            _ => return Err(self.fault(Expected::Escape)),
-        }
-        Ok(())
-    }
-
-    fn code_unit(&mut self) -> Result<u32, Fault> {
+    fn code_unit(&self, at: usize) -> Result<u32, Fault> {
         let mut unit = 0;
-        for _ in 0..4 {
-            let digit = char::from(self.peek())
+        for at in at..at + 4 {
+            let digit = char::from(self.byte(at))
                 .to_digit(16)
-                .ok_or_else(|| self.fault(Expected::HexDigits))?;
+                .ok_or_else(|| fault(at, Expected::HexDigits))?;
             unit = unit << 4 | digit;
-            self.position += 1;
         }
         Ok(unit)
     }
 
-    /// Steps over the second half of a surrogate pair, if that is what comes.
-    fn low_surrogate(&mut self) -> bool {
-        let rest = self.bytes.get(self.position..).unwrap_or_default();
-        let is_low = matches!(
-            rest,
+    fn has_low_surrogate(&self, at: usize) -> bool {
+        matches!(
+            self.bytes.get(at..).unwrap_or_default(),
             [b'\\', b'u', b'd' | b'D', b'c'..=b'f' | b'C'..=b'F', third, fourth, ..]
                 if third.is_ascii_hexdigit() && fourth.is_ascii_hexdigit()
-        );
-        if is_low {
-            self.position += 6;
-        }
-        is_low
+        )
     }
 
     /// A number or a word.
-    pub(crate) fn scalar(&mut self) -> Result<Kind, Fault> {
-        let start = self.position;
-        match self.peek() {
-            b'-' | b'0'..=b'9' => self.number(),
-            b't' if self.skip_word(b"true") => Ok(Kind::Boolean),
-            b'f' if self.skip_word(b"false") => Ok(Kind::Boolean),
-            b'n' if self.skip_word(b"null") => Ok(Kind::Null),
+    pub(crate) fn scalar(&mut self, at: usize) -> Result<(usize, Kind), Fault> {
+        let (word, kind): (&[u8], _) = match self.byte(at) {
+            b'-' if self.has_word(at + 1, b"Infinity") => (b"-Infinity", Kind::Number),
+            b'-' | b'0'..=b'9' => return Ok((self.number(at)?, Kind::Number)),
+            b't' => (b"true", Kind::Boolean),
+            b'f' => (b"false", Kind::Boolean),
+            b'n' => (b"null", Kind::Null),
+            b'N' => (b"NaN", Kind::Number),
+            b'I' => (b"Infinity", Kind::Number),
+            _ => return Err(fault(at, Expected::Value)),
+        };
+        if !self.has_word(at, word) {
+            return Err(fault(at, Expected::Value));
+        }
+        let end = at + word.len();
+        if kind == Kind::Number {
             // Python's json writes these; the event that holds them is refused, not the body.
-            b'N' if self.skip_word(b"NaN") => Ok(self.no_number(start)),
-            b'I' if self.skip_word(b"Infinity") => Ok(self.no_number(start)),
-            _ => Err(self.fault(Expected::Value)),
+            self.note(TroubleKind::NumberName, at, end);
         }
+        Ok((end, kind))
     }
 
-    fn skip_word(&mut self, word: &[u8]) -> bool {
-        let rest = self.bytes.get(self.position..).unwrap_or_default();
-        let is_here = rest.starts_with(word);
-        if is_here {
-            self.position += word.len();
-        }
-        is_here
+    fn has_word(&self, at: usize, word: &[u8]) -> bool {
+        self.bytes
+            .get(at..)
+            .is_some_and(|rest| rest.starts_with(word))
     }
 
-    fn no_number(&mut self, start: usize) -> Kind {
-        self.note(TroubleKind::NumberName, start);
-        Kind::Number
-    }
-
-    fn number(&mut self) -> Result<Kind, Fault> {
-        let start = self.position;
-        if self.peek() == b'-' {
-            self.position += 1;
-            if self.skip_word(b"Infinity") {
-                return Ok(self.no_number(start));
-            }
-        }
-        if self.peek() == b'0' {
-            self.position += 1;
-        } else {
-            self.digits()?;
-        }
-        if self.peek() == b'.' {
-            self.position += 1;
-            self.digits()?;
-        }
+    fn number(&mut self, start: usize) -> Result<usize, Fault> {
+        let mut at = start + usize::from(self.byte(start) == b'-');
         let mut exponent = 0;
-        if matches!(self.peek(), b'e' | b'E') {
-            self.position += 1;
-            if matches!(self.peek(), b'+' | b'-') {
-                self.position += 1;
-            }
-            exponent = self.digits()?;
+        if self.byte(at) == b'0' {
+            at += 1;
+        } else {
+            (at, _) = self.digits(at)?;
         }
-        if self.position - start > NUMBER_BYTES_MAX {
-            self.note(TroubleKind::NumberLength, start);
+        if self.byte(at) == b'.' {
+            (at, _) = self.digits(at + 1)?;
+        }
+        if matches!(self.byte(at), b'e' | b'E') {
+            at += 1;
+            at += usize::from(matches!(self.byte(at), b'+' | b'-'));
+            (at, exponent) = self.digits(at)?;
+        }
+        if at - start > NUMBER_BYTES_MAX {
+            self.note(TroubleKind::NumberLength, start, at);
         } else if exponent > EXPONENT_MAX {
-            self.note(TroubleKind::NumberExponent, start);
+            self.note(TroubleKind::NumberExponent, start, at);
         }
-        Ok(Kind::Number)
+        Ok(at)
     }
 
-    /// One digit or more; their value, as far as it fits.
-    fn digits(&mut self) -> Result<u32, Fault> {
-        if !self.peek().is_ascii_digit() {
-            return Err(self.fault(Expected::Digit));
-        }
+    /// One digit or more: their end, and their value as far as it fits.
+    fn digits(&self, start: usize) -> Result<(usize, u32), Fault> {
+        let mut at = start;
         let mut value = 0_u32;
-        while let digit @ b'0'..=b'9' = self.peek() {
+        while let digit @ b'0'..=b'9' = self.byte(at) {
             value = value
                 .saturating_mul(10)
                 .saturating_add(u32::from(digit - b'0'));
-            self.position += 1;
+            at += 1;
         }
-        Ok(value)
+        if at == start {
+            return Err(fault(at, Expected::Digit));
+        }
+        Ok((at, value))
     }
 }

@@ -1,0 +1,85 @@
+//! A value of the body: what it is and where it stands, without a copy of it.
+#![forbid(unsafe_code)]
+
+use crate::text::unescape;
+use std::borrow::Cow;
+use std::ops::Range;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Object,
+    Array,
+    Text,
+    Number,
+    Boolean,
+    Null,
+}
+
+impl Kind {
+    #[must_use]
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::Object => "an object",
+            Self::Array => "an array",
+            Self::Text => "text",
+            Self::Number => "a number",
+            Self::Boolean => "a boolean",
+            Self::Null => "null",
+        }
+    }
+}
+
+/// Where a value stands in the body, and what it is. Small: it travels in two registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    pub kind: Kind,
+    /// Text with at least one escape.
+    pub is_escaped: bool,
+    pub has_trouble: bool,
+}
+
+impl Value {
+    #[must_use]
+    pub fn raw<'a>(&self, body: &'a str) -> &'a str {
+        body.get(self.span()).unwrap_or_default()
+    }
+
+    #[must_use]
+    pub const fn span(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// The text of a text, decoded; of anything else its bytes as they stand.
+    #[must_use]
+    pub fn text<'a>(&self, body: &'a str) -> Cow<'a, str> {
+        if self.kind != Kind::Text {
+            return Cow::Borrowed(self.raw(body));
+        }
+        if self.is_escaped {
+            unescape(self.inner(body))
+        } else {
+            Cow::Borrowed(self.inner(body))
+        }
+    }
+
+    /// What stands between the brackets or quotes.
+    fn inner<'a>(&self, body: &'a str) -> &'a str {
+        let span = self.span();
+        body.get(span.start + 1..span.end.saturating_sub(1))
+            .unwrap_or_default()
+    }
+
+    /// A text of no characters. (An escape is never none.)
+    #[must_use]
+    pub const fn is_empty_text(&self) -> bool {
+        matches!(self.kind, Kind::Text) && self.end - self.start == 2
+    }
+
+    /// The text of a text that can be stored.
+    #[must_use]
+    pub fn kept_text(&self, body: &str) -> Option<String> {
+        (self.kind == Kind::Text && !self.has_trouble).then(|| self.text(body).into_owned())
+    }
+}
