@@ -24,10 +24,16 @@ class HeldTable:
 
     def __init__(self) -> None:
         self.answers: list[asyncio.Future[ApiKey | None]] = []
+        self._asked: asyncio.Queue[None] = asyncio.Queue()
+
+    async def until_asked(self) -> None:
+        """Wait for the next look-up to begin."""
+        await self._asked.get()
 
     async def find(self, _key_id: str) -> ApiKey | None:
         answer: asyncio.Future[ApiKey | None] = asyncio.get_running_loop().create_future()
         self.answers.append(answer)
+        self._asked.put_nowait(None)
         return await answer
 
 
@@ -41,11 +47,6 @@ async def refused(keys: KeyRing, text: str) -> Reason:
     with pytest.raises(Refusal) as caught:
         await keys.authenticate(text)
     return caught.value.reason
-
-
-async def until_asked(table: HeldTable, lookups: int) -> None:
-    while len(table.answers) < lookups:
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ async def test_requests_that_come_together_share_one_look_up() -> None:
     table = HeldTable()
     keys = ring(table)
     requests = [asyncio.create_task(keys.authenticate(minted.text)) for _ in range(5)]
-    await until_asked(table, 1)
+    await table.until_asked()
 
     table.answers[0].set_result(key)
 
@@ -211,14 +212,14 @@ async def test_what_was_forgotten_while_it_was_looked_up_is_not_remembered(is_al
     table = HeldTable()
     keys = ring(table)
     before = asyncio.create_task(keys.authenticate(minted.text))
-    await until_asked(table, 1)
+    await table.until_asked()
 
     if is_all:
         keys.forget_all()
     else:
         keys.forget(minted.credential.key_id)
     after = asyncio.create_task(keys.authenticate(minted.text))
-    await until_asked(table, 2)
+    await table.until_asked()
     table.answers[1].set_result(make_key(minted, is_disabled=True))
     with pytest.raises(Refusal):
         await after
@@ -235,7 +236,7 @@ async def test_a_store_that_cannot_answer_is_503_never_401(error: Exception) -> 
     table = HeldTable()
     keys = ring(table)
     requests = [asyncio.create_task(keys.authenticate(minted.text)) for _ in range(2)]
-    await until_asked(table, 1)
+    await table.until_asked()
 
     table.answers[0].set_exception(error)
 
@@ -251,13 +252,13 @@ async def test_a_failed_look_up_is_not_remembered() -> None:
     table = HeldTable()
     keys = ring(table)
     failed = asyncio.create_task(keys.authenticate(minted.text))
-    await until_asked(table, 1)
+    await table.until_asked()
     table.answers[0].set_exception(OSError("away"))
     with pytest.raises(Refusal):
         await failed
 
     again = asyncio.create_task(keys.authenticate(minted.text))
-    await until_asked(table, 2)
+    await table.until_asked()
     table.answers[1].set_result(key)
 
     assert key == await again
@@ -269,7 +270,7 @@ async def test_a_request_that_is_given_up_does_not_take_the_look_up_with_it() ->
     table = HeldTable()
     keys = ring(table)
     gone, staying = (asyncio.create_task(keys.authenticate(minted.text)) for _ in range(2))
-    await until_asked(table, 1)
+    await table.until_asked()
 
     gone.cancel()
     await asyncio.gather(gone, return_exceptions=True)

@@ -48,7 +48,9 @@ def test_a_version_is_two_or_three_numbers(text: str) -> None:
     assert text.strip() == schema_version(headers, "1.0", ALL)
 
 
-@pytest.mark.parametrize("text", ["", "1", "1.", "v1.0", "1.0.0.0", "1.0-rc1", "100000.1", "\uff11.\uff10"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "1.", "v1.0", "1.0.0.0", "1.0-rc1", "100000.1", "\uff11.\uff10"]
+)
 def test_another_form_is_refused_and_quoted(text: str) -> None:
     headers = {b"x-event-schema-version": text.encode()}
 
