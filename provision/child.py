@@ -26,6 +26,7 @@ class Service:
     def __init__(self, process: asyncio.subprocess.Process, address: tuple[str, int]) -> None:
         self._process = process
         self._address = address
+        self._was_ready = False
 
     async def is_ready(self, stopping: asyncio.Event) -> bool:
         """
@@ -39,6 +40,7 @@ class Service:
         deadline = asyncio.get_running_loop().time() + _READY_TIMEOUT_S
         while not stopping.is_set():
             if await asyncio.to_thread(_answers_ready, *self._address):
+                self._was_ready = True
                 return True
             if self._process.returncode is not None:
                 raise ProvisionError(f"the service {self._end()} before it was ready")
@@ -86,7 +88,9 @@ class Service:
             ) from None
         finally:
             self._end_leftovers()
-        if self._process.returncode != 0:
+        # Told to stop before it could listen to that, it has nothing to finish either.
+        is_unborn = not self._was_ready and self._process.returncode == -signal.SIGTERM
+        if self._process.returncode != 0 and not is_unborn:
             raise ProvisionError(f"the service {self._end()} while it was stopping")
 
     def _end_leftovers(self) -> None:

@@ -32,7 +32,8 @@ def start_dev(open_folder: Path) -> Iterator[StartDev]:
         dev = subprocess.Popen(
             [sys.executable, "-m", "provision.forebay", "dev", "--workers", "1", *arguments],
             cwd=open_folder,
-            env=command_environment(**variables),
+            # What a killed service leaves behind goes with the folder.
+            env=command_environment(TMPDIR=str(open_folder), **variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
