@@ -1,4 +1,5 @@
 //! The core as `service._native`. Its contract and its docs are in service/_native.pyi.
+#![forbid(unsafe_code)]
 
 use crate::envelope::{self, Scan as CoreScan};
 use crate::event::Event as CoreEvent;
