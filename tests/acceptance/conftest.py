@@ -1,0 +1,73 @@
+"""The whole service under Granian: one shared by tests that leave it as it was, or one's own."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.acceptance.running import Service
+from tests.acceptance.site import Site
+
+StartSite = Callable[..., Awaitable[Site]]
+
+
+@pytest.fixture(scope="session")
+def shared(
+    postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """Return the site of all tests that do not disturb it."""
+    name = f"{template_database}_shared"
+    asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template_database}"))
+    url = f"{postgres_url.rpartition('/')[0]}/{name}"
+    service = Service(url, tmp_path_factory.mktemp("shared"))
+    try:
+        asyncio.run(service.start())
+        yield Site(service, url)
+        assert asyncio.run(service.stop()) == 0
+    finally:
+        service.kill()
+        asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def start_site(database_url: str, tmp_path: Path) -> AsyncIterator[StartSite]:
+    """Start services with settings of the test's own: `await start_site(body_timeout_s="0.5")`."""
+    with contextlib.ExitStack() as stack:
+
+        async def start(url: str = database_url, **settings: str) -> Site:
+            service = Service(url, tmp_path, **settings)
+            stack.callback(service.kill)
+            await service.start()
+            return Site(service, database_url)
+
+        yield start
+
+
+@pytest.fixture
+async def site(start_site: StartSite) -> Site:
+    """Return a site of the test's own, with the settings of an ordinary one."""
+    return await start_site()
+
+
+@pytest.fixture
+def make_service(database_url: str, tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Make services that are not started yet; they are ended when the test is."""
+    with contextlib.ExitStack() as stack:
+
+        def make(url: str = database_url, **settings: str) -> Service:
+            service = Service(url, tmp_path, **settings)
+            stack.callback(service.kill)
+            return service
+
+        yield make
+
+
+async def _execute(url: str, command: str) -> None:
+    admin = await asyncpg.connect(url)
+    try:
+        await admin.execute(command)
+    finally:
+        admin.terminate()

@@ -1,0 +1,113 @@
+"""A running service with its database, and what a test asks of the two."""
+
+import contextlib
+import json
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Final
+
+import asyncpg
+import httpx
+
+from provision.keys import NewKey, Profile
+from provision.tenants import create_tenant
+from tests.acceptance.running import Service
+
+TIMEOUT_S: Final = 30.0
+_CLIENTS_MAX: Final = 200
+
+Row = dict[str, Any]
+
+
+class Site:
+    """The object under test. Tenants have names of chance, so that tests can share one."""
+
+    def __init__(self, service: Service, database_url: str) -> None:
+        self.service = service
+        self.database_url = database_url
+
+    @contextlib.asynccontextmanager
+    async def database(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        """Lend a connection that has nothing to do with the service's."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+    async def make_key(self, profile: Profile = Profile.DEFAULT) -> NewKey:
+        """Make a tenant with one key."""
+        async with self.database() as connection:
+            name = f"tenant-{secrets.token_hex(6)}"
+            return await create_tenant(connection, name, profile=profile)
+
+    def client(self, key: NewKey | None = None, **options: Any) -> httpx.AsyncClient:
+        """Return a client that sends *key* with every request."""
+        auth = None if key is None else (key.api_key, "")
+        return httpx.AsyncClient(
+            base_url=self.service.url, auth=auth, timeout=TIMEOUT_S, verify=False, **options
+        )
+
+    @contextlib.asynccontextmanager
+    async def client_of_each_worker(
+        self, key: NewKey | None = None
+    ) -> AsyncIterator[dict[int, httpx.AsyncClient]]:
+        """Lend clients by worker's pid, each with the one connection that it keeps alive."""
+        one = httpx.Limits(max_connections=1)
+        found: dict[int, httpx.AsyncClient] = {}
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(_CLIENTS_MAX):
+                client = await stack.enter_async_context(self.client(key, limits=one))
+                pid = (await client.get("/health")).json()["worker"]["pid"]
+                found.setdefault(pid, client)
+                if len(found) == self.service.workers:
+                    break
+            assert self.service.workers == len(found)
+            yield found
+
+    async def rows(self, key: NewKey) -> list[Row]:
+        """Return the stored events of the key's tenant, in the order of their row ids."""
+        query = (
+            "SELECT *, base36(id) AS id36, base36(request_id) AS request_id36"
+            " FROM events WHERE tenant_id = $1 ORDER BY id"
+        )
+        async with self.database() as connection:
+            await _read_json(connection)
+            return [dict(row) for row in await connection.fetch(query, key.tenant_id)]
+
+    async def row(self, key: NewKey) -> Row:
+        """Return the tenant's only event."""
+        (row,) = await self.rows(key)
+        return row
+
+    async def event_ids(self, key: NewKey) -> list[str]:
+        return [row["event_id"] for row in await self.rows(key)]
+
+    async def rejected(self, key: NewKey) -> list[Row]:
+        """Return the quarantined events of the key's tenant, in the order of their row ids."""
+        query = "SELECT * FROM rejected_events WHERE tenant_id = $1 ORDER BY id"
+        async with self.database() as connection:
+            return [dict(row) for row in await connection.fetch(query, key.tenant_id)]
+
+
+def track(event_id: str | None = None, **members: Any) -> dict[str, Any]:
+    """Return a track event as a client would write it."""
+    given = {} if event_id is None else {"event_id": event_id}
+    return {"type": "track", "event": "Order Completed", "user_id": "u1"} | given | members
+
+
+def tracks(event_ids: Iterable[str]) -> dict[str, Any]:
+    """Return a batch of track events."""
+    return {"batch": [track(event_id) for event_id in event_ids]}
+
+
+def new_ids(count: int) -> list[str]:
+    """Return event ids that nobody has used."""
+    prefix = secrets.token_hex(6)
+    return [f"{prefix}-{number}" for number in range(count)]
+
+
+async def _read_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
+    )
