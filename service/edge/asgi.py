@@ -11,6 +11,7 @@ from service.edge import replies
 from service.edge.access import Access, AccessLog
 from service.edge.body import ClientGoneError
 from service.edge.cors import Cors
+from service.edge.inbound import Inbound
 from service.edge.ingest import Ingest, RequestId
 from service.edge.probes import Probes
 from service.edge.replies import Header, Reply
@@ -94,6 +95,7 @@ class Edge:
         self, scope: Scope, receive: Receive, request_id: RequestId, access: Access
     ) -> tuple[Reply, tuple[Header, ...]]:
         extra: tuple[Header, ...] = ()
+        inbound = Inbound(scope, receive)
         try:
             route = self._routes.get(scope["path"])
             if route is None:
@@ -109,9 +111,10 @@ class Edge:
                 return self._cors.preflight(), extra
             access.traceparent = _traceparent(headers)
             reply = await self._ingest.answer(
-                route.event_type, request_id, headers, receive, access
+                route.event_type, request_id, headers, inbound, access
             )
         except Refusal as refusal:
+            await inbound.discard()
             reply = replies.refused(request_id.text, refusal)
         return reply, extra
 
