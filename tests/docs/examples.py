@@ -1,0 +1,100 @@
+"""
+The examples of a page: found by their fences, and run against a real service.
+
+What is run says so behind its language: `bash status=200`, `sql rows=1`, or just `bash` or
+`python`, which must succeed. A `json` or `text` block right behind one is what it prints. Fences of
+other languages are excerpts, and so are `console` blocks.
+"""
+
+import itertools
+import json
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+_FENCE: Final = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_OPTION: Final = re.compile(r"(\w+)=(\w+)")
+_RUN: Final = ("bash", "python", "sql")
+_PRINTED: Final = ("json", "text")
+_TIME: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d+(\+00:00|Z)?")
+# 64 bits in base36, as the ids are that we make: the first digit is 3 at most.
+_ID: Final = re.compile(r"\b[0-3][0-9a-z]{12}\b")
+_TIMEOUT_S: Final = 30
+
+# The commands of a page, as its reader has them; with the status behind the body of each answer.
+_PRELUDE: Final = """
+set -euo pipefail
+curl() { command curl --max-time 20 --write-out '\\n%{http_code}' "$@"; }
+provision() { "$PYTHON" -m provision "$@"; }
+"""
+
+
+class Example(NamedTuple):
+    """One block that is run, and what the page says about it; None where it says nothing."""
+
+    where: str
+    language: str
+    text: str
+    options: dict[str, str]
+    printed_as: str | None
+    printed: str | None
+
+
+def examples(page: Path) -> Iterator[Example]:
+    """Find the examples of *page* in their order."""
+    content = page.read_text(encoding="utf-8")
+    blocks = list(_FENCE.finditer(content))
+    for block, after in itertools.zip_longest(blocks, blocks[1:]):
+        language, options, text = block.groups()
+        if language not in _RUN:
+            continue
+        printed_as, printed = None, None
+        if after is not None and after[1] in _PRINTED:
+            is_next = not content[block.end() : after.start()].strip()
+            printed_as, printed = (after[1], after[3]) if is_next else (None, None)
+        line = content.count("\n", 0, block.start()) + 1
+        where = f"{page.name}:{line}"
+        yield Example(where, language, text, dict(_OPTION.findall(options)), printed_as, printed)
+
+
+def run_bash(example: Example, environment: Mapping[str, str]) -> str:
+    """Run the commands; return what they print."""
+    return _run(["bash", "-c", _PRELUDE + example.text], example, environment)
+
+
+def run_python(example: Example, environment: Mapping[str, str]) -> str:
+    """Run the program; return what it prints."""
+    return _run([environment["PYTHON"], "-c", example.text], example, environment)
+
+
+def _run(command: list[str], example: Example, environment: Mapping[str, str]) -> str:
+    done = subprocess.run(
+        command,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, f"{example.where}: {done.stderr}{done.stdout}"
+    return done.stdout
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write rows as the pages do: a heading, then a line each."""
+    heading = " | ".join(rows[0]) if rows else ""
+    lines = [
+        " | ".join("" if value is None else str(value) for value in row.values()) for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in [heading, *lines])
+
+
+def masked(text: str, printed_as: str) -> Any:
+    """Return what has to be equal: without the ids that we make, and the times of now."""
+    without = _ID.sub("<id>", _TIME.sub("<time>", text))
+    if printed_as == "json":
+        return json.loads(without)
+    return without.strip()
