@@ -1,0 +1,89 @@
+"""The log of a process: one JSON object a line, whoever writes it, and no secret."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+SETUP = """
+import logging, structlog
+from service.obs import log as logs
+logs.configure({level!r}, {log_format!r})
+log = structlog.get_logger()
+"""
+
+
+def run(code: str, level: str = "info", log_format: str = "json") -> str:
+    """Return what *code* logs, in a process of its own: the set-up of logs is global."""
+    done = subprocess.run(
+        [sys.executable, "-c", SETUP.format(level=level, log_format=log_format) + code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def lines(code: str, level: str = "info") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run(code, level).splitlines()]
+
+
+FAILING = """
+def authenticate():
+    key = "the-" + "secret"
+    raise ValueError("it failed")
+try:
+    authenticate()
+except ValueError:
+    {log}
+"""
+
+
+def test_json_lines_whoever_writes_them_and_no_locals_in_tracebacks() -> None:
+    written = lines(
+        FAILING.format(log='log.exception("request_failed", rows=3)')
+        + FAILING.format(log='logging.getLogger("asyncio").exception("loop")')
+        + """
+class Odd:
+    def __repr__(self): return "odd"
+log.info("with\\nnewline", odd=Odd(), none=None, text="\\u00e9\\x00")
+log.debug("below the level")
+logging.getLogger("granian").info("progress of a library")
+"""
+    )
+
+    assert ["request_failed", "loop", "with\nnewline"] == [line["event"] for line in written]
+    assert ["error", "error", "info"] == [line["level"] for line in written]
+    assert all(line["timestamp"].endswith("Z") for line in written)
+    assert (3, "asyncio") == (written[0]["rows"], written[1]["logger"])
+    assert ("odd", None, "\u00e9\x00") == tuple(
+        written[2][name] for name in ("odd", "none", "text")
+    )
+    for line in written[:2]:
+        (fault,) = line["exception"]
+        assert ("ValueError", "it failed") == (fault["exc_type"], fault["exc_value"])
+        assert "authenticate" in str(fault["frames"])
+        assert "the-secret" not in str(line)
+
+
+def test_a_console_gets_text_without_locals() -> None:
+    written = run(
+        FAILING.format(log='log.exception("request_failed", rows=3)')
+        + FAILING.format(log='logging.getLogger("asyncio").exception("loop")'),
+        log_format="console",
+    )
+
+    assert "request_failed" in written
+    assert "it failed" in written
+    assert "the-secret" not in written
+
+
+def test_the_level_counts_for_us_and_for_the_libraries() -> None:
+    written = lines(
+        'log.warning("ours"); logging.getLogger("x").warning("theirs"); log.error("bad")', "error"
+    )
+
+    assert ["bad"] == [line["event"] for line in written]

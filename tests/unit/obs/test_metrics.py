@@ -1,0 +1,97 @@
+"""Metrics: what is counted, under which names and labels."""
+
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+from prometheus_client import REGISTRY
+
+from service.obs.metrics import Metrics, serve_metrics
+
+ROOT = Path(__file__).parents[3]
+WORKER = """
+from service.obs.metrics import Metrics
+metrics = Metrics()
+metrics.events_ended("accepted", 3)
+metrics.batch_flushed(3, 5, 0.01)
+"""
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def test_events_are_counted_by_outcome() -> None:
+    metrics = Metrics()
+    before = value("forebay_events_total", outcome="accepted")
+
+    metrics.events_ended("accepted", 3)
+    metrics.events_ended("accepted", 4)
+
+    assert 7 == value("forebay_events_total", outcome="accepted") - before
+
+
+def test_requests_are_timed_by_endpoint_and_status() -> None:
+    name = "forebay_request_duration_seconds_count"
+    before = value(name, endpoint="batch", status="200")
+    metrics = Metrics()
+
+    metrics.request_answered("batch", 200, 0.01)
+    metrics.request_answered("batch", 200, 0.01)
+    metrics.request_answered("batch", 503, 0.01)
+
+    assert 2 == value(name, endpoint="batch", status="200") - before
+
+
+def test_flushes_are_measured_and_their_faults_counted() -> None:
+    metrics = Metrics()
+    names = ("forebay_flush_rows_sum", "forebay_flush_duration_seconds_count")
+    before = [value(name) for name in names]
+    faults = value("forebay_flush_faults_total", fault="retry")
+
+    metrics.batch_flushed(40, 17, 0.2)
+    metrics.flush_failed("retry")
+    metrics.flush_failed("retry")
+
+    assert [40, 1] == [value(name) - was for name, was in zip(names, before, strict=True)]
+    assert 2 == value("forebay_flush_faults_total", fault="retry") - faults
+
+
+def test_dropped_quarantine_is_counted() -> None:
+    before = value("forebay_quarantine_dropped_total")
+
+    Metrics().quarantine_dropped(2)
+
+    assert 2 == value("forebay_quarantine_dropped_total") - before
+
+
+def test_names_say_whose_they_are_and_in_which_unit() -> None:
+    ours = [metric for metric in REGISTRY.collect() if metric.name.startswith("forebay_")]
+
+    assert len(ours) >= 7
+    for metric in ours:
+        unit = r"_(seconds|rows|bytes)" if metric.type != "counter" else ""
+        assert re.fullmatch(rf"forebay_[a-z_]+{unit}", metric.name), metric.name
+        assert metric.documentation.endswith(".")
+
+
+def test_all_workers_are_served_together_without_the_gauges_of_dead_ones(tmp_path: Path) -> None:
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", WORKER], cwd=ROOT, env=environment, check=True)
+    server = serve_metrics("127.0.0.1", 0, tmp_path)
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics") as answer:
+            text = answer.read().decode()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+    assert 'forebay_events_total{outcome="accepted"} 6.0' in text
+    assert "forebay_flush_rows_count 2.0" in text
+    # Both have ended, and what waited in them waits no more.
+    assert "forebay_queue_rows 5.0" not in text
+    assert "forebay_queue_rows 10.0" not in text

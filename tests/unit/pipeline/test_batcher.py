@@ -1,0 +1,382 @@
+"""Requests gather and go down together; each is answered after the write that holds it."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from service.model import Outcome, Payload, Verdict
+from service.pipeline.batcher import Batcher
+from service.pipeline.queue import QueueLimits
+from service.reasons import Reason, Refusal
+from service.testing import FixedClock, MemoryStore, Sender
+
+Task = asyncio.Task[list[Verdict]]
+
+
+class Panic(BaseException):
+    """As a panic of the core is raised: no Exception."""
+
+
+class Write:
+    """One call of the store, which the test lets go on, or fail."""
+
+    def __init__(self, payloads: list[Payload], deadline: float) -> None:
+        self.payloads = payloads
+        self.deadline = deadline
+        self.task = asyncio.current_task()
+        self.gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def event_ids(self) -> list[list[str]]:
+        return [[row.event_id for row in payload.events] for payload in self.payloads]
+
+    def succeed(self) -> None:
+        self.gate.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        self.gate.set_exception(error)
+
+
+class GatedStore(MemoryStore):
+    """A store whose writes wait for the test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: asyncio.Queue[Write] = asyncio.Queue()
+        self._is_open = False
+
+    async def write(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
+        if not self._is_open:
+            write = Write(payloads, deadline)
+            self._begun.put_nowait(write)
+            await write.gate
+        return await super().write(payloads, deadline)
+
+    def open(self) -> None:
+        """Let writes through from now on."""
+        self._is_open = True
+
+    async def next_write(self) -> Write:
+        return await self._begun.get()
+
+    @property
+    def is_idle(self) -> bool:
+        return self._begun.empty()
+
+
+class Bench:
+    """A batcher over a gated store, and what is sent to it."""
+
+    def __init__(self) -> None:
+        self.clock = FixedClock()
+        self.store = GatedStore()
+        self.sender = Sender(clock=self.clock)
+        self.flushed: asyncio.Queue[int] = asyncio.Queue()
+        self.batcher = self.make()
+
+    def make(
+        self,
+        *,
+        flushes_max: int = 1,
+        batch_rows_max: int = 4,
+        queue_rows_max: int = 100,
+        on_flush: Callable[[int], None] | None = None,
+    ) -> Batcher:
+        limits = QueueLimits(
+            queue_rows_max=queue_rows_max,
+            queue_bytes_max=1_000_000,
+            batch_rows_max=batch_rows_max,
+            batch_bytes_max=1_000_000,
+        )
+        self.batcher = Batcher(
+            write=self.store.write,
+            clock=self.clock,
+            limits=limits,
+            flushes_max=flushes_max,
+            timeout_s=5.0,
+            on_flush=on_flush or self.flushed.put_nowait,
+        )
+        return self.batcher
+
+    def send(self, *event_ids: str) -> Task:
+        payload = self.sender.payload(*({"type": "page", "event_id": i} for i in event_ids))
+        return asyncio.create_task(self.batcher.submit(payload))
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    return Bench()
+
+
+async def reason_of(request: Task) -> Reason:
+    with pytest.raises(Refusal) as caught:
+        await request
+    return caught.value.reason
+
+
+def accepted(*event_ids: str) -> list[Verdict]:
+    return [Verdict(event_id, Outcome.ACCEPTED) for event_id in event_ids]
+
+
+async def test_an_answer_comes_only_after_the_write_has_returned(bench: Bench) -> None:
+    request = bench.send("a", "b")
+    write = await bench.store.next_write()
+    assert not request.done()
+
+    write.succeed()
+
+    assert accepted("a", "b") == await request
+
+
+async def test_requests_of_one_turn_of_the_loop_go_down_together(bench: Bench) -> None:
+    requests = [bench.send("a"), bench.send("b"), bench.send("c")]
+
+    write = await bench.store.next_write()
+    write.succeed()
+
+    assert [["a"], ["b"], ["c"]] == write.event_ids
+    assert [accepted("a"), accepted("b"), accepted("c")] == await asyncio.gather(*requests)
+    assert bench.store.is_idle
+
+
+async def test_an_idle_batcher_writes_at_once_without_a_timer(bench: Bench) -> None:
+    first = bench.send("a")
+    (await bench.store.next_write()).succeed()
+    await first
+
+    second = bench.send("b")
+    (await bench.store.next_write()).succeed()
+
+    assert accepted("b") == await second
+    assert 2 == len(bench.store.flushes)
+
+
+async def test_while_a_flush_is_under_way_the_next_one_gathers(bench: Bench) -> None:
+    first = bench.send("a")
+    held = await bench.store.next_write()
+    later = [bench.send("b")]
+    await asyncio.sleep(0)  # another turn of the loop
+    later.append(bench.send("c"))
+    await asyncio.sleep(0)
+    assert bench.store.is_idle
+
+    held.succeed()
+    await first
+    following = await bench.store.next_write()
+    following.succeed()
+    await asyncio.gather(*later)
+
+    assert [["b"], ["c"]] == following.event_ids
+
+
+async def test_no_more_flushes_are_under_way_than_allowed(bench: Bench) -> None:
+    bench.make(flushes_max=2, batch_rows_max=1)
+    requests = [bench.send(name) for name in "abc"]
+
+    one, two = await bench.store.next_write(), await bench.store.next_write()
+    assert bench.store.is_idle
+    two.succeed()
+    three = await bench.store.next_write()
+    one.succeed()
+    three.succeed()
+
+    assert [accepted(name) for name in "abc"] == await asyncio.gather(*requests)
+
+
+async def test_a_request_is_never_split(bench: Bench) -> None:
+    requests = [bench.send("a", "b", "c"), bench.send("d", "e"), bench.send("f", "g")]
+
+    first = await bench.store.next_write()
+    first.succeed()
+    second = await bench.store.next_write()
+    second.succeed()
+    await asyncio.gather(*requests)
+
+    assert [["a", "b", "c"]] == first.event_ids
+    assert [["d", "e"], ["f", "g"]] == second.event_ids
+
+
+async def test_each_request_gets_its_own_verdicts(bench: Bench) -> None:
+    requests = [bench.send("a", "b"), bench.send("a"), bench.send("c")]
+    (await bench.store.next_write()).succeed()
+
+    got = await asyncio.gather(*requests)
+
+    assert got == [accepted("a", "b"), [Verdict("a", Outcome.DUPLICATE)], accepted("c")]
+
+
+async def test_the_deadline_is_that_of_the_request_that_waits_longest(bench: Bench) -> None:
+    started = bench.clock.monotonic()
+    requests = [bench.send("a")]
+    held = await bench.store.next_write()
+    requests.append(bench.send("b"))
+    await asyncio.sleep(0)
+    bench.clock.advance(2)
+    requests.append(bench.send("c"))
+    await asyncio.sleep(0)
+    held.succeed()
+    following = await bench.store.next_write()
+    following.succeed()
+    await asyncio.gather(*requests)
+
+    assert (started + 5, started + 5) == (held.deadline, following.deadline)
+
+
+async def test_above_the_high_mark_it_is_overloaded_until_half_has_gone(bench: Bench) -> None:
+    bench.make(queue_rows_max=4, batch_rows_max=2)
+    requests = [bench.send("0")]
+    write = await bench.store.next_write()
+    requests += [bench.send("a", "b"), bench.send("c", "d")]
+    await asyncio.sleep(0)
+
+    assert 4 == bench.batcher.queued_rows
+    assert Reason.OVERLOADED == await reason_of(bench.send("x"))
+    write.succeed()
+    write = await bench.store.next_write()
+    requests.append(bench.send("e"))
+    await asyncio.sleep(0)
+    assert 3 == bench.batcher.queued_rows
+    write.succeed()
+    bench.store.open()
+    await asyncio.gather(*requests)
+
+    assert {"0", "a", "b", "c", "d", "e"} == {row.event_id for row in bench.store.events}
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (Refusal(Reason.STORE_UNAVAILABLE), Reason.STORE_UNAVAILABLE),
+        (Refusal(Reason.OUTCOME_UNKNOWN), Reason.OUTCOME_UNKNOWN),
+        (ValueError("a bug"), Reason.OUTCOME_UNKNOWN),
+        (Panic("the core"), Reason.OUTCOME_UNKNOWN),
+        (SystemExit(1), Reason.OUTCOME_UNKNOWN),
+    ],
+)
+async def test_a_failed_write_answers_all_its_requests_and_the_batcher_goes_on(
+    bench: Bench, error: BaseException, expected: Reason
+) -> None:
+    failing = [bench.send("a"), bench.send("b")]
+
+    (await bench.store.next_write()).fail(error)
+    assert [expected] * 2 == [await reason_of(request) for request in failing]
+
+    working = bench.send("c")
+    (await bench.store.next_write()).succeed()
+    assert accepted("c") == await working
+
+
+async def test_each_request_gets_a_refusal_of_its_own(bench: Bench) -> None:
+    """One exception raised in many tasks would gather the tracebacks of all."""
+    requests = [bench.send("a"), bench.send("b")]
+    (await bench.store.next_write()).fail(Refusal(Reason.STORE_UNAVAILABLE, "It is away."))
+
+    one, two = await asyncio.gather(*requests, return_exceptions=True)
+
+    assert one is not two
+    assert ["It is away."] * 2 == [str(one), str(two)]
+
+
+async def test_a_write_that_answers_too_few_is_a_fault_not_a_hang(bench: Bench) -> None:
+    class Forgetful(MemoryStore):
+        async def write(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
+            return (await super().write(payloads, deadline))[:1]
+
+    bench.store = Forgetful()  # type: ignore[assignment]
+    bench.make()
+    requests = [bench.send("a"), bench.send("b")]
+
+    got = await asyncio.gather(*requests, return_exceptions=True)
+
+    assert accepted("a") == got[0]
+    assert isinstance(got[1], Refusal)
+
+
+async def test_a_cancelled_flush_answers_all_its_requests(bench: Bench) -> None:
+    requests = [bench.send("a"), bench.send("b")]
+    write = await bench.store.next_write()
+    assert write.task is not None
+
+    write.task.cancel()
+
+    assert [Reason.OUTCOME_UNKNOWN] * 2 == [await reason_of(request) for request in requests]
+    working = bench.send("c")
+    (await bench.store.next_write()).succeed()
+    assert accepted("c") == await working
+
+
+async def test_a_request_that_is_given_up_harms_nobody_and_is_stored(bench: Bench) -> None:
+    gone, staying = bench.send("a"), bench.send("b")
+    write = await bench.store.next_write()
+
+    gone.cancel()
+    await asyncio.wait({gone})
+    write.succeed()
+
+    assert accepted("b") == await staying
+    assert ["a", "b"] == [row.event_id for row in bench.store.events]
+
+
+@pytest.mark.parametrize("error", [Refusal(Reason.STORE_UNAVAILABLE), Panic()])
+async def test_a_failed_write_passes_over_who_gave_up(bench: Bench, error: BaseException) -> None:
+    gone, staying = bench.send("a"), bench.send("b")
+    write = await bench.store.next_write()
+
+    gone.cancel()
+    await asyncio.wait({gone})
+    write.fail(error)
+
+    assert isinstance(await reason_of(staying), Reason)
+    assert gone.cancelled()
+
+
+async def test_every_flush_is_told_with_its_rows_however_it_ended(bench: Bench) -> None:
+    one = bench.send("a", "b")
+    (await bench.store.next_write()).succeed()
+    await one
+    two = bench.send("c")
+    (await bench.store.next_write()).fail(Panic())
+    await reason_of(two)
+
+    assert [2, 1] == [bench.flushed.get_nowait(), bench.flushed.get_nowait()]
+
+
+async def test_drain_waits_until_all_is_answered(bench: Bench) -> None:
+    bench.make(batch_rows_max=1)
+    requests = [bench.send(name) for name in "abc"]
+    await asyncio.sleep(0)
+    draining = asyncio.create_task(bench.batcher.drain(30))
+
+    for _ in requests:
+        assert not draining.done()
+        (await bench.store.next_write()).succeed()
+
+    assert await draining
+    assert all(request.done() for request in requests)
+    assert 0 == bench.batcher.queued_rows
+
+
+async def test_drain_takes_along_what_no_flush_has_begun_for(bench: Bench) -> None:
+    request = bench.send("a")
+    await asyncio.sleep(0)  # submitted, and its flush is not due before the next turn
+    draining = asyncio.create_task(bench.batcher.drain(30))
+
+    (await bench.store.next_write()).succeed()
+
+    assert await draining
+    assert request.done()
+
+
+async def test_an_idle_batcher_is_drained_at_once(bench: Bench) -> None:
+    assert await bench.batcher.drain(30)
+
+
+async def test_drain_says_when_its_time_did_not_do(bench: Bench) -> None:
+    request = bench.send("a")
+    write = await bench.store.next_write()
+
+    assert not await bench.batcher.drain(0.01)
+
+    write.succeed()
+    assert accepted("a") == await request

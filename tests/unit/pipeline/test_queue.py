@@ -1,0 +1,100 @@
+"""The rules of admission and of gathering."""
+
+from service.model import Payload, RejectedRow
+from service.pipeline.queue import Queue, QueueLimits, Waiting
+from service.reasons import Reason
+from service.testing import NOON
+
+LIMITS = QueueLimits(
+    queue_rows_max=10, queue_bytes_max=1_000, batch_rows_max=4, batch_bytes_max=400
+)
+
+
+def item(name: str, rows: int = 1, size_bytes: int = 0) -> Waiting[str]:
+    row = RejectedRow(1, 1, 1, None, Reason.INVALID_EVENT, None, "", b"", 1, NOON)
+    return Waiting(Payload([], [row] * rows, size_bytes), name, 0.0)
+
+
+def queue_of(*items: Waiting[str]) -> Queue[str]:
+    queue: Queue[str] = Queue(LIMITS)
+    for one in items:
+        assert queue.offer(one)
+    return queue
+
+
+def names(batch: list[Waiting[str]]) -> str:
+    return "".join(one.waiter for one in batch)
+
+
+def test_who_comes_first_goes_first() -> None:
+    queue = queue_of(item("a"), item("b"), item("c"))
+
+    assert names(queue.take_batch()) == "abc"
+    assert not queue
+
+
+def test_a_batch_takes_whole_payloads_up_to_its_rows() -> None:
+    queue = queue_of(item("a", 3), item("b", 2), item("c", 2), item("d", 1))
+
+    assert ["a", "bc", "d"] == [names(queue.take_batch()) for _ in range(3)]
+
+
+def test_a_batch_takes_whole_payloads_up_to_its_bytes() -> None:
+    queue = queue_of(item("a", 1, 200), item("b", 1, 200), item("c", 1, 1))
+
+    assert ["ab", "c"] == [names(queue.take_batch()) for _ in range(2)]
+
+
+def test_a_payload_larger_than_a_batch_goes_down_alone_and_whole() -> None:
+    queue = queue_of(item("a", 1), item("b", 6, 500), item("c", 1))
+
+    assert ["a", "b", "c"] == [names(queue.take_batch()) for _ in range(3)]
+
+
+def test_an_empty_payload_takes_its_place_too() -> None:
+    queue = queue_of(item("a", 0), item("b", 0))
+
+    assert 2 == queue.rows
+
+
+def test_rows_and_bytes_that_wait_are_counted() -> None:
+    queue = queue_of(item("a", 3, 30), item("b", 2, 20))
+    assert (5, 50) == (queue.rows, queue.size_bytes)
+
+    queue.take_batch()
+    assert (2, 20) == (queue.rows, queue.size_bytes)
+
+
+def test_at_the_high_mark_of_rows_it_closes_until_half_have_gone() -> None:
+    queue = queue_of(item("a", 3), item("b", 3), item("c", 4))
+    assert not queue.offer(item("x"))
+
+    assert names(queue.take_batch()) == "a"
+    assert not queue.offer(item("x"))  # 7 wait: below the high mark, above half of it
+    assert names(queue.take_batch()) == "b"
+    assert queue.offer(item("d"))  # 4 wait
+
+
+def test_at_the_high_mark_of_bytes_it_closes_until_half_have_gone() -> None:
+    queue = queue_of(item("a", 1, 399), item("b", 1, 399), item("c", 1, 399))
+    assert not queue.offer(item("x"))
+
+    queue.take_batch()
+    assert not queue.offer(item("x"))  # 798 wait
+    queue.take_batch()
+    assert queue.offer(item("d"))
+
+
+def test_what_was_refused_leaves_no_trace() -> None:
+    queue = queue_of(item("a", 10))
+
+    assert not queue.offer(item("x", 5, 500))
+    assert (10, 0) == (queue.rows, queue.size_bytes)
+
+
+def test_one_payload_that_fills_it_does_not_close_it_for_good() -> None:
+    queue = queue_of(item("a", 99, 9_999))
+    assert not queue.offer(item("x"))
+
+    assert names(queue.take_batch()) == "a"
+    assert queue.offer(item("b"))
