@@ -1,0 +1,19 @@
+"""Statements have a name and live in files."""
+
+import pytest
+
+from service.store.sql import statement
+
+
+def test_a_statement_is_found_by_its_name() -> None:
+    assert statement("ping") == "SELECT 1"
+    assert statement("insert_ledger").endswith("RETURNING id")
+
+
+def test_a_statement_holds_nothing_of_the_next() -> None:
+    assert "-- name:" not in statement("insert_ledger")
+
+
+def test_a_name_that_is_none_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        statement("drop_everything")
