@@ -75,6 +75,24 @@ format: setup ## Format Python and Rust
 provision: setup ## Tenants, workspaces and keys: make provision ARGS="tenant create acme"
 	@$(BIN)/provision $(ARGS)
 
+.PHONY: up
+up: ## The same in containers, with a PostgreSQL of its own: build, migrate, serve
+	docker compose up --build --detach --wait forebay
+	@docker compose port forebay 8000 | sed 's|^|Forebay is ready at http://|'
+	@echo "make seed makes a demo tenant and prints its key; make logs follows the log."
+
+.PHONY: seed
+seed: ## In the containers: a demo tenant and its key
+	docker compose exec forebay provision seed
+
+.PHONY: logs
+logs: ## Of the containers: the log of the service
+	docker compose logs --follow --tail=100 forebay
+
+.PHONY: down
+down: ## Stop the containers; the data stays
+	docker compose down
+
 .PHONY: lock
 lock: $(VENV)/.tools ## Pin the Python packages anew, with hashes
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --only-group tools pyproject.toml -o requirements/tools.txt

@@ -1,0 +1,53 @@
+# Three stages: the wheel is built, the packages are put together, and only those go into the image.
+# Tags are exact; add a digest (image:tag@sha256:…) where the registry is not yours.
+ARG RUST=rust:1.95.0-slim-bookworm
+ARG PYTHON=python:3.11.14-slim-bookworm
+
+# ---- the wheel, with the native core -------------------------------------------------------------
+FROM ${RUST} AS wheel
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY requirements/dev.txt requirements/
+# Of the development packages only the one that builds, pinned where all of them are.
+RUN awk '/^[a-z]/ { on = /^maturin==/ } on' requirements/dev.txt > requirements/maturin.txt \
+    && python3 -m venv /tools \
+    && /tools/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/maturin.txt
+COPY pyproject.toml Cargo.toml Cargo.lock README.md LICENSE ./
+COPY native native
+COPY migrations migrations
+COPY service service
+COPY provision provision
+RUN /tools/bin/maturin build --release --locked --out /wheels
+
+# ---- the packages: pinned by hash, and the wheel with nothing besides ------------------------------
+FROM ${PYTHON} AS packages
+RUN python -m venv --without-pip /opt/forebay
+COPY requirements/run.txt /requirements/
+RUN pip --python /opt/forebay/bin/python install --no-cache-dir --no-deps --only-binary :all: \
+    --require-hashes -r /requirements/run.txt
+COPY --from=wheel /wheels /wheels
+RUN pip --python /opt/forebay/bin/python install --no-cache-dir --no-deps /wheels/*.whl
+
+# ---- what runs -------------------------------------------------------------------------------------
+FROM ${PYTHON}
+LABEL org.opencontainers.image.title="Forebay" \
+    org.opencontainers.image.description="Segment-style analytics events over HTTP, each one in PostgreSQL exactly once" \
+    org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=packages /opt/forebay /opt/forebay
+# Listens on all addresses of the container; which of them the host publishes is for it to say.
+ENV PATH=/opt/forebay/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    FOREBAY_HOST=0.0.0.0 \
+    FOREBAY_METRICS_HOST=0.0.0.0 \
+    FOREBAY_LOG_FORMAT=json
+# Owns nothing here: the only place it writes to is /tmp, for the workers' metrics.
+USER 10001:10001
+WORKDIR /
+EXPOSE 8000 9100
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('FOREBAY_PORT', '8000') + '/health/ready', timeout=2)"]
+CMD ["forebay", "serve"]

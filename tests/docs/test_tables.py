@@ -1,0 +1,135 @@
+"""The tables of the pages say what the code says: nothing more, nothing less."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import prometheus_client
+import pytest
+from msgspec import Meta
+
+from service import config
+from service.config import Config
+from service.obs import metrics
+from service.reasons import CONFLICT_MESSAGES, FAULTS, Reason
+from tests.docs.conftest import DOCS, ROOT
+from tests.docs.tables import Rows, tables
+
+ERRORS: Final = tables(DOCS / "api/ingestion.md")
+REQUEST: Final = "The whole request"
+EVENT: Final = "One event"
+CONFLICT: Final = "One event that is not the first with its id"
+# "One event" is a heading twice: the paths come first.
+PATHS: Final = 6
+MEASURES: Final = (prometheus_client.Counter, prometheus_client.Gauge, prometheus_client.Histogram)
+LINK: Final = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
+
+
+def test_every_reason_of_a_request_is_listed_with_its_status_and_its_wait() -> None:
+    listed = {row[0]: row[1] for row in ERRORS[REQUEST]}
+    expected = {
+        reason.value: f"{fault.status}, `Retry-After: {fault.retry_after_s}`"
+        if fault.retry_after_s is not None
+        else str(fault.status)
+        for reason, fault in FAULTS.items()
+    }
+
+    assert expected == listed
+
+
+def test_every_reason_of_an_event_is_listed() -> None:
+    rows = ERRORS[EVENT][PATHS:]
+    expected = [reason for reason in Reason if reason not in {*FAULTS, *CONFLICT_MESSAGES}]
+
+    assert expected == [row[0] for row in rows]
+    assert list(CONFLICT_MESSAGES) == [row[0] for row in ERRORS[CONFLICT]]
+
+
+def test_every_reason_says_when_it_happens_and_what_to_do() -> None:
+    for row in ERRORS[REQUEST] + ERRORS[EVENT][PATHS:] + ERRORS[CONFLICT]:
+        *_, when, cure = row
+        assert when, row
+        assert cure, row
+
+
+def test_every_setting_is_listed_with_its_default_and_bounds() -> None:
+    listed = tables(DOCS / "reference/settings.md")["Every setting"]
+
+    assert setting_rows() == listed, "\n" + as_markdown(setting_rows())
+
+
+def test_every_metric_is_listed_with_its_type_and_labels() -> None:
+    listed = tables(DOCS / "reference/metrics.md")["Every metric"]
+
+    assert sorted(metric_rows()) == sorted(listed), "\n" + as_markdown(metric_rows())
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in DOCS.rglob("*.md") if "decisions" not in page.parts],
+    ids=lambda page: page.relative_to(DOCS).as_posix(),
+)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for target, _ in LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            there = (page.parent / target).resolve()
+            assert there.exists(), f"{target} in {page.name}"
+            assert there.is_relative_to(ROOT), f"{target} in {page.name}"
+
+
+def setting_rows() -> Rows:
+    """What the page of settings has to say, from the code."""
+    url = [
+        config.DATABASE_URL,
+        "none",
+        "a URL",
+        "PostgreSQL to write to; `forebay serve` needs it.",
+    ]
+    rows = [url]
+    for field in msgspec.structs.fields(Config):
+        annotation = field.type
+        meta = next(part for part in annotation.__metadata__ if isinstance(part, Meta))
+        default = str(field.default)
+        rows.append(
+            [
+                config.PREFIX + field.name.upper(),
+                (default.lower() if isinstance(field.default, bool) else default) or "empty",
+                range_of(annotation.__origin__, meta),
+                str(meta.description),
+            ]
+        )
+    return rows
+
+
+def range_of(kind: object, meta: Meta) -> str:
+    """Say what a value may be."""
+    choices = getattr(kind, "__args__", ())
+    if choices:
+        return ", ".join(choices)
+    if kind is bool:
+        return "true, false"
+    if kind is str:
+        return "`1.0` or `1.0.0`" if meta.pattern else "text"
+    low = f"from {meta.ge:,}" if meta.ge is not None else f"more than {meta.gt:,}"
+    return low if meta.le is None else f"{low} to {meta.le:,}"
+
+
+def metric_rows() -> Rows:
+    """What the page of metrics has to say, from the code."""
+    rows = []
+    for measure in vars(metrics).values():
+        if isinstance(measure, MEASURES):
+            (family, *_) = measure.collect()
+            suffix = "_total" if family.type == "counter" else ""
+            labels = ", ".join(measure._labelnames) or "none"
+            rows.append([family.name + suffix, family.type, labels, family.documentation])
+    return rows
+
+
+def as_markdown(rows: Rows) -> str:
+    """Write rows as the page has them, to be pasted."""
+    lines = []
+    for name, *cells in rows:
+        lines.append(" | ".join([f"| `{name}`", *cells]) + " |")
+    return "\n".join(lines)
