@@ -51,7 +51,7 @@ class Service:
         self._process: subprocess.Popen[bytes] | None = None
         given = {"workers": "2", "log_format": "json"} | settings
         given |= {"port": str(self.port), "metrics_port": str(self.metrics_port)}
-        self.workers = int(given["workers"])
+        self._given = given
         self._environment = os.environ | {"PYTHONPATH": str(ROOT), "DATABASE_URL": database_url}
         self._environment |= {f"FOREBAY_{name.upper()}": value for name, value in given.items()}
 
@@ -88,6 +88,11 @@ class Service:
             return False
 
     @property
+    def workers(self) -> int:
+        """How many there are to be."""
+        return int(self._given["workers"])
+
+    @property
     def log(self) -> str:
         """All that it ever wrote to stdout."""
         return self._log.read_text(encoding="utf-8")
@@ -119,8 +124,11 @@ class Service:
         return await self.wait()
 
     def terminate(self) -> None:
+        self.signal(signal.SIGTERM)
+
+    def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """End all of it, hard. Nothing happens when it has ended."""
