@@ -1,0 +1,160 @@
+"""A line to PostgreSQL that a test can cut, silence, and cut again at the worst moment."""
+
+import asyncio
+import contextlib
+import enum
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit, urlunsplit
+
+from tests.acceptance.running import HOST
+
+_CHUNK_BYTES = 65_536
+_COMMIT = b"COMMIT\0"
+
+
+class Line(enum.Enum):
+    """What happens to bytes on their way."""
+
+    OPEN = "open"
+    CUT = "cut"
+    """Connections are reset, new ones at once."""
+    SILENT = "silent"
+    """Nothing goes through and nobody is told."""
+
+
+class CutAt(enum.Enum):
+    """When a connection that says COMMIT is cut."""
+
+    BEFORE_COMMIT = "before it is forwarded"
+    BEFORE_ANSWER = "when it is answered, before the answer goes on"
+
+
+class Proxy:
+    """Forwards connections to the server of a URL. One event loop; every change is at once."""
+
+    def __init__(self, url: str) -> None:
+        self._target = url
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._is_open = asyncio.Event()
+        self._line = Line.OPEN
+        self._is_open.set()
+        self.port = 0
+        self.cuts_left = 0
+        self.cut_at = CutAt.BEFORE_ANSWER
+        self.connections_left: int | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL by which the service is to come through here."""
+        return _at(self._target, HOST, self.port)
+
+    def set_line(self, line: Line) -> None:
+        self._line = line
+        if line is Line.CUT:
+            self._reset_all()
+        if line is Line.OPEN:
+            self._is_open.set()
+        else:
+            self._is_open.clear()
+
+    def retarget(self, url: str) -> None:
+        """Lead new connections to the server of *url*."""
+        self._target = url
+
+    def cut_commits(self, count: int, cut_at: CutAt) -> None:
+        """Cut the next *count* connections that say COMMIT."""
+        self.cuts_left, self.cut_at = count, cut_at
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.connections_left is not None:
+            self.connections_left -= 1
+            if self.connections_left < 0:
+                self._line = Line.CUT
+        if self._line is Line.CUT:
+            writer.transport.abort()
+            return
+        self._writers.add(writer)
+        parts = urlsplit(self._target)
+        try:
+            there, back = await asyncio.open_connection(parts.hostname, parts.port)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers.add(back)
+        await _Pair(self, (reader, writer), (there, back)).run()
+        self._writers -= {writer, back}
+
+    def close(self) -> None:
+        self._reset_all()
+        self._is_open.set()
+
+    async def passable(self) -> None:
+        await self._is_open.wait()
+
+    def _reset_all(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+
+class _Pair:
+    """Both directions of one connection."""
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        service: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    ) -> None:
+        self._proxy = proxy
+        self._service = service
+        self._server = server
+        self._is_answer_due = False
+
+    async def run(self) -> None:
+        await asyncio.gather(self._up(), self._down(), return_exceptions=True)
+        self._abort()
+
+    async def _up(self) -> None:
+        proxy = self._proxy
+        while data := await self._service[0].read(_CHUNK_BYTES):
+            await proxy.passable()
+            if proxy.cuts_left and _COMMIT in data:
+                proxy.cuts_left -= 1
+                if proxy.cut_at is CutAt.BEFORE_COMMIT:
+                    break
+                self._is_answer_due = True
+            self._server[1].write(data)
+        self._abort()
+
+    async def _down(self) -> None:
+        while data := await self._server[0].read(_CHUNK_BYTES):
+            await self._proxy.passable()
+            if self._is_answer_due:
+                break
+            self._service[1].write(data)
+        self._abort()
+
+    def _abort(self) -> None:
+        self._service[1].transport.abort()
+        self._server[1].transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def proxied(url: str) -> AsyncIterator[Proxy]:
+    """Lend a proxy to the server of *url*."""
+    proxy = Proxy(url)
+    server = await asyncio.start_server(proxy.accept, HOST, 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()
+        proxy.close()
+        await server.wait_closed()
+
+
+def _at(url: str, host: str, port: int) -> str:
+    parts = urlsplit(url)
+    user = parts.netloc.rpartition("@")[0]
+    return urlunsplit(parts._replace(netloc=f"{user}@{host}:{port}" if user else f"{host}:{port}"))

@@ -1,0 +1,230 @@
+"""The service starts only when it can do its work, and ends without breaking a promise."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.acceptance.ledger import load
+from tests.acceptance.proxy import proxied
+from tests.acceptance.running import HOST, Service, until
+from tests.acceptance.site import Site, new_ids, tracks
+
+if TYPE_CHECKING:
+    import asyncpg
+
+MakeService = Callable[..., Service]
+
+
+async def test_a_stop_under_load_answers_what_was_begun(site: Site) -> None:
+    key = await site.make_key()
+    async with load(site, key, connections=16) as ledger:
+
+        async def has_begun() -> bool:
+            return len(ledger.verdicts) > 300
+
+        await until(has_begun, 20, "events are acked")
+        exit_code = await site.service.stop()
+
+    assert exit_code == 0
+    assert set(ledger.statuses) <= {200, 503}
+    # Refused when nobody listens any longer; an idle connection may be closed under a request,
+    # which then has not begun. What was read is answered.
+    assert set(ledger.faults) <= {"ConnectError", "RemoteProtocolError", "ReadError", "WriteError"}
+    ledger.check_acked(await site.event_ids(key))
+    assert len(site.service.log_lines("worker_stopped")) == site.service.workers
+    assert site.service.complaints == ""
+
+    await site.service.start()
+    await ledger.check(site, key)
+
+
+async def test_idle_clients_do_not_hold_the_exit(site: Site) -> None:
+    key = await site.make_key()
+    async with site.client(key) as client:
+        await asyncio.gather(*(client.get("/health/live") for _ in range(20)))
+        async with asyncio.timeout(10):
+            assert await site.service.stop() == 0
+
+
+async def test_a_request_in_flight_is_answered_before_the_exit(site: Site) -> None:
+    """Another session holds the same key, so that the flush waits while the service is stopped."""
+    key = await site.make_key()
+    ids = new_ids(1)
+    async with site.client(key) as client, site.database() as holder:
+        await client.post("/v1/batch", json=tracks(new_ids(1)))
+        transaction = holder.transaction()
+        await transaction.start()
+        await holder.execute(
+            "INSERT INTO event_deduplication VALUES ($1, event_key($2), 1, 1, now())",
+            key.tenant_id,
+            ids[0],
+        )
+        sending = asyncio.create_task(client.post("/v1/batch", json=tracks(ids)))
+        await until(lambda: _is_waiting(site), 10, "the flush waits for the lock")
+        site.service.terminate()
+        await until(lambda: _is_refused(site.service), 10, "nobody listens any longer")
+        await transaction.rollback()
+        answer = await sending
+
+    assert (answer.status_code, answer.json()["accepted"]) == (200, 1)
+    assert await site.service.wait() == 0
+    assert set(ids) < set(await site.event_ids(key))
+
+
+async def test_hang_up_replaces_the_workers_without_losing_a_request(site: Site) -> None:
+    key = await site.make_key()
+    before = site.service.worker_pids
+    async with load(site, key) as ledger:
+        site.service.signal(signal.SIGHUP)
+
+        async def are_replaced() -> bool:
+            pids = site.service.worker_pids
+            return len(pids) == len(before) and not set(pids) & set(before)
+
+        await until(are_replaced, 30, "the workers are new")
+    await ledger.check(site, key)
+
+
+async def test_workers_that_cannot_start_never_serve(
+    database_url: str, make_service: MakeService
+) -> None:
+    """The first connection is the parent's check; then the database is gone."""
+    async with proxied(database_url) as proxy:
+        proxy.connections_left = 1
+        service = make_service(proxy.url)
+        service.spawn()
+
+        async def has_failed() -> bool:
+            assert not await _answers(service)
+            return len(service.log_lines("worker_start_failed")) >= service.workers
+
+        await until(has_failed, 20, "every worker has tried to start")
+        # Granian gives up when new workers end at once too: whoever runs the service is told.
+        assert await service.wait() == 1
+    assert service.log_lines("worker_started") == []
+    assert "postgresql://" not in service.log + service.complaints
+
+
+@pytest.mark.parametrize(
+    ("settings", "url", "words"),
+    [
+        ({}, "", ["DATABASE_URL"]),
+        ({}, "postgresql://nobody@127.0.0.1:1/none", ["DATABASE_URL"]),
+        ({}, "mysql://root@127.0.0.1/none", ["DATABASE_URL"]),
+        ({}, "postgresql://u:secret@host:port/none", ["DATABASE_URL"]),
+        ({}, "postgresql://u:the/secret@host/none", ["DATABASE_URL"]),
+        ({"workers": "none"}, None, ["FOREBAY_WORKERS", "none"]),
+        ({"workers": "0"}, None, ["FOREBAY_WORKERS", "1"]),
+        ({"wokers": "2"}, None, ["FOREBAY_WOKERS"]),
+        ({"schema_version_default": "one"}, None, ["FOREBAY_SCHEMA_VERSION_DEFAULT"]),
+        ({"flushes_max": "16", "workers": "200"}, None, ["FOREBAY_WORKERS", "max_connections"]),
+    ],
+)
+async def test_what_is_set_wrong_is_said_in_one_sentence(
+    database_url: str,
+    make_service: MakeService,
+    settings: dict[str, str],
+    url: str | None,
+    words: list[str],
+) -> None:
+    complaint = await _complaint(make_service(database_url if url is None else url, **settings))
+    for word in words:
+        assert word in complaint
+    assert "secret" not in complaint
+
+
+@pytest.mark.parametrize("port", ["port", "metrics_port"])
+async def test_a_taken_port_is_said_in_one_sentence(make_service: MakeService, port: str) -> None:
+    service = make_service()
+    number = getattr(service, port)
+    with socket.socket() as taken:
+        taken.bind((HOST, number))
+        taken.listen()
+        complaint = await _complaint(service)
+    assert str(number) in complaint
+    assert f"FOREBAY_{port.upper()}" in complaint
+
+
+async def test_a_database_without_schema_is_refused(
+    bare_database_url: str, make_service: MakeService
+) -> None:
+    assert "provision migrate" in await _complaint(make_service(bare_database_url))
+
+
+async def test_an_older_schema_is_refused(
+    connection: "asyncpg.Connection[asyncpg.Record]", make_service: MakeService
+) -> None:
+    await connection.execute("DELETE FROM schema_checksums WHERE version > '0003'")
+    complaint = await _complaint(make_service())
+    assert "0003" in complaint
+    assert "provision migrate" in complaint
+
+
+@pytest.mark.parametrize("is_breaking", [False, True])
+async def test_a_newer_schema_is_refused_only_when_it_is_breaking(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    make_service: MakeService,
+    *,
+    is_breaking: bool,
+) -> None:
+    await connection.execute(
+        "INSERT INTO schema_checksums VALUES ('9000', repeat('0', 64), $1)", is_breaking
+    )
+    service = make_service()
+    if is_breaking:
+        assert "9000" in await _complaint(service)
+    else:
+        await service.start()
+        assert await service.stop() == 0
+
+
+async def test_a_database_that_may_forget_is_refused(
+    connection: "asyncpg.Connection[asyncpg.Record]", make_service: MakeService
+) -> None:
+    await connection.execute(
+        "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off',"
+        " current_database()); END$$"
+    )
+    assert "synchronous_commit" in await _complaint(make_service())
+
+
+async def _complaint(service: Service) -> str:
+    """Return the one line with which it refuses to start."""
+    service.spawn()
+    assert await service.wait(20) == 1
+    (line,) = service.complaints.splitlines()
+    assert line.startswith("forebay: ")
+    assert service.log == ""
+    return line
+
+
+async def _answers(service: Service) -> bool:
+    async with httpx.AsyncClient(verify=False, timeout=0.5) as client:
+        try:
+            await client.get(f"{service.url}/health/live")
+        except httpx.TransportError:
+            return False
+    return True
+
+
+async def _is_refused(service: Service) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(HOST, service.port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
+
+
+async def _is_waiting(site: Site) -> bool:
+    query = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    async with site.database() as connection:
+        return bool(await connection.fetchval(query))
