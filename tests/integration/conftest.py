@@ -1,0 +1,139 @@
+"""The store on a real PostgreSQL: its pool, its two ways of writing, and a line that can be cut."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from service.clock import SystemClock
+from service.config import Config
+from service.model import Payload, Verdict
+from service.store.events import EventStore
+from service.store.faults import Fault
+from service.store.partitions import ensure_partitions
+from service.store.pool import PoolConfig, open_pool, pool_config
+from service.store.transaction import AT_ONCE_ROWS_MAX
+from service.testing import NOON, Sender, always, make_event, make_key
+from tests.integration.line import Line
+
+MakeStore = Callable[..., Any]
+FILLER_TENANT = 999
+
+
+class StoreBench:
+    """A store of its own pool; `write` sends its payloads down one of the two ways."""
+
+    def __init__(self, pool: Any, way: str) -> None:
+        self.pool = pool
+        self.way = way
+        self.faults: list[Fault] = []
+        self.on_fault: Callable[[], None] = lambda: None
+        self.keep = always(True)
+        self._filler = Sender(make_key(tenant_id=FILLER_TENANT), worker=1023)
+        self._store = EventStore(pool, SystemClock(), keep=self._may_keep, on_fault=self._note)
+
+    async def write(self, *payloads: Payload, timeout_s: float = 20.0) -> list[list[Verdict]]:
+        """Write *payloads* in one flush; by COPY that means with many events of another tenant."""
+        given = list(payloads)
+        if self.way == "copy":
+            given.append(self._filler.payload(*(make_event() for _ in range(AT_ONCE_ROWS_MAX + 1))))
+        verdicts = await self._store.write(given, time.monotonic() + timeout_s)
+        if self.way == "copy":
+            assert {"accepted"} == {verdict.status for verdict in verdicts.pop()}
+        return verdicts
+
+    async def statuses(self, *payloads: Payload, **options: float) -> list[list[str]]:
+        """Write, and return what became of each event."""
+        verdicts = await self.write(*payloads, **options)
+        return [[str(verdict.status) for verdict in own] for own in verdicts]
+
+    def _may_keep(self, key_id: str) -> bool:
+        return self.keep(key_id)
+
+    def _note(self, fault: Fault) -> None:
+        self.faults.append(fault)
+        self.on_fault()
+
+
+class Database:
+    """What is in the test's database, but for the events that fill flushes up."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    async def events(self) -> list[Any]:
+        rows: list[Any] = await self.connection.fetch(
+            "SELECT * FROM events WHERE tenant_id <> $1 ORDER BY id", FILLER_TENANT
+        )
+        return rows
+
+    async def rejected(self) -> list[Any]:
+        rows: list[Any] = await self.connection.fetch("SELECT * FROM rejected_events ORDER BY id")
+        return rows
+
+    async def event_ids(self) -> list[str]:
+        return [row["event_id"] for row in await self.events()]
+
+    async def ledger_rows(self) -> int:
+        rows: int = await self.connection.fetchval(
+            "SELECT count(*) FROM event_deduplication WHERE tenant_id <> $1", FILLER_TENANT
+        )
+        return rows
+
+
+@pytest.fixture
+def store_config(database_url: str) -> PoolConfig:
+    """Return how the service reaches the test's database with its default settings."""
+    return pool_config(Config(), database_url)
+
+
+@pytest.fixture
+def sender() -> Sender:
+    """Return who sends as tenant 1."""
+    return Sender()
+
+
+@pytest.fixture
+async def database(connection: Any) -> Database:
+    """Look into the test's database."""
+    return Database(connection)
+
+
+@pytest.fixture(params=["at_once", "copy"])
+def way(request: pytest.FixtureRequest) -> str:
+    """Name a way of writing: by one statement, or by COPY in a transaction."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def make_store(store_config: PoolConfig, way: str) -> AsyncIterator[MakeStore]:
+    """Make a store: `await make_store(lock_timeout_ms=50)`."""
+    pools: list[Any] = []
+
+    async def make(**changes: Any) -> StoreBench:
+        pool = await open_pool(msgspec.structs.replace(store_config, **changes))
+        pools.append(pool)
+        await ensure_partitions(pool, NOON.date(), NOON.date())
+        return StoreBench(pool, way)
+
+    yield make
+    for pool in pools:
+        pool.terminate()
+
+
+@pytest.fixture
+async def store(make_store: MakeStore) -> StoreBench:
+    """Return a store with the default settings."""
+    made: StoreBench = await make_store()
+    return made
+
+
+@pytest.fixture
+async def line(database_url: str) -> AsyncIterator[Line]:
+    """Return a line to the database's server that can be cut."""
+    made = Line(database_url)
+    await made.open()
+    yield made
+    await made.close()

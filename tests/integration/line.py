@@ -1,0 +1,84 @@
+"""A line between client and server that can be cut, also at the worst moment."""
+
+import asyncio
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+_CHUNK: Final = 65_536
+
+
+class Line:
+    """Hands bytes on both ways. `cut_at` cuts it instead of handing that answer on, once."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        self._target = (parts.hostname, parts.port or 5432)
+        self._parts = parts
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self.cut_at: bytes | None = None
+
+    @property
+    def url(self) -> str:
+        """The database's URL, by way of this line."""
+        credentials = self._parts.netloc.rpartition("@")[0]
+        host = f"{credentials}@127.0.0.1:{self._port}" if credentials else f"127.0.0.1:{self._port}"
+        return urlunsplit(self._parts._replace(netloc=host))
+
+    async def open(self) -> None:
+        """Listen, at the same port each time."""
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        """End every connection without a word."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    def shut(self) -> None:
+        """Cut, and answer nobody any more."""
+        if self._server is not None:
+            self._server.close()
+        self._server = None
+        self.cut()
+
+    async def close(self) -> None:
+        """Shut, and wait until all is over."""
+        self.shut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(*self._target)
+        if self._server is None:  # shut meanwhile
+            writer.transport.abort()
+            back.transport.abort()
+            return
+        self._writers |= {writer, back}
+        for one in (self._hand_on(reader, back), self._hand_back(there, writer)):
+            task = asyncio.create_task(one)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while chunk := await reader.read(_CHUNK):
+                writer.write(chunk)
+        except OSError:
+            pass
+        writer.close()
+
+    async def _hand_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while chunk := await reader.read(_CHUNK):
+                if self.cut_at is not None and self.cut_at in chunk:
+                    self.cut_at = None
+                    self.cut()
+                    return
+                writer.write(chunk)
+        except OSError:
+            pass
+        writer.close()
