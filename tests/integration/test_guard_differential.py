@@ -1,0 +1,219 @@
+"""
+The guard against the two that have the last word: PostgreSQL's jsonb and Python's strict JSON.
+
+What the guard accepts, jsonb accepts and reads back equal. What strict JSON accepts within our
+limits, the guard accepts. The corpus is in tests/corpus/documents.txt, one document a line.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service import _native
+from service.content import decode_event, document
+
+CORPUS: Final = Path(__file__).parent.parent / "corpus" / "documents.txt"
+DOCUMENTS: Final = CORPUS.read_text(encoding="utf-8").splitlines()
+
+_NUMBER_BYTES_MAX: Final = 64
+_EXPONENT_MAX: Final = 308
+_LEVELS_MAX: Final = 64
+
+
+class Oracle:
+    """PostgreSQL, asked what a document is as jsonb."""
+
+    def __init__(self, url: str) -> None:
+        self._runner = asyncio.Runner()
+        self._connection = self._runner.run(asyncpg.connect(url))
+
+    def read_back(self, documents: list[bytes]) -> list[Any]:
+        """Return the documents as jsonb reads them back; raises when it refuses one."""
+        texts = [document.decode() for document in documents]
+        query = "SELECT given::jsonb::text FROM unnest($1::text[]) AS given"
+        rows = self._runner.run(self._connection.fetch(query, texts))
+        return [_loads(row[0]) for row in rows]
+
+    def close(self) -> None:
+        self._connection.terminate()
+        self._runner.close()
+
+
+@pytest.fixture
+def oracle(database_url: str) -> Iterator[Oracle]:
+    asking = Oracle(database_url)
+    yield asking
+    asking.close()
+
+
+def test_what_the_guard_accepts_of_the_corpus_jsonb_reads_back_equal(oracle: Oracle) -> None:
+    accepted = [kept for text in DOCUMENTS if (kept := _kept(text)) is not None]
+
+    assert len(accepted) > 40
+    assert [_loads(kept.decode()) for kept in accepted] == oracle.read_back(accepted)
+
+
+def test_what_strict_json_accepts_of_the_corpus_the_guard_accepts() -> None:
+    wanted = [text for text in DOCUMENTS if _is_within_limits(text)]
+
+    assert len(wanted) > 40
+    missing = [text for text in wanted if _kept(text) is None]
+    assert missing == []
+
+
+def test_of_the_corpus_only_what_strict_json_accepts_within_the_limits_is_accepted() -> None:
+    refused = [text for text in DOCUMENTS if not _is_within_limits(text)]
+
+    assert len(refused) > 30
+    slipped = [text for text in refused if _kept(text) is not None]
+    assert slipped == []
+
+
+_TEXTS = st.text(max_size=20) | st.sampled_from(["\x00", "\ud800", "\udfff", "\\u0000", "\x7f"])
+_NUMBERS = (
+    st.integers()
+    | st.integers(min_value=10**60, max_value=10**70)
+    | st.floats(allow_nan=True, allow_infinity=True)
+)
+_VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | _NUMBERS | _TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXTS, inner, max_size=4),
+    max_leaves=12,
+)
+_OBJECTS = st.dictionaries(_TEXTS, _VALUES, max_size=4)
+_SETTINGS: Final = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@_SETTINGS
+@given(objects=st.lists(_OBJECTS, min_size=1, max_size=20), is_ascii=st.booleans())
+def test_what_the_guard_accepts_jsonb_reads_back_equal(
+    oracle: Oracle, objects: list[dict[str, Any]], is_ascii: bool
+) -> None:
+    texts = [_dumps(value, is_ascii=is_ascii) for value in objects]
+    accepted = [kept for text in texts if (kept := _kept(text)) is not None]
+
+    assert [_loads(kept.decode()) for kept in accepted] == oracle.read_back(accepted)
+
+
+@_SETTINGS
+@given(value=_OBJECTS, is_ascii=st.booleans())
+def test_what_strict_json_accepts_within_the_limits_the_guard_accepts(
+    value: dict[str, Any], is_ascii: bool
+) -> None:
+    text = _dumps(value, is_ascii=is_ascii)
+
+    assert _is_within_limits(text) == (_kept(text) is not None)
+
+
+_PIECES = st.sampled_from(
+    [
+        *'{}[],:"',
+        "\\u0000",
+        "\\ud800",
+        "\\udc00",
+        "1",
+        "-",
+        "e",
+        "E+3",
+        ".5",
+        "0",
+        "null",
+        "true",
+        '"a"',
+        " ",
+        "\t",
+        "\\",
+        "\\\\",
+        "é",
+        "NaN",
+        '{"a":1}',
+        "[1]",
+    ]
+)
+
+
+@_SETTINGS
+@given(pieces=st.lists(st.lists(_PIECES, max_size=12), min_size=1, max_size=40))
+def test_broken_documents_are_never_accepted_and_whole_ones_never_refused(
+    oracle: Oracle, pieces: list[list[str]]
+) -> None:
+    texts = ['{"x":' + "".join(some) + "}" for some in pieces]
+    accepted = [kept for text in texts if (kept := _kept(text)) is not None]
+
+    assert [_is_within_limits(text) for text in texts] == [
+        _kept(text) is not None for text in texts
+    ]
+    assert [_loads(kept.decode()) for kept in accepted] == oracle.read_back(accepted)
+
+
+def _kept(text: str) -> bytes | None:
+    """Return the properties that the guard keeps of *text*; None when it refuses them."""
+    body = b'{"event":"x","properties":' + text.encode("utf-8", "surrogatepass") + b"}"
+    scanned = _native.scan_event(body, "track")
+    if isinstance(scanned, _native.Malformed):
+        return None
+    (event,) = scanned.events
+    if isinstance(event, _native.Violation):
+        return None
+    return document(decode_event(event.content).properties)
+
+
+def _is_within_limits(text: str) -> bool:
+    """Say whether strict JSON takes *text* for an object, and our limits allow what is in it."""
+    try:
+        text.encode("utf-8")
+        value = json.loads(text, parse_constant=_refuse, parse_float=str, parse_int=str)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and _levels(value) < _LEVELS_MAX and _is_storable(text)
+
+
+def _is_storable(text: str) -> bool:
+    # Strings out of the way first: what is left of a document besides is structure and numbers.
+    strings = re.findall(r'"(?:[^"\\]|\\.)*"', text)
+    rest = re.sub(r'"(?:[^"\\]|\\.)*"', '""', text)
+    numbers = re.findall(r"-?\d[\d.eE+-]*", rest)
+    return all(map(_is_allowed_text, strings)) and all(map(_is_allowed_number, numbers))
+
+
+def _is_allowed_text(literal: str) -> bool:
+    value = json.loads(literal)
+    return "\x00" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def _is_allowed_number(token: str) -> bool:
+    exponent = re.split("[eE]", token)[1] if re.search("[eE]", token) else "0"
+    return len(token) <= _NUMBER_BYTES_MAX and abs(int(exponent)) <= _EXPONENT_MAX
+
+
+def _levels(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_levels, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_levels, value), default=0)
+    return 0
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+
+
+def _dumps(value: Any, *, is_ascii: bool) -> str:
+    return json.dumps(value, ensure_ascii=is_ascii)
