@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from provision.dev import Running, _welcome
 from tests.docs.conftest import DOCS, Reader
 from tests.docs.examples import Example, as_table, examples, masked, run_bash, run_python
 
@@ -59,3 +61,20 @@ def test_ids_and_times_of_now_are_masked_and_nothing_else() -> None:
     said = {"id": "<id>", "word": "accepted", "at": "<time>"}
 
     assert said == masked(json.dumps(given), "json")
+
+
+def test_the_tutorial_shows_what_make_run_prints() -> None:
+    page = (DOCS / "tutorial/first-event.md").read_text(encoding="utf-8").replace("…", "x")
+    printed = _welcome(
+        Running(
+            url="http://127.0.0.1:8000",
+            metrics_url="http://127.0.0.1:41379/metrics",
+            api_key="fb1_x",
+            database_url="postgresql://x",
+        )
+    )
+
+    for line in printed.splitlines():
+        # The command is shown without the folder of its clone.
+        shown = line.replace(str(Path(sys.executable).parent) + "/", "")
+        assert shown.replace(f"{sys.executable} -m ", "") in page
