@@ -104,10 +104,7 @@ def start(asked: Path, **settings: str | int) -> Server:
     try:
         if not place.data.exists():
             _initialise(place)
-        port = _running_port(place)
-        if port is not None:
-            return Server(place, port, None)
-        return _start(place, settings)
+        return _adopt_or_start(place, settings)
     except (OSError, subprocess.SubprocessError) as error:
         raise ProvisionError(f"PostgreSQL could not be started in {place.home}: {error}") from error
 
@@ -165,17 +162,21 @@ def _environment(place: Place) -> dict[str, str]:
 
 
 def _running_port(place: Place) -> int | None:
-    """Return the port of a server that runs on our data; remove the traces of a dead one."""
+    """Return the port of a server that answers on our data; disown what a dead one left."""
     pid_file = place.data / "postmaster.pid"
     try:
-        lines = pid_file.read_text().splitlines()
-        pid, port = int(lines[0]), int(lines[_PORT_LINE])
+        text = pid_file.read_text()
+        pid, port = int(text.splitlines()[0]), int(text.splitlines()[_PORT_LINE])
     except (OSError, ValueError, IndexError):
         return None
-    if not _is_running_postgres(pid):
-        pid_file.unlink(missing_ok=True)
-        return None
-    return port if asyncio.run(_answers(place, port)) else None
+    if _is_running_postgres(pid):
+        return port if asyncio.run(_answers(place, port)) else None
+    # Not removed: the rest of it tells a new server to wait until the last orphan of the dead one
+    # has let go of the data. The number of its parent, us, is one that it knows cannot be a server.
+    with contextlib.suppress(FileNotFoundError), pid_file.open("r+") as file:
+        file.write(f"{os.getpid()}\n{text.partition(chr(10))[2]}")
+        file.truncate()
+    return None
 
 
 def _is_running_postgres(pid: int) -> bool:
@@ -205,9 +206,13 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def _start(place: Place, settings: dict[str, str | int]) -> Server:
+def _adopt_or_start(place: Place, settings: dict[str, str | int]) -> Server:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
+        # At every try: one just killed may have been alive, on paper, a moment ago.
+        running_port = _running_port(place)
+        if running_port is not None:
+            return Server(place, running_port, None)
         port = free_port()
         server = Server(place, port, _spawn(place, _SETTINGS | settings | {"port": port}))
         try:

@@ -1,5 +1,6 @@
 """Commands as a user runs them, and folders for embedded servers."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -44,6 +45,13 @@ def provision(database_url: str, tmp_path: Path) -> Provision:
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """Return a folder that the embedded server's user can reach."""
+    with make_open_folder() as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def make_open_folder() -> Iterator[Path]:
+    """Lend such a folder."""
     folder = Path(tempfile.mkdtemp(prefix="forebay-tests-"))
     folder.chmod(0o711)
     yield folder

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from provision import place, postgres
 from provision.errors import ProvisionError
 
-from .conftest import command_environment
+from .conftest import command_environment, make_open_folder
 
 
 def ask(url: str, query: str) -> Any:
@@ -38,34 +39,51 @@ def kill(server: postgres.Server) -> int:
     return pid
 
 
-@pytest.fixture
-def server(open_folder: Path) -> Iterator[postgres.Server]:
-    with postgres.start(open_folder / ".forebay", fsync="off") as started:
+def said(log: Path) -> str:
+    """Return what the log holds; it is replaced at each start."""
+    try:
+        return log.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[postgres.Server]:
+    """Return a running server for tests that only look at it."""
+    with make_open_folder() as folder, postgres.start(folder, fsync="off") as started:
         yield started
 
 
-def test_it_answers_on_loopback_only_and_asks_for_the_password(server: postgres.Server) -> None:
-    assert "127.0.0.1" == ask(server.url(), "SHOW listen_addresses")
-    assert "" == ask(server.url(), "SHOW unix_socket_directories")
-    assert "UTF8" == ask(server.url(), "SHOW server_encoding")
+@pytest.fixture
+def server(open_folder: Path) -> Iterator[postgres.Server]:
+    with postgres.start(open_folder / ".forebay") as started:
+        yield started
+
+
+def test_it_answers_on_loopback_only_and_asks_for_the_password(
+    shared_server: postgres.Server,
+) -> None:
+    assert "127.0.0.1" == ask(shared_server.url(), "SHOW listen_addresses")
+    assert "" == ask(shared_server.url(), "SHOW unix_socket_directories")
+    assert "UTF8" == ask(shared_server.url(), "SHOW server_encoding")
     assert "C.UTF-8" == ask(
-        server.url(), "SELECT datlocale FROM pg_database WHERE datname = 'postgres'"
+        shared_server.url(), "SELECT datlocale FROM pg_database WHERE datname = 'postgres'"
     )
     with pytest.raises(asyncpg.InvalidPasswordError):
-        ask(f"postgresql://postgres:wrong@127.0.0.1:{server.port}/postgres", "SELECT 1")
+        ask(f"postgresql://postgres:wrong@127.0.0.1:{shared_server.port}/postgres", "SELECT 1")
 
 
-def test_settings_asked_for_reach_it(server: postgres.Server) -> None:
-    assert "off" == ask(server.url(), "SHOW fsync")
+def test_settings_asked_for_reach_it(shared_server: postgres.Server) -> None:
+    assert "off" == ask(shared_server.url(), "SHOW fsync")
 
 
-def test_its_password_and_log_are_for_its_owner_only(server: postgres.Server) -> None:
-    for path in (server.place.password, server.place.log):
+def test_its_password_and_log_are_for_its_owner_only(shared_server: postgres.Server) -> None:
+    for path in (shared_server.place.password, shared_server.place.log):
         assert 0o600 == stat.S_IMODE(path.stat().st_mode)
 
 
-def test_it_never_runs_as_root(server: postgres.Server) -> None:
-    pid = int((server.place.data / "postmaster.pid").read_text().split()[0])
+def test_it_never_runs_as_root(shared_server: postgres.Server) -> None:
+    pid = int((shared_server.place.data / "postmaster.pid").read_text().split()[0])
 
     assert 0 != Path(f"/proc/{pid}").stat().st_uid
 
@@ -79,16 +97,15 @@ def test_data_is_found_again_after_a_stop(open_folder: Path) -> None:
 
 
 def test_a_killed_server_recovers_with_all_it_had_committed(open_folder: Path) -> None:
-    server = postgres.start(open_folder)
-    ask(server.url(), "CREATE TABLE kept AS SELECT 7 AS n")
+    killed = postgres.start(open_folder)
+    ask(killed.url(), "CREATE TABLE kept AS SELECT 7 AS n")
 
     # Not waited for: it stays a zombie of ours, as in a container that does not reap.
-    kill(server)
+    kill(killed)
 
-    with postgres.start(open_folder) as recovered:
+    with killed, postgres.start(open_folder) as recovered:
         assert not recovered.is_adopted
         assert 7 == ask(recovered.url(), "SELECT n FROM kept")
-    server.stop()
 
 
 def test_a_server_left_running_is_adopted_and_stopped_by_whoever_adopted_it(
@@ -107,6 +124,27 @@ def test_a_server_left_running_is_adopted_and_stopped_by_whoever_adopted_it(
     assert 1 == ask(adopted.url(), "SELECT 1")
     adopted.stop()
     assert not (adopted.place.data / "postmaster.pid").exists()
+
+
+def test_the_data_is_not_touched_while_an_orphan_of_a_killed_server_holds_it(
+    open_folder: Path,
+) -> None:
+    killed = postgres.start(open_folder)
+    pid = int((killed.place.data / "postmaster.pid").read_text().split()[0])
+    orphan = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    os.kill(orphan, signal.SIGSTOP)  # it cannot notice that its parent is gone
+    kill(killed)
+
+    log = killed.place.log
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(postgres.start, open_folder)
+        while "still in use" not in said(log):
+            assert not starting.done()
+        os.kill(orphan, signal.SIGCONT)
+        recovered = starting.result()
+
+    with killed, recovered:
+        assert 1 == ask(recovered.url(), "SELECT 1")
 
 
 def test_a_number_that_now_belongs_to_another_program_is_no_server(server: postgres.Server) -> None:
