@@ -1,0 +1,123 @@
+"""A key that is no longer good is refused by every worker at once, and a new one is taken."""
+
+import time
+from typing import Final
+
+import httpx
+import pytest
+
+from provision.keys import NewKey, revoke_key
+from tests.acceptance.running import until
+from tests.acceptance.site import Site, track
+
+HEARD_S: Final = 1.0
+_STATEMENTS: Final = {
+    "revoked": "UPDATE api_keys SET revoked_at = now() WHERE key_id = $1",
+    "expired": "UPDATE api_keys SET expires_at = now() WHERE key_id = $1",
+    "deleted": "DELETE FROM api_keys WHERE key_id = $1",
+    "tenant disabled": "UPDATE tenants SET disabled_at = now() WHERE id ="
+    " (SELECT tenant_id FROM api_keys WHERE key_id = $1)",
+}
+
+
+async def _statuses(clients: dict[int, httpx.AsyncClient]) -> set[int]:
+    return {(await c.post("/v1/track", json=track())).status_code for c in clients.values()}
+
+
+async def _turn(clients: dict[int, httpx.AsyncClient], status: int) -> float:
+    """Return the seconds until every worker answers *status*."""
+    started = time.monotonic()
+
+    async def have_turned() -> bool:
+        return await _statuses(clients) == {status}
+
+    await until(have_turned, 5, f"every worker answers {status}")
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("change", _STATEMENTS)
+async def test_a_key_that_ends_is_refused_by_every_worker(shared: Site, change: str) -> None:
+    key = await shared.make_key()
+    async with shared.client_of_each_worker(key) as clients, shared.database() as connection:
+        assert await _statuses(clients) == {200}
+        await connection.execute(_STATEMENTS[change], key.key_id)
+        assert await _turn(clients, 401) < HEARD_S
+
+        rows = len(await shared.rows(key))
+        assert await _statuses(clients) == {401}
+        assert rows == len(await shared.rows(key))
+
+
+async def test_the_command_that_revokes_is_heard(shared: Site) -> None:
+    key = await shared.make_key()
+    async with shared.client_of_each_worker(key) as clients, shared.database() as connection:
+        assert await _statuses(clients) == {200}
+        assert await revoke_key(connection, key.key_id)
+        assert await _turn(clients, 401) < HEARD_S
+
+
+async def test_a_tenant_that_is_enabled_again_is_served_again(shared: Site) -> None:
+    key = await shared.make_key()
+    async with shared.client_of_each_worker(key) as clients, shared.database() as connection:
+        await connection.execute(_STATEMENTS["tenant disabled"], key.key_id)
+        await _turn(clients, 401)
+        query = "UPDATE tenants SET disabled_at = NULL WHERE id = $1"
+        await connection.execute(query, key.tenant_id)
+        assert await _turn(clients, 200) < HEARD_S
+
+
+async def test_a_key_ends_at_its_hour_without_a_word(shared: Site) -> None:
+    key = await shared.make_key()
+    async with shared.client_of_each_worker(key) as clients, shared.database() as connection:
+        query = "UPDATE api_keys SET expires_at = now() + interval '0.7 s' WHERE key_id = $1"
+        await connection.execute(query, key.key_id)
+        assert await _turn(clients, 200) < HEARD_S
+        assert await _turn(clients, 401) < 2 * HEARD_S
+
+
+async def test_a_new_key_is_taken_at_once_although_it_was_tried_before_it_was_there(
+    shared: Site,
+) -> None:
+    key = await shared.make_key()
+    async with shared.client_of_each_worker(key) as clients, shared.database() as connection:
+        async with connection.transaction():
+            gone = await connection.fetchrow(
+                "DELETE FROM api_keys WHERE key_id = $1 RETURNING *", key.key_id
+            )
+        assert gone is not None
+        await _turn(clients, 401)
+        places = ", ".join(f"${number + 1}" for number in range(len(gone)))
+        await connection.execute(f"INSERT INTO api_keys VALUES ({places})", *gone)
+        assert await _turn(clients, 200) < HEARD_S
+
+
+async def test_a_change_missed_while_the_listener_was_away_counts_when_it_is_back(
+    site: Site,
+) -> None:
+    """A worker forgets every key when it hears again."""
+    key = await site.make_key()
+    end_sessions = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE application_name = 'forebay' AND datname = current_database()"
+    )
+    async with site.client_of_each_worker(key) as clients, site.database() as connection:
+        assert await _statuses(clients) == {200}
+        async with connection.transaction():
+            # The end is told at once, the change at the commit: some worker may hear neither.
+            await connection.execute(_STATEMENTS["revoked"], key.key_id)
+            await connection.fetchval(end_sessions)
+        await _turn(clients, 401)
+
+
+async def test_limits_of_a_key_change_while_it_is_used(shared: Site) -> None:
+    key: NewKey = await shared.make_key()
+    batch = {"batch": [track(), track()]}
+    async with shared.client_of_each_worker(key) as clients, shared.database() as connection:
+        query = "UPDATE api_keys SET max_batch_events = 1 WHERE key_id = $1"
+        await connection.execute(query, key.key_id)
+
+        async def are_changed() -> bool:
+            answers = [await c.post("/v1/batch", json=batch) for c in clients.values()]
+            return {answer.status_code for answer in answers} == {400}
+
+        await until(are_changed, HEARD_S, "every worker knows the new limit")
