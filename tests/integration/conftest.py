@@ -108,8 +108,9 @@ def way(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def make_store(store_config: PoolConfig, way: str) -> AsyncIterator[MakeStore]:
+async def make_store(store_config: PoolConfig, way: str, line: Line) -> AsyncIterator[MakeStore]:
     """Make a store: `await make_store(lock_timeout_ms=50)`."""
+    del line  # which is here to outlive the pools
     pools: list[Any] = []
 
     async def make(**changes: Any) -> StoreBench:

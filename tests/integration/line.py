@@ -8,7 +8,7 @@ _CHUNK: Final = 65_536
 
 
 class Line:
-    """Hands bytes on both ways. `cut_at` cuts it instead of handing that answer on, once."""
+    """Hands bytes on both ways. `cut_at` cuts it once, instead of handing on an answer."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -19,7 +19,8 @@ class Line:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._port = 0
-        self.cut_at: bytes | None = None
+        self._is_shut = True
+        self._cut_at: bytes | None = None
 
     @property
     def url(self) -> str:
@@ -29,9 +30,15 @@ class Line:
         return urlunsplit(self._parts._replace(netloc=host))
 
     async def open(self) -> None:
-        """Listen, at the same port each time."""
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
+        """Hand on from now on."""
+        self._is_shut = False
+        if self._server is None:
+            self._server = await asyncio.start_server(self._join, "127.0.0.1")
+            self._port = self._server.sockets[0].getsockname()[1]
+
+    def cut_at(self, answer: bytes) -> None:
+        """Cut when the server says *answer*, which then is not heard."""
+        self._cut_at = answer
 
     def cut(self) -> None:
         """End every connection without a word."""
@@ -40,24 +47,23 @@ class Line:
         self._writers.clear()
 
     def shut(self) -> None:
-        """Cut, and answer nobody any more."""
-        if self._server is not None:
-            self._server.close()
-        self._server = None
+        """Cut, and whoever comes now is cut off at once."""
+        self._is_shut = True
         self.cut()
 
     async def close(self) -> None:
-        """Shut, and wait until all is over."""
+        """End for good."""
         self.shut()
+        if self._server is not None:
+            self._server.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(*self._target)
-        if self._server is None:  # shut meanwhile
-            writer.transport.abort()
-            back.transport.abort()
-            return
         self._writers |= {writer, back}
+        if self._is_shut:
+            self.cut()
+            return
         for one in (self._hand_on(reader, back), self._hand_back(there, writer)):
             task = asyncio.create_task(one)
             self._tasks.add(task)
@@ -74,8 +80,8 @@ class Line:
     async def _hand_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while chunk := await reader.read(_CHUNK):
-                if self.cut_at is not None and self.cut_at in chunk:
-                    self.cut_at = None
+                if self._cut_at is not None and self._cut_at in chunk:
+                    self._cut_at = None
                     self.cut()
                     return
                 writer.write(chunk)

@@ -213,12 +213,11 @@ async def test_an_answer_lost_after_the_commit_is_found_out_to_be_accepted(
     store = await make_store(url=line.url)
     payload = sender.payload(*(make_event(f"e{number}") for number in range(23)), make_event("e0"))
     await store.write(sender.payload(make_event("warm")))
-    line.cut_at = b"SELECT 23\x00" if store.way == "at_once" else b"COMMIT\x00"
+    line.cut_at(b"SELECT 23\x00" if store.way == "at_once" else b"COMMIT\x00")
 
     got = await store.statuses(payload)
 
     assert [["accepted"] * 23 + ["duplicate"]] == got
-    assert line.cut_at is None
     assert [Fault.LOST] == store.faults
     assert 24 == await database.ledger_rows() == len(await database.events())
 
@@ -229,7 +228,7 @@ async def test_a_lost_commit_with_no_way_back_is_an_unknown_outcome(
     store = await make_store(url=line.url)
     payload = sender.payload(*(make_event(f"e{number}") for number in range(23)))
     await store.write(sender.payload(make_event("warm")))
-    line.cut_at = b"SELECT 23\x00" if store.way == "at_once" else b"COMMIT\x00"
+    line.cut_at(b"SELECT 23\x00" if store.way == "at_once" else b"COMMIT\x00")
     store.on_fault = line.shut
 
     assert Reason.OUTCOME_UNKNOWN == await refusal(store, payload, timeout_s=0.5)
@@ -246,6 +245,7 @@ async def test_a_database_that_is_away_is_503_and_back_when_it_is_back(
     store = await make_store(url=line.url)
     payload = sender.payload(make_event("a"))
     line.shut()
+    await store.pool.expire_connections()
 
     assert Reason.STORE_UNAVAILABLE == await refusal(store, payload, timeout_s=0.3)
     assert {Fault.LOST} == set(store.faults)
@@ -260,6 +260,7 @@ async def test_a_database_that_comes_back_within_the_deadline_is_waited_for(
 ) -> None:
     store = await make_store(url=line.url)
     line.shut()
+    await store.pool.expire_connections()
     faults = asyncio.Queue[None]()
     store.on_fault = lambda: faults.put_nowait(None)
     writing = asyncio.create_task(store.statuses(sender.payload(make_event("a"))))
