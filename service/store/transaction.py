@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+import asyncpg
+
 from service.model import EventRow, Outcome, RejectedRow, Verdict
 from service.reasons import CONFLICT_MESSAGES, Reason
-from service.store.faults import SilentRollbackError, VanishedError
+from service.store.faults import Fault, SilentRollbackError, VanishedError, classify
 from service.store.flush import (
     Flush,
     Held,
@@ -71,7 +73,13 @@ class Transaction:
     async def _run_at_once(self) -> Verdicts:
         """Store few rows by one statement that commits itself: one round trip instead of five."""
         self.is_commit_sent = True
-        return await self._finish(await self._insert_at_once(self._flush.firsts))
+        try:
+            new_ids = await self._insert_at_once(self._flush.firsts)
+        except asyncpg.PostgresError as error:
+            # The server's word that nothing came of it; only of a session that ended it is none.
+            self.is_commit_sent = classify(error) is Fault.LOST
+            raise
+        return await self._finish(new_ids)
 
     async def _write(self) -> Verdicts:
         new_ids = await self._insert_ledger(self._flush.firsts)
