@@ -8,11 +8,15 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from ruamel.yaml import YAML
 
+import provision
+from provision.migrate import FOLDER
 from service.config import Config
 from service.store.pool import connections_per_worker
 from tests.docs.conftest import ROOT
@@ -119,6 +123,23 @@ def test_what_the_image_is_built_from_is_let_through_by_dockerignore() -> None:
 
     assert let_through == copied
     assert all((ROOT / source).exists() for source in copied)
+
+
+def test_the_migrations_go_into_the_wheel() -> None:
+    """`provision migrate` looks for them beside its own package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+    assert {"path": "migrations/*.sql", "format": "wheel"} in project["tool"]["maturin"]["include"]
+    assert FOLDER == Path(provision.__file__).parents[1] / "migrations"
+
+
+def test_the_service_knows_its_database_and_nothing_but_the_password_is_secret(
+    services: dict[str, Any],
+) -> None:
+    for name in ("migrate", "forebay"):
+        environment = services[name]["environment"]
+        assert environment["DATABASE_URL"] == "postgresql://forebay@postgres:5432/forebay"
+        assert environment["PGPASSWORD"] == services["postgres"]["environment"]["POSTGRES_PASSWORD"]
 
 
 def test_the_health_check_of_the_image_is_python_that_compiles() -> None:
