@@ -1,0 +1,142 @@
+"""Sessions: what is checked before one is used, and what it brings."""
+
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+
+from service.config import Config
+from service.store.faults import UnsafeSessionError
+from service.store.pool import PoolConfig, connect, connections_per_worker, open_pool, pool_config
+
+Setting = Callable[[str], Any]
+
+
+@pytest.fixture
+def set_database(connection: Any) -> Setting:
+    """Change a setting for the sessions to come."""
+
+    async def change(setting: str) -> None:
+        name = await connection.fetchval("SELECT current_database()")
+        await connection.execute(f"ALTER DATABASE {name} SET {setting}")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("synchronous_commit = off", "synchronous_commit = off; Forebay needs on or remote_apply"),
+        ("synchronous_commit = local", "synchronous_commit = local"),
+        ("synchronous_commit = remote_write", "synchronous_commit = remote_write"),
+        ("default_transaction_read_only = on", "transaction_read_only = on; Forebay needs off"),
+    ],
+)
+async def test_a_session_that_would_not_keep_what_it_acknowledges_is_refused(
+    store_config: PoolConfig, set_database: Setting, setting: str, named: str
+) -> None:
+    await set_database(setting)
+
+    with pytest.raises(UnsafeSessionError, match=named):
+        await connect(store_config)
+    with pytest.raises(UnsafeSessionError, match=named):
+        await open_pool(store_config)
+
+
+async def test_stricter_than_needed_is_fine(
+    store_config: PoolConfig, set_database: Setting
+) -> None:
+    await set_database("synchronous_commit = remote_apply")
+
+    session = await connect(store_config)
+    session.terminate()
+
+
+async def test_a_pool_refuses_a_session_that_became_unsafe_later(
+    store_config: PoolConfig, set_database: Setting
+) -> None:
+    pool = await open_pool(store_config)
+    await set_database("synchronous_commit = off")
+    try:
+        async with pool.acquire():
+            with pytest.raises(UnsafeSessionError):
+                await pool.acquire()
+    finally:
+        pool.terminate()
+
+
+async def test_a_session_knows_who_it_is(store_config: PoolConfig, connection: Any) -> None:
+    session = await connect(store_config)
+
+    row = await connection.fetchrow(
+        "SELECT pid, backend_start, application_name FROM pg_stat_activity"
+        " WHERE application_name = 'forebay' AND datname = current_database()"
+    )
+
+    assert (row["pid"], row["backend_start"]) == (session.pid, session.backend_start)
+    session.terminate()
+
+
+async def test_no_wait_in_the_server_is_without_a_bound(store_config: PoolConfig) -> None:
+    session = await connect(msgspec.structs.replace(store_config, lock_timeout_ms=1234))
+
+    got = [
+        await session.fetchval(f"SHOW {name}")
+        for name in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+    ]
+
+    assert ["1234ms", "5s", "10s"] == got
+    assert "UTC" == await session.fetchval("SHOW timezone")
+    session.terminate()
+
+
+async def test_documents_and_keys_travel_as_bytes(store_config: PoolConfig) -> None:
+    session = await connect(store_config)
+    key = bytes(range(16))
+
+    assert key == (await session.fetchval("SELECT $1::uuid", key))
+    assert b'{"a": 1.50}' == (await session.fetchval("SELECT $1::jsonb", b'{"a":1.50}'))[1:]
+    session.terminate()
+
+
+async def test_a_pool_opens_no_more_than_it_may(store_config: PoolConfig) -> None:
+    pool = await open_pool(msgspec.structs.replace(store_config, connections_max=2))
+    try:
+        async with pool.acquire(), pool.acquire():
+            with pytest.raises(TimeoutError):
+                await pool.acquire(timeout=0.01)
+    finally:
+        pool.terminate()
+
+
+async def test_a_connection_goes_back_as_it_is(store_config: PoolConfig) -> None:
+    """A reset would be a round trip per flush, and our statements leave nothing behind."""
+    pool = await open_pool(store_config)
+    async with pool.acquire() as session:
+        await session.execute("SET work_mem = '123kB'")
+    async with pool.acquire() as session:
+        assert "123kB" == await session.fetchval("SHOW work_mem")
+    pool.terminate()
+
+
+async def test_a_server_that_is_not_there_is_an_error(store_config: PoolConfig) -> None:
+    nowhere = msgspec.structs.replace(store_config, url="postgresql://postgres@127.0.0.1:1/none")
+
+    with pytest.raises(ConnectionRefusedError):
+        await open_pool(nowhere)
+
+
+async def test_a_database_that_is_not_there_is_an_error(store_config: PoolConfig) -> None:
+    missing = msgspec.structs.replace(store_config, url=store_config.url + "_missing")
+
+    with pytest.raises(asyncpg.InvalidCatalogNameError):
+        await open_pool(missing)
+
+
+def test_a_worker_opens_its_pool_and_its_presence() -> None:
+    settings = Config(flushes_max=4)
+
+    expected = pool_config(settings, "").connections_max + 1
+    assert expected == connections_per_worker(settings)
