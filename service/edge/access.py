@@ -56,9 +56,14 @@ class AccessLog:
         fields |= counts
         if code is not None:
             fields["code"] = code
-        log.info("request", status=status, duration_ms=round(duration_s * 1000, 3), **fields)
+        # A probe that finds all well is no news; there is one every few seconds.
+        is_news = access.endpoint not in _PROBES or status != _OK
+        write = log.info if is_news else log.debug
+        write("request", status=status, duration_ms=round(duration_s * 1000, 3), **fields)
 
 
+_OK: Final = 200
+_PROBES: Final = frozenset({"health", "health_live", "health_ready"})
 _OUTCOMES: Final = {
     "accepted": Outcome.ACCEPTED,
     "duplicates": Outcome.DUPLICATE,

@@ -16,9 +16,8 @@ from service.pipeline.batcher import Batcher
 from service.pipeline.check import Arrival, Checked, Checker, scan
 from service.reasons import Reason, Refusal
 
-# Clients that name their key only in the body are read before it is known. What they may send
-# then is what the largest profile allows; the key's own limits follow.
-UNKNOWN_KEY_LIMITS: Final = Limits(bytes_max=512 * 1024, events_max=250)
+# The largest profile of a key (`provision … --profile segment`).
+PROFILE_LIMITS_MAX: Final = Limits(bytes_max=512 * 1024, events_max=250)
 
 
 class IngestConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +72,7 @@ class Ingest:
         """
         version = self._schema_version(headers, access)
         key = await self._key(key_in_headers(headers), access)
-        limits = UNKNOWN_KEY_LIMITS if key is None else self._limits(key)
+        limits = self._limits_of_unknown_key() if key is None else self._limits(key)
         body = await read_body(
             receive, headers, bytes_max=limits.bytes_max, timeout_s=self._config.body_timeout_s
         )
@@ -114,6 +113,14 @@ class Ingest:
         access.tenant_id, access.workspace_id = key.tenant_id, key.workspace_id
         access.key_id = key.key_id
         return key
+
+    def _limits_of_unknown_key(self) -> Limits:
+        """Clients that name their key only in the body are read before it is known."""
+        defaults = self._config.limits
+        return Limits(
+            max(defaults.bytes_max, PROFILE_LIMITS_MAX.bytes_max),
+            max(defaults.events_max, PROFILE_LIMITS_MAX.events_max),
+        )
 
     def _limits(self, key: ApiKey) -> Limits:
         defaults = self._config.limits
