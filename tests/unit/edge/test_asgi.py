@@ -1,0 +1,125 @@
+"""Paths, methods and headers: which request gets which kind of answer."""
+
+import pytest
+
+from service.model import EVENT_TYPES
+from tests.unit.edge.client import EdgeBench
+
+EVENT = {"event": "e", "user_id": "u", "group_id": "g", "previous_id": "p", "event_id": "a"}
+PAGE = (b"origin", b"https://shop.example")
+
+
+@pytest.fixture
+async def bench() -> EdgeBench:
+    return EdgeBench()
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
+async def test_each_type_of_event_has_its_path(
+    bench: EdgeBench, event_type: str, slash: str
+) -> None:
+    answer = await bench.post(f"/v1/{event_type}{slash}", EVENT)
+
+    assert (200, "accepted") == (answer.status, answer.content["status"])
+    assert [event_type] == [row.raw.type for row in bench.store.events]
+
+
+@pytest.mark.parametrize("path", ["/v1/batch", "/v1/batch/"])
+async def test_a_batch_has_its_path(bench: EdgeBench, path: str) -> None:
+    answer = await bench.post(path, {"batch": [EVENT | {"type": "page"}]})
+
+    assert (200, 1) == (answer.status, answer.content["accepted"])
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/tracks", "/V1/track", "/v1//track", "/metrics", ""])
+async def test_another_path_is_404(bench: EdgeBench, path: str) -> None:
+    answer = await bench.post(path, EVENT)
+
+    assert (404, "not_found") == (answer.status, answer.content["code"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/v1/track", b"POST, OPTIONS"),
+        ("HEAD", "/v1/batch", b"POST, OPTIONS"),
+        ("POS", "/v1/batch", b"POST, OPTIONS"),
+        ("POST", "/health", b"GET, HEAD"),
+        ("DELETE", "/", b"GET, HEAD"),
+    ],
+)
+async def test_another_method_is_405_with_those_that_are_allowed(
+    bench: EdgeBench, method: str, path: str, allow: bytes
+) -> None:
+    answer = await bench.ask(method, path)
+
+    assert (405, allow) == (answer.status, answer.headers[b"allow"])
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/health/live", "/health/ready"])
+async def test_head_is_get_without_a_body(bench: EdgeBench, path: str) -> None:
+    got, head = await bench.ask("GET", path), await bench.ask("HEAD", path)
+
+    assert (200, 200, b"") == (got.status, head.status, head.body)
+    assert set(got.headers) == set(head.headers)
+
+
+async def test_every_answer_carries_its_request_id_and_length(bench: EdgeBench) -> None:
+    answers = [
+        await bench.post("/v1/page", {}),
+        await bench.post("/v1/page", b"{"),
+        await bench.post("/nowhere", {}),
+        await bench.ask("GET", "/health"),
+        await bench.ask("OPTIONS", "/v1/page"),
+    ]
+
+    ids = [b"%013d" % number for number in range(1, 6)]
+    assert ids == [answer.headers[b"x-request-id"] for answer in answers]
+    assert all(int(a.headers[b"content-length"]) == len(a.body) for a in answers)
+    assert "0000000000002" == answers[1].content["request_id"]
+
+
+async def test_pages_may_read_answers_errors_too(bench: EdgeBench) -> None:
+    fine = await bench.post("/v1/page", {}, PAGE)
+    refused = await bench.post("/v1/page", b"{", PAGE)
+    nobody = await bench.ask("POST", "/v1/page", b"{}", [PAGE])
+
+    assert [200, 400, 401] == [answer.status for answer in (fine, refused, nobody)]
+    for answer in (fine, refused, nobody):
+        assert b"https://shop.example" == answer.headers[b"access-control-allow-origin"]
+
+
+async def test_a_preflight_needs_no_key(bench: EdgeBench) -> None:
+    answer = await bench.ask("OPTIONS", "/v1/batch", headers=[PAGE])
+
+    assert 204 == answer.status
+    assert b"https://shop.example" == answer.headers[b"access-control-allow-origin"]
+
+
+async def test_a_header_that_is_there_twice_is_refused(bench: EdgeBench) -> None:
+    answer = await bench.post("/v1/page", {}, (b"authorization", b"Bearer other"))
+
+    assert (400, "authorization") == (answer.status, answer.content["field"])
+
+
+async def test_a_sender_that_left_is_answered_to_nobody_and_stores_nothing(
+    bench: EdgeBench,
+) -> None:
+    headers = [(b"x-api-key", bench.minted.text.encode()), (b"content-length", b"9")]
+
+    answer = await bench.ask(
+        "POST", "/v1/page", headers=headers, messages=[{"type": "http.disconnect"}]
+    )
+
+    assert 400 == answer.status
+    assert [] == bench.store.flushes
+
+
+async def test_a_fault_of_ours_is_500_and_says_nothing_of_itself(bench: EdgeBench) -> None:
+    bench.clock.advance(-10 * 365 * 86_400)  # before the first row id there can be
+
+    answer = await bench.post("/v1/page", {})
+
+    assert (500, "internal_error") == (answer.status, answer.content["code"])
+    assert b"ValueError" not in answer.body

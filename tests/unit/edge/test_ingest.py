@@ -1,0 +1,162 @@
+"""From a request to its verdicts: key, limits, version, and what one event costs."""
+
+import gzip
+from typing import Any
+
+import msgspec
+import pytest
+
+from service.testing import NOON
+from tests.unit.edge.client import EdgeBench
+
+PAGE = {"type": "page"}
+
+
+@pytest.fixture
+async def bench() -> EdgeBench:
+    return EdgeBench()
+
+
+async def test_verdicts_are_told_in_the_order_of_the_events(bench: EdgeBench) -> None:
+    await bench.post("/v1/page", {"event_id": "old"})
+
+    answer = await bench.post(
+        "/v1/batch",
+        {"batch": [PAGE | {"event_id": "new"}, {"type": "?"}, PAGE | {"event_id": "old"}]},
+    )
+
+    assert 200 == answer.status
+    assert ["accepted", "rejected", "duplicate"] == [
+        result["status"] for result in answer.content["results"]
+    ]
+    counts = ("accepted", "duplicates", "conflicts", "rejected")
+    assert [1, 1, 0, 1] == [answer.content[name] for name in counts]
+
+
+async def test_a_batch_of_which_all_is_rejected_was_processed(bench: EdgeBench) -> None:
+    answer = await bench.post("/v1/batch", {"batch": [{}, {}]})
+
+    assert (200, True, 2) == (answer.status, answer.content["success"], answer.content["rejected"])
+    assert 2 == len(bench.store.rejected)
+
+
+async def test_one_rejected_event_is_400(bench: EdgeBench) -> None:
+    answer = await bench.post("/v1/track", {})
+
+    assert (400, "missing_field", "event") == (
+        answer.status,
+        answer.content["code"],
+        answer.content["field"],
+    )
+
+
+async def test_a_row_carries_the_request_the_version_and_the_arrival(bench: EdgeBench) -> None:
+    await bench.post("/v1/page", {}, (b"x-event-schema-version", b"2.0"))
+    await bench.post("/v1/page", {})
+
+    assert [(1, "2.0", NOON), (2, "1.0", NOON)] == [
+        (row.request_id, row.schema_version, row.received_at) for row in bench.store.events
+    ]
+
+
+async def test_a_version_that_is_not_supported_is_400(bench: EdgeBench) -> None:
+    answer = await bench.post("/v1/page", {}, (b"x-event-schema-version", b"3.0"))
+
+    assert (400, "invalid_schema_version") == (answer.status, answer.content["code"])
+
+
+async def test_a_packed_body_is_unpacked(bench: EdgeBench) -> None:
+    answer = await bench.post("/v1/page", gzip.compress(b"{}"), (b"content-encoding", b"gzip"))
+
+    assert 200 == answer.status
+
+
+@pytest.mark.parametrize(
+    ("path", "envelope"),
+    [("/v1/page", {}), ("/v1/batch", {"batch": [PAGE]})],
+)
+async def test_a_key_may_be_in_the_body_alone(
+    bench: EdgeBench, path: str, envelope: dict[str, Any]
+) -> None:
+    body = msgspec.json.encode(envelope | {"writeKey": bench.minted.text})
+
+    assert 200 == (await bench.ask("POST", path, body)).status
+    assert bench.minted.text.encode() not in msgspec.json.encode(bench.store.events)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [[], [(b"x-api-key", b"nonsense")], [(b"authorization", b"Digest x")], [(b"x-api-key", b"")]],
+)
+async def test_without_a_good_key_it_is_401(
+    bench: EdgeBench, headers: list[tuple[bytes, bytes]]
+) -> None:
+    answer = await bench.ask("POST", "/v1/page", b"{}", headers)
+
+    assert (401, "unauthorized") == (answer.status, answer.content["code"])
+    assert [] == bench.store.flushes
+
+
+async def test_a_bad_key_in_a_header_is_not_saved_by_a_good_one_in_the_body(
+    bench: EdgeBench,
+) -> None:
+    body = msgspec.json.encode({"writeKey": bench.minted.text})
+
+    assert 401 == (await bench.ask("POST", "/v1/page", body, [(b"x-api-key", b"bad")])).status
+
+
+async def test_the_key_is_asked_before_the_body_is_read(bench: EdgeBench) -> None:
+    answer = await bench.ask("POST", "/v1/page", b"{" * 5_000, [(b"x-api-key", b"bad")])
+
+    assert 401 == answer.status
+
+
+async def test_a_batch_of_too_many_or_no_events_is_400(bench: EdgeBench) -> None:
+    full = await bench.post("/v1/batch", {"batch": [PAGE] * 3})
+    more = await bench.post("/v1/batch", {"batch": [PAGE] * 4})
+    none = await bench.post("/v1/batch", {"batch": []})
+
+    assert 200 == full.status
+    assert (400, "batch_too_large", 3, 4) == (
+        more.status,
+        *(more.content[name] for name in ("code", "limit", "actual")),
+    )
+    assert (400, "batch_empty") == (none.status, none.content["code"])
+    assert 3 == len(bench.store.events)
+
+
+async def test_a_body_over_the_limit_is_413(bench: EdgeBench) -> None:
+    answer = await bench.post("/v1/page", {"name": "x" * 2_000})
+
+    assert (413, "payload_too_large", 2_000) == (
+        answer.status,
+        *(answer.content[name] for name in ("code", "limit")),
+    )
+
+
+@pytest.mark.parametrize("is_in_body", [False, True])
+async def test_a_keys_own_limits_count(is_in_body: bool) -> None:
+    bench = EdgeBench(bytes_max=100, events_max=2)
+
+    async def status(content: dict[str, Any]) -> int:
+        if not is_in_body:
+            return (await bench.post("/v1/batch", content)).status
+        body = msgspec.json.encode(content | {"writeKey": bench.minted.text})
+        return (await bench.ask("POST", "/v1/batch", body)).status
+
+    assert 413 == await status({"batch": [PAGE], "x": "x" * 100})
+    bench = EdgeBench(bytes_max=10_000, events_max=4)
+    assert 200 == await status({"batch": [PAGE] * 4, "x": "x" * 3_000})
+    assert 400 == await status({"batch": [PAGE] * 5})
+
+
+async def test_a_worker_without_a_number_is_503(bench: EdgeBench) -> None:
+    bench.checker.release()
+
+    answer = await bench.post("/v1/page", {})
+
+    assert (503, "store_unavailable", b"2") == (
+        answer.status,
+        answer.content["code"],
+        answer.headers[b"retry-after"],
+    )

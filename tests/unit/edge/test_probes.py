@@ -1,0 +1,52 @@
+"""Health: the report, the life, the readiness."""
+
+import pytest
+
+from service.edge.probes import DatabaseReport
+from tests.unit.edge.client import EdgeBench
+
+
+@pytest.fixture
+async def bench() -> EdgeBench:
+    return EdgeBench()
+
+
+async def test_a_worker_that_can_store_is_healthy_and_ready(bench: EdgeBench) -> None:
+    health, ready = await bench.ask("GET", "/health"), await bench.ask("GET", "/health/ready")
+
+    assert (200, "ok", "1.2.3") == (
+        health.status,
+        health.content["status"],
+        health.content["version"],
+    )
+    assert {"status": "ok", "latency_ms": 1.0} == health.content["database"]
+    assert 7 == health.content["worker"]["number"]
+    assert (200, "ready") == (ready.status, ready.content["status"])
+
+
+@pytest.mark.parametrize("fault", ["database", "number", "draining"])
+async def test_a_worker_that_cannot_store_is_alive_but_not_ready(
+    bench: EdgeBench, fault: str
+) -> None:
+    if fault == "database":
+        bench.database = DatabaseReport("unavailable", error="TimeoutError")
+    elif fault == "number":
+        bench.state.number = None
+    else:
+        bench.state.is_draining = True
+
+    health, live, ready = [
+        await bench.ask("GET", path) for path in ("/health", "/health/live", "/health/ready")
+    ]
+
+    assert (503, 200, 503) == (health.status, live.status, ready.status)
+    assert "unavailable" == health.content["status"]
+    expected = "draining" if fault == "draining" else "database unavailable"
+    assert expected == ready.content["reason"]
+
+
+async def test_the_index_says_where_things_are(bench: EdgeBench) -> None:
+    content = (await bench.ask("GET", "/")).content
+
+    assert ("forebay", "1.2.3") == (content["service"], content["version"])
+    assert "/v1/batch" in content["send"]
