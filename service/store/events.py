@@ -15,6 +15,7 @@ from service.reasons import Reason, Refusal
 from service.store.faults import Fault, SilentRollbackError, classify
 from service.store.flush import Flush, plan, quarantined
 from service.store.partitions import ensure_partitions
+from service.store.pool import lent
 from service.store.sql import statement
 from service.store.transaction import Transaction, Verdicts
 
@@ -166,7 +167,7 @@ class EventStore:
             log.warning("recovery_failed", fault=fault, error=_describe(error))
 
     async def _end_session(self, pid: int, backend_start: object) -> None:
-        async with self._pool.acquire() as connection:
+        async with lent(self._pool) as connection:
             await connection.execute(statement("end_session"), pid, backend_start, _END_SESSION_MS)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from service.store.pool import PoolConfig, connect
+from service.store.pool import PoolConfig, connect, lent
 from service.store.sql import statement
 
 # The newest migration this code needs. A newer one is fine unless it is marked breaking.
@@ -28,7 +28,7 @@ class PoolState(msgspec.Struct, frozen=True):
 
 async def round_trip_s(pool: Any, timeout_s: float) -> float:
     """Return the seconds one round trip took; raises what asyncpg raises."""
-    async with pool.acquire(timeout=timeout_s) as connection:
+    async with lent(pool, timeout_s) as connection:
         started = time.perf_counter()
         await connection.fetchval(statement("ping"), timeout=timeout_s)
         return time.perf_counter() - started

@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.model import ApiKey
+from service.store.pool import lent
 from service.store.sql import statement
 
 
@@ -19,6 +20,6 @@ class KeyStore:
 
         Raises what asyncpg raises when the database cannot answer in time.
         """
-        async with self._pool.acquire(timeout=self._timeout_s) as connection:
+        async with lent(self._pool, self._timeout_s) as connection:
             row = await connection.fetchrow(statement("find_key"), key_id, timeout=self._timeout_s)
         return None if row is None else ApiKey(**row)

@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 from typing import Any, Final
 
+from service.store.pool import lent
 from service.store.sql import statement
 
 _DAYS_BACK: Final = timedelta(days=1)
@@ -11,7 +12,7 @@ _DAYS_AHEAD: Final = timedelta(days=7)
 
 async def ensure_partitions(pool: Any, first: date, last: date) -> int:
     """Make the partitions that are missing from *first* to *last* (UTC days); return how many."""
-    async with pool.acquire() as connection:
+    async with lent(pool) as connection:
         made = await connection.fetchval(statement("ensure_partitions"), first, last)
     return int(made)
 

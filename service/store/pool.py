@@ -1,5 +1,7 @@
 """Connections of a worker: how they are opened, and what is checked before one is used."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -87,6 +89,25 @@ async def open_pool(config: PoolConfig) -> Any:
     )
 
 
+@contextlib.asynccontextmanager
+async def lent(pool: Any, timeout_s: float | None = None) -> AsyncIterator[Any]:
+    """
+    Lend a connection whose statements may be given up; *timeout_s* bounds the wait for one.
+
+    A statement that was given up is cancelled in the server by a message, and the pool would wait
+    for its answer before it takes the connection back: without end when the line is silent. Such a
+    connection is torn down instead.
+    """
+    async with pool.acquire(timeout=timeout_s) as connection:
+        try:
+            yield connection
+        except asyncpg.PostgresError:
+            raise  # an answer of the server: the connection is in order
+        except BaseException:
+            connection.terminate()
+            raise
+
+
 async def connect(config: PoolConfig) -> Session:
     """Open one connection beside the pool."""
     connection = await asyncpg.connect(
@@ -95,15 +116,20 @@ async def connect(config: PoolConfig) -> Session:
         timeout=config.connect_timeout_s,
         server_settings=config.server_settings,
     )
-    try:
-        await _prepare(connection)
-    except BaseException:
-        connection.terminate()
-        raise
+    await _prepare(connection)
     return connection
 
 
 async def _prepare(connection: Session) -> None:
+    try:
+        await _set_up(connection)
+    except BaseException:
+        # The pool would close it in good order, and wait for a word of the server without end.
+        connection.terminate()
+        raise
+
+
+async def _set_up(connection: Session) -> None:
     for name, encoder, decoder in (("jsonb", _encode_jsonb, bytes), ("uuid", bytes, bytes)):
         await connection.set_type_codec(
             name, schema="pg_catalog", encoder=encoder, decoder=decoder, format="binary"

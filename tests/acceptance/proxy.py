@@ -9,7 +9,6 @@ from urllib.parse import urlsplit, urlunsplit
 from tests.acceptance.running import HOST
 
 _CHUNK_BYTES = 65_536
-_COMMIT = b"COMMIT\0"
 
 
 class Line(enum.Enum):
@@ -23,10 +22,10 @@ class Line(enum.Enum):
 
 
 class CutAt(enum.Enum):
-    """When a connection that says COMMIT is cut."""
+    """When a connection is cut that says what the test waits for."""
 
-    BEFORE_COMMIT = "before it is forwarded"
-    BEFORE_ANSWER = "when it is answered, before the answer goes on"
+    BEFORE_SERVER = "before the server hears it"
+    BEFORE_ANSWER = "when the server has answered, before the service hears that"
 
 
 class Proxy:
@@ -39,8 +38,11 @@ class Proxy:
         self._line = Line.OPEN
         self._is_open.set()
         self.port = 0
+        self._handlers: set[asyncio.Task[None]] = set()
+        self.words = b""
         self.cuts_left = 0
         self.cut_at = CutAt.BEFORE_ANSWER
+        self.is_silent_after_cut = False
         self.connections_left: int | None = None
 
     @property
@@ -61,11 +63,15 @@ class Proxy:
         """Lead new connections to the server of *url*."""
         self._target = url
 
-    def cut_commits(self, count: int, cut_at: CutAt) -> None:
-        """Cut the next *count* connections that say COMMIT."""
-        self.cuts_left, self.cut_at = count, cut_at
+    def cut(self, words: bytes, count: int, cut_at: CutAt) -> None:
+        """Cut the next *count* connections over which the service says *words*."""
+        self.words, self.cuts_left, self.cut_at = words, count, cut_at
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handler = asyncio.current_task()
+        assert handler is not None
+        self._handlers.add(handler)
+        handler.add_done_callback(self._handlers.discard)
         if self.connections_left is not None:
             self.connections_left -= 1
             if self.connections_left < 0:
@@ -84,9 +90,10 @@ class Proxy:
         await _Pair(self, (reader, writer), (there, back)).run()
         self._writers -= {writer, back}
 
-    def close(self) -> None:
-        self._reset_all()
+    async def close(self) -> None:
+        self.set_line(Line.CUT)
         self._is_open.set()
+        await asyncio.gather(*self._handlers)
 
     async def passable(self) -> None:
         await self._is_open.wait()
@@ -119,9 +126,11 @@ class _Pair:
         proxy = self._proxy
         while data := await self._service[0].read(_CHUNK_BYTES):
             await proxy.passable()
-            if proxy.cuts_left and _COMMIT in data:
+            if proxy.cuts_left and proxy.words in data:
                 proxy.cuts_left -= 1
-                if proxy.cut_at is CutAt.BEFORE_COMMIT:
+                if proxy.is_silent_after_cut:
+                    proxy.set_line(Line.SILENT)
+                if proxy.cut_at is CutAt.BEFORE_SERVER:
                     break
                 self._is_answer_due = True
             self._server[1].write(data)
@@ -150,7 +159,7 @@ async def proxied(url: str) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         server.close()
-        proxy.close()
+        await proxy.close()
         await server.wait_closed()
 
 

@@ -1,0 +1,302 @@
+"""The database goes away and comes back: nothing acked is lost, nothing doubled, nobody waits."""
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import httpx
+import pytest
+
+from provision import postgres
+from provision.migrate import migrate
+from tests.acceptance.conftest import StartSite
+from tests.acceptance.ledger import Ledger, load
+from tests.acceptance.proxy import CutAt, Line, proxied
+from tests.acceptance.running import until
+from tests.acceptance.site import Site, new_ids, track, tracks
+
+FLUSH_TIMEOUT_S: Final = 1.0
+PROMISED_S: Final = 5 * FLUSH_TIMEOUT_S
+SETTINGS: Final = {"flush_timeout_s": str(FLUSH_TIMEOUT_S), "connect_timeout_s": "1"}
+REASONS: Final = {"store_unavailable", "outcome_unknown", "overloaded"}
+
+
+def check_refusals(answers: list[httpx.Response]) -> None:
+    """Every answer but 200 was a 503 with a reason, and says when to try again."""
+    for answer in answers:
+        assert answer.status_code == 503, answer.text
+        assert answer.json()["code"] in REASONS
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.elapsed.total_seconds() < PROMISED_S
+
+
+@pytest.mark.parametrize("line", [Line.CUT, Line.SILENT])
+async def test_an_outage_is_answered_503_and_ends_by_itself(
+    database_url: str, start_site: StartSite, line: Line
+) -> None:
+    async with proxied(database_url) as proxy:
+        site = await start_site(proxy.url, **SETTINGS)
+        key, unseen = await site.make_key(), await site.make_key()
+        pids = site.service.worker_pids
+        async with load(site, key, connections=4) as ledger:
+            await _go_on(ledger)
+            proxy.set_line(line)
+            await _see_refused(ledger)
+            async with site.client() as client:
+                await _check_probes(client)
+                answer = await client.post(
+                    "/v1/track", json=track(), headers={"x-api-key": unseen.api_key}
+                )
+                check_refusals([answer])
+            proxy.set_line(Line.OPEN)
+            await until(site.service.is_ready, 20, "it is ready again")
+            await _go_on(ledger)
+
+        check_refusals(ledger.answers)
+        assert not ledger.faults
+        await ledger.check(site, key)
+        assert pids == site.service.worker_pids
+
+
+async def _check_probes(client: httpx.AsyncClient) -> None:
+    health, live, ready = [
+        await client.get(path) for path in ("/health", "/health/live", "/health/ready")
+    ]
+    assert [answer.status_code for answer in (health, live, ready)] == [503, 200, 503]
+    assert health.json()["database"]["status"] == "unavailable"
+
+
+@pytest.mark.parametrize("cut_at", CutAt)
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [(1, None), (50, b"COMMIT\0"), (50, None)],
+    ids=["one statement", "COMMIT", "COPY"],
+)
+async def test_a_connection_cut_at_the_worst_moment_still_ends_in_accepted_and_one_row(
+    database_url: str, start_site: StartSite, cut_at: CutAt, events: int, words: bytes | None
+) -> None:
+    """The service runs the same rows again, and their ids tell what had happened."""
+    async with proxied(database_url) as proxy:
+        site = await start_site(proxy.url)
+        key = await site.make_key()
+        stored: list[str] = []
+        async with site.client(key) as client:
+            for cuts in (1, 1, 1, 2):
+                ids = new_ids(events)
+                # Without words of its own the cut is made where the events go by.
+                proxy.cut(words or ids[0].encode(), cuts, cut_at)
+                answer = await client.post("/v1/batch", json=tracks(ids))
+                assert (answer.status_code, answer.json()["accepted"]) == (200, events)
+                assert proxy.cuts_left == 0
+                stored += ids
+                again = await client.post("/v1/batch", json=tracks(ids))
+                assert again.json()["duplicates"] == events
+        assert stored == await site.event_ids(key)
+
+
+async def test_an_answer_cut_off_again_and_again_is_an_unknown_outcome(
+    database_url: str, start_site: StartSite
+) -> None:
+    async with proxied(database_url) as proxy:
+        site = await start_site(proxy.url, **SETTINGS)
+        key = await site.make_key()
+        (event_id,) = new_ids(1)
+        async with site.client(key) as client:
+            proxy.cut(event_id.encode(), 1_000, CutAt.BEFORE_ANSWER)
+            answer = await client.post("/v1/track", json=track(event_id))
+            check_refusals([answer])
+            assert answer.json()["code"] == "outcome_unknown"
+            proxy.cut(b"", 0, CutAt.BEFORE_ANSWER)
+            again = await client.post("/v1/track", json=track(event_id))
+
+        assert (again.status_code, again.json()["status"]) == (200, "duplicate")
+        assert await site.event_ids(key) == [event_id]
+
+
+async def test_a_line_that_falls_silent_after_a_cut_holds_no_answer(
+    database_url: str, start_site: StartSite
+) -> None:
+    """The lost session is ended over a connection that does not answer either."""
+    async with proxied(database_url) as proxy:
+        site = await start_site(proxy.url, workers="1", **SETTINGS)
+        key, unseen = await site.make_key(), await site.make_key()
+        (event_id,) = new_ids(1)
+        async with site.client(key) as client:
+            # Enough at once for more than one connection.
+            sending = [client.post("/v1/batch", json=tracks(new_ids(50))) for _ in range(10)]
+            probing = [client.get("/health") for _ in range(10)]
+            await asyncio.gather(*sending, *probing)
+            proxy.is_silent_after_cut = True
+            proxy.cut(event_id.encode(), 1, CutAt.BEFORE_SERVER)
+            refused = await client.post("/v1/track", json=track(event_id))
+            as_other = httpx.BasicAuth(unseen.api_key, "")
+            unknown = await client.post("/v1/track", json=track(), auth=as_other)
+            check_refusals([refused, unknown])
+            proxy.set_line(Line.OPEN)
+            await until(site.service.is_ready, 20, "it is ready again")
+            answer = await client.post("/v1/track", json=track(event_id))
+            assert answer.json()["status"] in {"accepted", "duplicate"}
+        assert (await site.event_ids(key)).count(event_id) == 1
+
+
+async def test_ended_sessions_are_replaced_without_a_refusal(site: Site) -> None:
+    """As after `pg_terminate_backend`, or the restart of a pooler."""
+    key = await site.make_key()
+    query = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE application_name = 'forebay' AND datname = current_database()"
+    )
+    async with load(site, key, connections=4) as ledger:
+        for _ in range(3):
+            await _go_on(ledger)
+            async with site.database() as connection:
+                assert await connection.fetchval(query)
+            await until(site.service.is_ready, 10, "it is ready again")
+        await _go_on(ledger)
+    # A worker has no number for a moment: it may say so, and nothing else.
+    check_refusals(ledger.answers)
+    assert not ledger.faults
+    await ledger.check(site, key)
+
+
+class OwnPostgres:
+    """A server that the test may stop and start."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.server = postgres.start(folder, max_wal_senders=0)
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self.server.stop)
+
+    async def start(self) -> None:
+        self.server = await asyncio.to_thread(postgres.start, self._folder, max_wal_senders=0)
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[OwnPostgres]:
+    folder = Path(tempfile.mkdtemp(prefix="forebay-tests-"))
+    # As root the server runs as another user, who has to get in.
+    folder.chmod(0o711)
+    own = OwnPostgres(folder / "server")
+    try:
+        yield own
+    finally:
+        own.server.stop()
+        shutil.rmtree(own.server.place.home)
+        shutil.rmtree(folder)
+
+
+async def test_a_restart_of_postgresql_is_survived(
+    own_postgres: OwnPostgres, start_site: StartSite
+) -> None:
+    name = "forebay_test_restart"
+    await _make_database(own_postgres.server, name)
+    async with proxied(own_postgres.server.url(name)) as proxy:
+        site = await start_site(proxy.url, **SETTINGS)
+        site.database_url = own_postgres.server.url(name)
+        key = await site.make_key()
+        async with load(site, key, connections=4) as ledger:
+            await _go_on(ledger)
+            await own_postgres.stop()
+            await _see_refused(ledger)
+            await own_postgres.start()
+            # It has another port now, as a failover would have another address.
+            site.database_url = own_postgres.server.url(name)
+            proxy.retarget(site.database_url)
+            await until(site.service.is_ready, 20, "it is ready again")
+            await _go_on(ledger)
+        check_refusals(ledger.answers)
+        assert not ledger.faults
+        await ledger.check(site, key)
+
+
+async def _make_database(server: postgres.Server, name: str) -> None:
+    admin = await asyncpg.connect(server.url())
+    await admin.execute(f"CREATE DATABASE {name}")
+    await admin.close()
+    await migrate(server.url(name))
+
+
+async def test_above_the_high_water_mark_a_worker_refuses_and_then_recovers(
+    start_site: StartSite,
+) -> None:
+    """Another session holds the key that the first flushes need, so that the queue fills."""
+    site = await start_site(workers="1", queue_rows_max="20", flush_timeout_s="5")
+    key = await site.make_key()
+    blocked, ledger = new_ids(2), Ledger()
+    async with site.client(key) as client, site.database() as holder:
+        await ledger.send(client, new_ids(1))
+        transaction = holder.transaction()
+        await transaction.start()
+        await holder.executemany(
+            "INSERT INTO event_deduplication VALUES ($1, event_key($2), 1, 1, now())",
+            [(key.tenant_id, event_id) for event_id in blocked],
+        )
+        stuck = [asyncio.create_task(ledger.send(client, [one])) for one in blocked]
+        waiting: list[asyncio.Task[None]] = []
+
+        async def is_refused() -> bool:
+            waiting.append(asyncio.create_task(ledger.send(client, new_ids(5))))
+            await asyncio.sleep(0)
+            return bool(ledger.answers)
+
+        await until(is_refused, 4, "the queue is full")
+        started = time.monotonic()
+        await ledger.send(client, new_ids(5))
+        assert time.monotonic() - started < 1
+        await transaction.rollback()
+        await asyncio.gather(*stuck, *waiting)
+        check_refusals(ledger.answers)
+        assert {"overloaded"} == {answer.json()["code"] for answer in ledger.answers}
+        answer = await client.post("/v1/batch", json=tracks(new_ids(5)))
+        assert answer.json()["accepted"] == 5
+        ledger.sent += [result["event_id"] for result in answer.json()["results"]]
+    await ledger.check(site, key)
+
+
+async def test_a_lock_that_another_session_holds_costs_only_its_own_event(
+    start_site: StartSite,
+) -> None:
+    site = await start_site(workers="1", **SETTINGS)
+    key, other = await site.make_key(), await site.make_key()
+    (held,) = new_ids(1)
+    async with site.client(key) as client, site.client(other) as neighbour:
+        await client.post("/v1/track", json=track())
+        async with site.database() as holder, holder.transaction():
+            await holder.execute(
+                "INSERT INTO event_deduplication VALUES ($1, event_key($2), 1, 1, now())",
+                key.tenant_id,
+                held,
+            )
+            refused = asyncio.create_task(client.post("/v1/track", json=track(held)))
+            answers = [await neighbour.post("/v1/track", json=track()) for _ in range(10)]
+            check_refusals([await refused])
+            await holder.execute("DELETE FROM event_deduplication WHERE id = 1")
+        again = await client.post("/v1/track", json=track(held))
+
+    assert [answer.status_code for answer in answers] == [200] * 10
+    assert again.json()["status"] == "accepted"
+
+
+async def _go_on(ledger: Ledger) -> None:
+    acked = len(ledger.verdicts)
+
+    async def has_gone_on() -> bool:
+        return len(ledger.verdicts) > acked + 50
+
+    await until(has_gone_on, 20, "more events are acked")
+
+
+async def _see_refused(ledger: Ledger) -> None:
+    refused = len(ledger.answers)
+
+    async def is_refused() -> bool:
+        return len(ledger.answers) >= refused + 5
+
+    await until(is_refused, 20, "requests are refused")
