@@ -7,6 +7,7 @@ answers at once, and a busy one makes larger batches.
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -73,6 +74,8 @@ class Batcher:
             done, _ = await asyncio.wait(self._flushes, timeout=max(left, 0))
             if not done:
                 return False
+            # What came since has no flush yet, but has to be waited for as well.
+            self._pump()
         return True
 
     def _pump_soon(self) -> None:
@@ -83,15 +86,31 @@ class Batcher:
 
     def _pump(self) -> None:
         self._is_pump_due = False
-        while self._queue and len(self._flushes) < self._flushes_max:
-            batch = self._queue.take_batch()
-            flush = asyncio.create_task(self._flush(batch))
-            self._flushes.add(flush)
-            flush.add_done_callback(self._ended)
+        while len(self._flushes) < self._flushes_max:
+            # One that came too late for a flush must not take its mates' time along.
+            self._refuse(
+                self._queue.take_expired(self._clock.monotonic()),
+                Refusal(Reason.STORE_UNAVAILABLE),
+            )
+            if not self._queue:
+                return
+            self._begin(self._queue.take_batch())
 
-    def _ended(self, flush: asyncio.Task[None]) -> None:
+    def _begin(self, batch: list[Waiting[_Waiter]]) -> None:
+        flush = asyncio.create_task(self._flush(batch))
+        self._flushes.add(flush)
+        flush.add_done_callback(partial(self._ended, batch))
+
+    def _ended(self, batch: list[Waiting[_Waiter]], flush: asyncio.Task[None]) -> None:
         self._flushes.discard(flush)
+        # However it ended, nobody may wait on.
+        self._refuse(batch, Refusal(Reason.OUTCOME_UNKNOWN))
         self._pump()
+        rows = sum(item.payload.rows for item in batch)
+        if flush.cancelled():  # before its first step: it has never been inside _flush
+            log.error("flush_cancelled", rows=rows)
+        if self._on_flush is not None:
+            self._on_flush(rows)
 
     async def _flush(self, batch: list[Waiting[_Waiter]]) -> None:
         deadline = min(item.deadline for item in batch)
@@ -101,18 +120,14 @@ class Batcher:
                 if not item.waiter.done():
                     item.waiter.set_result(own)
         except Refusal as refusal:
-            _refuse(batch, refusal)
-        except (
-            BaseException
-        ):  # a panic of the core and a cancel are no Exception, and must not hang
+            self._refuse(batch, refusal)
+        # A panic of the core and a cancel are no Exception, and must not hang.
+        except BaseException:
+            self._refuse(batch, Refusal(Reason.OUTCOME_UNKNOWN))
             log.exception("flush_failed", rows=sum(item.payload.rows for item in batch))
-            _refuse(batch, Refusal(Reason.OUTCOME_UNKNOWN))
-        finally:
-            if self._on_flush is not None:
-                self._on_flush(sum(item.payload.rows for item in batch))
 
-
-def _refuse(batch: list[Waiting[_Waiter]], refusal: Refusal) -> None:
-    for item in batch:
-        if not item.waiter.done():
-            item.waiter.set_exception(Refusal(refusal.reason, refusal.message))
+    @staticmethod
+    def _refuse(batch: list[Waiting[_Waiter]], refusal: Refusal) -> None:
+        for item in batch:
+            if not item.waiter.done():
+                item.waiter.set_exception(Refusal(refusal.reason, refusal.message))

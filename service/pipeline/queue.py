@@ -69,12 +69,23 @@ class Queue(Generic[WaiterT]):
             if rows > self._limits.batch_rows_max or size_bytes > self._limits.batch_bytes_max:
                 break
             batch.append(self._pop())
+        self._open_again()
+        return batch
+
+    def take_expired(self, now: float) -> list[Waiting[WaiterT]]:
+        """Remove and return what has waited past its deadline; who came first is due first."""
+        expired = []
+        while self._waiting and self._waiting[0].deadline <= now:
+            expired.append(self._pop())
+        self._open_again()
+        return expired
+
+    def _open_again(self) -> None:
         if (
             self.rows <= self._limits.queue_rows_max // 2
             and self.size_bytes <= self._limits.queue_bytes_max // 2
         ):
             self._is_open = True
-        return batch
 
     def _pop(self) -> Waiting[WaiterT]:
         item = self._waiting.popleft()
