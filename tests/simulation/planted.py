@@ -1,0 +1,154 @@
+"""Batchers with a bug each: a simulation that does not find these has nothing to say."""
+
+import asyncio
+from typing import Any
+
+from service.model import Payload, Verdict
+from service.pipeline.batcher import Batcher
+from service.pipeline.queue import Queue, Waiting
+from service.reasons import Refusal
+from tests.simulation.store import verdicts_of
+
+Waiter = asyncio.Future[list[Verdict]]
+Batch = list[Waiting[Waiter]]
+
+
+class AcksBeforeCommit(Batcher):
+    """Answers when a flush begins: it trusts its store."""
+
+    async def _flush(self, batch: Batch) -> None:
+        for item in batch:
+            if not item.waiter.done():
+                item.waiter.set_result(verdicts_of(item.payload))
+        await super()._flush(batch)
+
+
+class ForgetsOnFailure(Batcher):
+    """Leaves who waits for a flush that failed waiting."""
+
+    @staticmethod
+    def _refuse(batch: Batch, refusal: Refusal) -> None:
+        pass
+
+
+class ForgetsTheUnbegun(Batcher):
+    """Answers only inside the flush, where one that is cancelled early never comes."""
+
+    def _ended(self, batch: Batch, flush: "asyncio.Task[None]") -> None:
+        super()._ended([] if flush.cancelled() else batch, flush)
+
+
+class GivesUpForAll(Batcher):
+    """Takes a client that gives up for a reason to cancel its flush."""
+
+    async def submit(self, payload: Payload) -> list[Verdict]:
+        try:
+            return await super().submit(payload)
+        except asyncio.CancelledError:
+            for flush in self._flushes:
+                flush.cancel()
+            raise
+
+
+class DrainsTooSoon(Batcher):
+    """Does not look again for what came while the last flush ended."""
+
+    async def drain(self, timeout_s: float) -> bool:
+        deadline = self._clock.monotonic() + timeout_s
+        self._pump()
+        while self._flushes:
+            left = deadline - self._clock.monotonic()
+            done, _ = await asyncio.wait(self._flushes, timeout=max(left, 0))
+            if not done:
+                return False
+        return True
+
+
+class BeginsOneTooMany(Batcher):
+    """Has one more flush under way than it may."""
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._flushes_max += 1
+
+
+class WaitsForCompany(Batcher):
+    """Begins no flush for a single payload while another one is under way."""
+
+    def _pump(self) -> None:
+        if not self._flushes or len(self._queue._waiting) > 1:
+            super()._pump()
+
+
+class _OtherQueue(Batcher):
+    """A batcher whose queue has the bug."""
+
+    kind: type[Queue[Waiter]]
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._queue = self.kind(parts["limits"])
+
+
+class SendsTheExpired(_OtherQueue):
+    """Lets those whose time is over take their batch along."""
+
+    class kind(Queue[Waiter]):  # noqa: N801 - an attribute
+        def take_expired(self, now: float) -> Batch:
+            del now
+            return []
+
+
+class ServesTheLastFirst(_OtherQueue):
+    """Takes the newest payloads first."""
+
+    class kind(Queue[Waiter]):  # noqa: N801
+        def take_batch(self) -> Batch:
+            self._waiting.reverse()
+            batch = super().take_batch()
+            self._waiting.reverse()
+            return batch
+
+
+class OverfillsBatches(_OtherQueue):
+    """Takes two batches at once."""
+
+    class kind(Queue[Waiter]):  # noqa: N801
+        def take_batch(self) -> Batch:
+            return super().take_batch() + (super().take_batch() if self else [])
+
+
+class OpensTheGateLate(_OtherQueue):
+    """Keeps the gate closed until nothing waits."""
+
+    class kind(Queue[Waiter]):  # noqa: N801
+        def _open_again(self) -> None:
+            if not self:
+                super()._open_again()
+
+
+class LosesCount(_OtherQueue):
+    """Forgets the bytes of those that expire."""
+
+    class kind(Queue[Waiter]):  # noqa: N801
+        def take_expired(self, now: float) -> Batch:
+            size_bytes = self.size_bytes
+            expired = super().take_expired(now)
+            self.size_bytes = size_bytes
+            return expired
+
+
+BUGS = (
+    AcksBeforeCommit,
+    ForgetsOnFailure,
+    ForgetsTheUnbegun,
+    GivesUpForAll,
+    DrainsTooSoon,
+    BeginsOneTooMany,
+    WaitsForCompany,
+    SendsTheExpired,
+    ServesTheLastFirst,
+    OverfillsBatches,
+    OpensTheGateLate,
+    LosesCount,
+)

@@ -1,0 +1,116 @@
+"""One run of the real batcher: clients, a fickle store and a drain, all by one seed."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from datetime import datetime
+from random import Random
+from typing import Any, Final
+
+import msgspec
+
+from service.model import Payload, Verdict
+from service.pipeline.batcher import Batcher
+from service.pipeline.queue import QueueLimits
+from service.reasons import Reason, Refusal
+from service.testing import NOON, Sender
+from tests.simulation.judge import Judge, Request, Violation
+from tests.simulation.loop import SeededLoop
+from tests.simulation.store import TICK_S, FickleStore
+
+MakeBatcher = Callable[..., Batcher]
+
+_ROW: Final = Sender().row("0")
+_SPAN_S: Final = 4.0
+_NEXT_AT_ONCE: Final = 0.3
+
+
+class LoopClock:
+    """The loop's time as the service's clock."""
+
+    def __init__(self, loop: SeededLoop) -> None:
+        self.monotonic = loop.time
+
+    def now(self) -> datetime:
+        return NOON
+
+
+class Simulation:
+    """Everything that happens to one batcher in one seed."""
+
+    def __init__(self, seed: int, make: MakeBatcher = Batcher) -> None:
+        self._rng = rng = Random(seed)
+        self._loop = SeededLoop(rng, is_in_order=rng.random() < 0.5)
+        self._numbers = itertools.count()
+        self._is_hostile = rng.random() < 0.3
+        limits = QueueLimits(
+            queue_rows_max=self._upto(30),
+            queue_bytes_max=self._upto(300),
+            batch_rows_max=self._upto(12),
+            batch_bytes_max=self._upto(120),
+        )
+        flushes_max, timeout_s = self._upto(3), self._upto(128) * TICK_S
+        self.judge = Judge(self._loop, limits, flushes_max, timeout_s)
+        self._store = FickleStore(rng, self._loop, self.judge)
+        self._batcher = make(
+            write=self._store.write,
+            clock=LoopClock(self._loop),
+            limits=limits,
+            flushes_max=flushes_max,
+            timeout_s=timeout_s,
+            on_flush=self.judge.flush_told,
+        )
+        self.judge.watch(self._batcher, self._store)
+
+    def run(self) -> None:
+        """Let everything happen; raises a `Violation` when something is not as it must be."""
+        span = self._upto(int(_SPAN_S / TICK_S))
+        for _ in range(self._upto(12)):
+            self._at(span, self._send)
+        for _ in range(int(self._rng.random() * 3)):
+            self._at(span, self._start, self._drain, self._upto(256) * TICK_S)
+        if self._is_hostile:
+            for _ in range(self._upto(3)):
+                self._at(span, self._loop.cancel_a_task)
+        try:
+            self._loop.run(self.judge.after_step, self.judge.at_rest)
+            self.judge.at_end()
+        except Violation:
+            self._loop.abandon()
+            raise
+
+    def _upto(self, most: int) -> int:
+        return int(self._rng.random() * most) + 1
+
+    def _at(self, span: int, callback: Callable[..., object], *args: Any) -> None:
+        self._loop.call_at(self._loop.time() + self._upto(span) * TICK_S, callback, *args)
+
+    def _start(self, run: Callable[..., Any], *args: Any) -> asyncio.Task[None]:
+        return asyncio.Task(run(*args), loop=self._loop.as_loop)
+
+    def _send(self) -> None:
+        number = next(self._numbers)
+        row = msgspec.structs.replace(_ROW, event_id=str(number))
+        request = Request(number, Payload([row] * self._upto(6), [], self._upto(60)))
+        task = self._start(self._request, request)
+        if self._rng.random() < 0.2:
+            patience_s = int(self._rng.random() * 64) * TICK_S
+            self._loop.call_later(patience_s, self._give_up, request, task)
+
+    def _give_up(self, request: Request, task: asyncio.Task[None]) -> None:
+        self.judge.given_up(request)
+        task.cancel()
+
+    async def _request(self, request: Request) -> None:
+        self.judge.submitted(request)
+        try:
+            answer: list[Verdict] | Reason = await self._batcher.submit(request.payload)
+        except Refusal as refusal:
+            answer = refusal.reason
+        self.judge.answered(request, answer)
+        if self._rng.random() < _NEXT_AT_ONCE:
+            self._send()
+
+    async def _drain(self, timeout_s: float) -> None:
+        began_at = self._loop.time()
+        self.judge.drained(began_at + timeout_s, is_done=await self._batcher.drain(timeout_s))
