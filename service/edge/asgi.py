@@ -1,5 +1,6 @@
 """The raw ASGI callable: method and path to endpoint. The only user of scope, receive and send."""
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -22,6 +23,11 @@ from service.reasons import Reason, Refusal
 log = structlog.get_logger()
 
 _BATCH: Final = "batch"
+# Only what has this form is logged: somebody will put a key there one day, as anywhere.
+_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_METHODS: Final = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+)
 
 
 class _Ingested(msgspec.Struct, frozen=True):
@@ -64,7 +70,8 @@ class Edge:
         """Answer one HTTP request."""
         started = self._clock.monotonic()
         request_id = RequestId(*self._take_request_id())
-        access = Access(request_id.text, scope["method"])
+        method = scope["method"]
+        access = Access(request_id.text, method if method in _METHODS else "other")
         try:
             reply, extra = await self._answer(scope, receive, request_id, access)
         except ClientGoneError:
@@ -74,7 +81,7 @@ class Edge:
         except Exception:
             log.exception("request_failed", request_id=request_id.text)
             reply, extra = replies.refused(request_id.text, Refusal(Reason.INTERNAL_ERROR)), ()
-        is_head = scope["method"] == "HEAD"
+        is_head = method == "HEAD"
         await send(
             {
                 "type": "http.response.start",
@@ -147,5 +154,5 @@ def _origin(scope: Scope) -> bytes | None:
 
 
 def _traceparent(headers: Headers) -> str | None:
-    value = headers.get(b"traceparent")
-    return None if value is None else value[:64].decode("latin-1")
+    value = headers.get(b"traceparent", b"")
+    return value.decode("ascii") if _TRACEPARENT.fullmatch(value) else None
