@@ -306,6 +306,37 @@ async def test_a_cancelled_flush_answers_all_its_requests(bench: Bench) -> None:
     assert accepted("c") == await working
 
 
+async def test_a_flush_that_is_cancelled_before_its_first_step_answers_too(bench: Bench) -> None:
+    request = bench.send("a")
+    await asyncio.sleep(0)  # the request is submitted
+    await asyncio.sleep(0)  # its flush is there, and has yet to begin
+
+    (flush,) = bench.batcher._flushes
+    flush.cancel()
+
+    assert Reason.OUTCOME_UNKNOWN == await reason_of(request)
+    assert bench.store.is_idle
+
+
+async def test_a_request_that_came_too_late_for_a_flush_takes_nobody_along(bench: Bench) -> None:
+    first = bench.send("a")
+    held = await bench.store.next_write()
+    late = bench.send("b")
+    await asyncio.sleep(0)
+    bench.clock.advance(5)
+    fresh = bench.send("c")
+    await asyncio.sleep(0)
+
+    held.succeed()
+    following = await bench.store.next_write()
+    following.succeed()
+
+    assert [["c"]] == following.event_ids
+    assert Reason.STORE_UNAVAILABLE == await reason_of(late)
+    assert accepted("a") == await first
+    assert accepted("c") == await fresh
+
+
 async def test_a_request_that_is_given_up_harms_nobody_and_is_stored(bench: Bench) -> None:
     gone, staying = bench.send("a"), bench.send("b")
     write = await bench.store.next_write()
@@ -366,6 +397,22 @@ async def test_drain_takes_along_what_no_flush_has_begun_for(bench: Bench) -> No
 
     assert await draining
     assert request.done()
+
+
+async def test_drain_waits_for_what_comes_while_it_waits(bench: Bench) -> None:
+    bench.make(flushes_max=2)
+    first = bench.send("a")
+    write = await bench.store.next_write()
+    draining = asyncio.create_task(bench.batcher.drain(30))
+    await asyncio.sleep(0)
+
+    later = bench.send("b")
+    write.succeed()
+    await first
+    (await bench.store.next_write()).succeed()
+
+    assert await draining
+    assert later.done()
 
 
 async def test_an_idle_batcher_is_drained_at_once(bench: Bench) -> None:

@@ -10,9 +10,9 @@ LIMITS = QueueLimits(
 )
 
 
-def item(name: str, rows: int = 1, size_bytes: int = 0) -> Waiting[str]:
+def item(name: str, rows: int = 1, size_bytes: int = 0, deadline: float = 0.0) -> Waiting[str]:
     row = RejectedRow(1, 1, 1, None, Reason.INVALID_EVENT, None, "", b"", 1, NOON)
-    return Waiting(Payload([], [row] * rows, size_bytes), name, 0.0)
+    return Waiting(Payload([], [row] * rows, size_bytes), name, deadline)
 
 
 def queue_of(*items: Waiting[str]) -> Queue[str]:
@@ -98,3 +98,14 @@ def test_one_payload_that_fills_it_does_not_close_it_for_good() -> None:
 
     assert names(queue.take_batch()) == "a"
     assert queue.offer(item("b"))
+
+
+def test_what_has_waited_past_its_deadline_is_taken_out() -> None:
+    queue = queue_of(*(item(name, 3, deadline=at) for name, at in (("a", 1.0), ("b", 2.0))))
+    queue.offer(item("c", 4, deadline=3.0))
+    assert not queue.offer(item("x"))
+
+    assert names(queue.take_expired(2.0)) == "ab"
+    assert (4, names(queue.take_expired(2.0))) == (queue.rows, "")
+    assert queue.offer(item("d"))
+    assert names(queue.take_batch()) == "c"
