@@ -65,7 +65,7 @@ class Simulation:
     def run(self) -> None:
         """Let everything happen; raises a `Violation` when something is not as it must be."""
         span = self._upto(int(_SPAN_S / TICK_S))
-        for _ in range(self._upto(12)):
+        for _ in range(self._upto(9)):
             self._at(span, self._send)
         for _ in range(int(self._rng.random() * 3)):
             self._at(span, self._start, self._drain, self._upto(256) * TICK_S)
