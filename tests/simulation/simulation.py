@@ -44,8 +44,8 @@ class Simulation:
         self._numbers = itertools.count()
         self._is_hostile = rng.random() < 0.3
         limits = QueueLimits(
-            queue_rows_max=self._upto(30),
-            queue_bytes_max=self._upto(300),
+            queue_rows_max=self._upto(20),
+            queue_bytes_max=self._upto(200),
             batch_rows_max=self._upto(12),
             batch_bytes_max=self._upto(120),
         )
@@ -65,7 +65,7 @@ class Simulation:
     def run(self) -> None:
         """Let everything happen; raises a `Violation` when something is not as it must be."""
         span = self._upto(int(_SPAN_S / TICK_S))
-        for _ in range(self._upto(9)):
+        for _ in range(self._upto(8)):
             self._at(span, self._send)
         for _ in range(int(self._rng.random() * 3)):
             self._at(span, self._start, self._drain, self._upto(256) * TICK_S)
