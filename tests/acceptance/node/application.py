@@ -1,0 +1,148 @@
+"""An application on Node that sends with Segment's own SDK, run as a child and listened to."""
+
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import msgspec
+import pytest
+
+from tests.acceptance.running import until
+
+FOLDER: Final = Path(__file__).parent
+SDK: Final = "@segment/analytics-node"
+# Set where a machine is meant to have Node: then what is missing is a failure, not a skip.
+REQUIRED: Final = "TESTS_REQUIRE_NODE"
+_INSTALL: Final = ("install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
+_INSTALL_TIMEOUT_S: Final = 45
+_LINE_BYTES_MAX: Final = 4 * 1024 * 1024
+
+Call = dict[str, Any]
+Said = dict[str, Any]
+
+
+def sdk_version() -> str:
+    """Return the version that the tests ask for."""
+    version: str = json.loads((FOLDER / "package.json").read_bytes())["dependencies"][SDK]
+    return version
+
+
+class Application:
+    """A running one. What its SDK says is kept in `said`, in order."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.said: list[Said] = []
+
+    def all_said(self, what: str) -> list[Said]:
+        return [line for line in self.said if line["said"] == what]
+
+    @property
+    def statuses(self) -> list[int]:
+        """Of every answer that the SDK got."""
+        return [line["status"] for line in self.all_said("response")]
+
+    @property
+    def in_flight_max(self) -> int:
+        """How many requests waited for their answer at the same time, at most."""
+        steps = {"request": 1, "response": -1}
+        depth = deepest = 0
+        for line in self.said:
+            depth += steps.get(line["said"], 0)
+            deepest = max(deepest, depth)
+        return deepest
+
+    async def see(self, has_come: Callable[[], bool], promise: str) -> None:
+        """Wait for what the SDK is to say."""
+
+        async def has_said() -> bool:
+            assert self._process.returncode is None, "the application has ended"
+            return has_come()
+
+        await until(has_said, 20, promise)
+
+    async def delivered(self, timeout_s: float = 50) -> list[Said]:
+        """Wait for its end; return the events in the order of the calls, none with an error."""
+        async with asyncio.timeout(timeout_s):
+            assert await self._process.wait() == 0
+        assert self.all_said("error") == []
+        assert self.said[-1] == {"said": "closed"}
+        delivered = sorted(self.all_said("delivered"), key=lambda line: int(line["call"]))
+        assert [None] * len(delivered) == [line["error"] for line in delivered]
+        return [line["event"] for line in delivered]
+
+    async def listen(self) -> None:
+        """Keep what is said."""
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            self.said.append(msgspec.json.decode(line, type=Said))
+
+
+@contextlib.asynccontextmanager
+async def application(
+    url: str, key: str, calls: list[Call], **options: Any
+) -> AsyncIterator[Application]:
+    """Run one that makes *calls*; *options* are the SDK's, its defaults where none is given."""
+    node = await asyncio.to_thread(_node)
+    process = await asyncio.create_subprocess_exec(
+        node,
+        "send.mjs",
+        cwd=FOLDER,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=_LINE_BYTES_MAX,
+    )
+    running = Application(process)
+    listening = asyncio.create_task(running.listen())
+    try:
+        assert process.stdin is not None
+        given = {"url": url, "key": key, "calls": calls, "options": options}
+        process.stdin.write(json.dumps(given).encode())
+        process.stdin.write_eof()
+        yield running
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        await listening
+
+
+@functools.cache
+def _node() -> str:
+    """Return the path of Node, with the SDK installed."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        _give_up(f"{SDK} needs Node: {'node' if node is None else 'npm'} is not on this machine")
+    if _installed() != sdk_version():
+        done = subprocess.run(
+            [npm, *_INSTALL, "--silent"],
+            cwd=FOLDER,
+            capture_output=True,
+            text=True,
+            timeout=_INSTALL_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode != 0:
+            _give_up(f"npm could not install {SDK}: {done.stderr.strip() or done.returncode}")
+    return node
+
+
+def _installed() -> str | None:
+    manifest = FOLDER / "node_modules" / SDK / "package.json"
+    if not manifest.exists():
+        return None
+    version: str = json.loads(manifest.read_bytes())["version"]
+    return version
+
+
+def _give_up(reason: str) -> NoReturn:
+    if REQUIRED in os.environ:
+        pytest.fail(reason)
+    pytest.skip(reason)
