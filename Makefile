@@ -14,7 +14,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
 .PHONY: help
 help: ## List every target
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 .PHONY: setup
 setup: $(VENV)/.ready ## Tools, .venv and the native core; nothing to do the second time
@@ -53,6 +53,11 @@ test: setup ## The whole suite, with its own PostgreSQL (or the one of DATABASE_
 	$(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage combine --quiet 2>/dev/null || true
 	@$(BIN)/coverage report --skip-covered --sort=cover
+
+.PHONY: e2e
+e2e: setup ## Acceptance and SDK tests against any deployment: make e2e URL=https://… KEY=fb1_… (stores events there)
+	@[ -n "$${URL-}" ] && [ -n "$${KEY-}" ] || { echo "Say where and with which key: make e2e URL=https://… KEY=fb1_…" >&2; exit 2; }
+	@E2E_URL="$$URL" E2E_KEY="$$KEY" $(BIN)/python -m pytest --tb=short -rfEs tests/acceptance/test_e2e.py $(ARGS)
 
 .PHONY: check
 check: setup ## Lint, types, import contracts, native lints

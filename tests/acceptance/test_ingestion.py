@@ -14,7 +14,7 @@ from provision.keys import NewKey, Profile
 from tests.acceptance import wire
 from tests.acceptance.site import Site, new_ids, track, tracks
 
-ONE_EVENT = {
+ONE_EVENT: dict[str, dict[str, Any]] = {
     "track": {"event": "Signed Up", "userId": "u1"},
     "identify": {"userId": "u1", "traits": {"plan": "pro"}},
     "page": {"userId": "u1", "name": "Home", "category": "Docs"},
