@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from tests.acceptance.running import until
 
 FOLDER: Final = Path(__file__).parent
+_MANIFEST: Final = FOLDER / "package.json"
 SDK: Final = "@segment/analytics-node"
 # Set where a machine is meant to have Node: then what is missing is a failure, not a skip.
 REQUIRED: Final = "TESTS_REQUIRE_NODE"
@@ -30,8 +31,7 @@ Said = dict[str, Any]
 
 def sdk_version() -> str:
     """Return the version that the tests ask for."""
-    version: str = json.loads((FOLDER / "package.json").read_bytes())["dependencies"][SDK]
-    return version
+    return _wanted()[SDK]
 
 
 class Application:
@@ -114,35 +114,47 @@ async def application(
         await listening
 
 
-@functools.cache
 def _node() -> str:
-    """Return the path of Node, with the SDK installed."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        _give_up(f"{SDK} needs Node: {'node' if node is None else 'npm'} is not on this machine")
-    if _installed() != sdk_version():
-        done = subprocess.run(
-            [npm, *_INSTALL, "--silent"],
-            cwd=FOLDER,
-            capture_output=True,
-            text=True,
-            timeout=_INSTALL_TIMEOUT_S,
-            check=False,
-        )
-        if done.returncode != 0:
-            _give_up(f"npm could not install {SDK}: {done.stderr.strip() or done.returncode}")
+    """Return the path of Node; the test ends here when it, npm or the SDK cannot be had."""
+    node = shutil.which("node") or ""
+    missing = _missing()
+    if missing is not None:
+        if REQUIRED in os.environ:
+            pytest.fail(missing)
+        pytest.skip(missing)
     return node
 
 
-def _installed() -> str | None:
-    manifest = FOLDER / "node_modules" / SDK / "package.json"
-    if not manifest.exists():
+@functools.cache
+def _missing() -> str | None:
+    """Install the SDK where it is not there yet; return what is in the way, tried only once."""
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            return f"{SDK} needs {program}, which is not on this machine"
+    if _installed() == _wanted():
         return None
-    version: str = json.loads(manifest.read_bytes())["version"]
-    return version
+    command = ["npm", *_INSTALL, "--silent"]
+    try:
+        done = subprocess.run(
+            command, cwd=FOLDER, capture_output=True, timeout=_INSTALL_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"npm did not install {SDK} within {_INSTALL_TIMEOUT_S} s"
+    if done.returncode != 0 or _installed() != _wanted():
+        return f"npm could not install {SDK}: {done.stderr.decode(errors='replace').strip()}"
+    return None
 
 
-def _give_up(reason: str) -> NoReturn:
-    if REQUIRED in os.environ:
-        pytest.fail(reason)
-    pytest.skip(reason)
+def _wanted() -> dict[str, str]:
+    """Return the versions that the tests ask for, by package."""
+    dependencies: dict[str, str] = json.loads(_MANIFEST.read_bytes())["dependencies"]
+    return dependencies
+
+
+def _installed() -> dict[str, str]:
+    """Return the versions in npm's own list, which it writes when all is in its place."""
+    listed = FOLDER / "node_modules" / ".package-lock.json"
+    if not listed.exists():
+        return {}
+    packages = json.loads(listed.read_bytes())["packages"]
+    return {path.removeprefix("node_modules/"): its["version"] for path, its in packages.items()}
