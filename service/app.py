@@ -19,7 +19,7 @@ from service.edge.ingest import Ingest, IngestConfig
 from service.edge.keys import KeyRing
 from service.edge.probes import DatabaseReport, Probes
 from service.edge.request import Receive, Scope, Send
-from service.model import Limits, Payload, Verdict
+from service.model import Limits, Payload, Written
 from service.obs import log as logs
 from service.obs.metrics import Metrics
 from service.pipeline.batcher import Batcher
@@ -146,7 +146,7 @@ class Worker:
             take_request_id=_native.RequestIds(secrets.randbits(64)).take,
         )
 
-    async def _write(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
+    async def _write(self, payloads: list[Payload], deadline: float) -> list[Written]:
         started = time.perf_counter()
         try:
             return await self._store.write(payloads, deadline)

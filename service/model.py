@@ -1,14 +1,14 @@
 """The data that the rooms hand to each other. No behaviour, no I/O."""
 
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from service.content import RawEvent
-from service.reasons import Reason
+from service.reasons import Reason, Refusal
 
 EVENT_TYPES: Final = ("track", "identify", "page", "screen", "group", "alias")
 
@@ -107,5 +107,8 @@ class Payload(msgspec.Struct, frozen=True):
         return len(self.events) + len(self.rejected) or 1
 
 
-Write = Callable[[list[Payload], float], Awaitable[list[list[Verdict]]]]
-"""Store payloads together before a deadline (monotonic seconds): verdicts per payload and event."""
+Written = list[Verdict] | Refusal
+"""What became of one payload: a verdict per event row, or why there is none."""
+
+Write = Callable[[list[Payload], float], Awaitable[Sequence[Written]]]
+"""Store payloads together before a deadline (monotonic seconds)."""

@@ -117,7 +117,9 @@ class Batcher:
         try:
             verdicts = await self._write([item.payload for item in batch], deadline)
             for item, own in zip(batch, verdicts, strict=True):
-                if not item.waiter.done():
+                if isinstance(own, Refusal):
+                    self._refuse([item], own)
+                elif not item.waiter.done():
                     item.waiter.set_result(own)
         except Refusal as refusal:
             self._refuse(batch, refusal)

@@ -1,3 +1,10 @@
+-- name: begin
+BEGIN
+
+-- name: begin_impatient
+-- To find the row that another session holds without waiting long for it each time.
+BEGIN; SET LOCAL lock_timeout = '100ms'
+
 -- name: insert_ledger
 -- Who is first with each key. The caller gives the keys sorted by (tenant_id, event_key bytes), in
 -- every writer: two flushes that share keys then wait for each other instead of deadlocking.

@@ -12,7 +12,9 @@ class Fault(enum.StrEnum):
     DATA = "data"
     """One row cannot be stored: isolate it. The others are fine."""
     RETRY = "retry"
-    """Nothing was stored, and the same again may work: deadlock, lock or statement timeout."""
+    """Nothing was stored, and the same again may work: deadlock, statement timeout."""
+    HELD = "held"
+    """Another session holds a row for longer than the lock timeout. Nothing was stored."""
     PARTITION = "partition"
     """There is no partition for a day: make it and go again."""
     LOST = "lost"
@@ -35,9 +37,13 @@ class UnsafeSessionError(Exception):
     """The server would not keep what it acknowledges; the message names the setting."""
 
 
-_RETRY: Final = frozenset({"40001", "40P01", "55P03", "57014"})
-_LOST: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25006", "25P03"})
-_CAPACITY: Final = frozenset({"53000", "53100", "53200", "53300", "53400"})
+_BY_STATE: Final = {
+    **dict.fromkeys(("40001", "40P01", "57014"), Fault.RETRY),
+    **dict.fromkeys(("55P03",), Fault.HELD),
+    **dict.fromkeys(("57P01", "57P02", "57P03", "57P05", "25006", "25P03"), Fault.LOST),
+    **dict.fromkeys(("53000", "53100", "53200", "53300", "53400"), Fault.CAPACITY),
+}
+_CONNECTION_CLASS: Final = "08"
 _DATA: Final = frozenset({"21000", "23502", "23514", "54000", "54001"})
 _DATA_CLASS: Final = "22"
 _CHECK_VIOLATION: Final = "23514"
@@ -71,10 +77,6 @@ def _classify_sqlstate(error: asyncpg.PostgresError) -> Fault:
         return Fault.PARTITION
     if state in _DATA or state.startswith(_DATA_CLASS):
         return Fault.DATA
-    if state in _RETRY:
-        return Fault.RETRY
-    if state in _CAPACITY:
-        return Fault.CAPACITY
-    if state in _LOST or state.startswith("08"):
+    if state.startswith(_CONNECTION_CLASS):
         return Fault.LOST
-    return Fault.BUG
+    return _BY_STATE.get(state, Fault.BUG)

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-import asyncpg
-
 from service.model import EventRow, Outcome, RejectedRow, Verdict
 from service.reasons import CONFLICT_MESSAGES, Reason
-from service.store.faults import Fault, SilentRollbackError, VanishedError, classify
+from service.store.faults import SilentRollbackError, VanishedError
 from service.store.flush import (
     Flush,
     Held,
@@ -39,12 +37,25 @@ Verdicts = dict[int, Verdict]
 class Transaction:
     """Writes one flush over one connection, once."""
 
-    def __init__(self, connection: Any, flush: Flush, keep: Callable[[str], bool]) -> None:
-        """*keep* says whether a key's budget of quarantined events has room for one more."""
+    def __init__(
+        self,
+        connection: Any,
+        flush: Flush,
+        keep: Callable[[str], bool],
+        *,
+        is_impatient: bool = False,
+    ) -> None:
+        """
+        *keep* says whether a key's budget of quarantined events has room for one more.
+
+        *is_impatient*: wait only briefly for rows that another session holds.
+        """
         self._connection = connection
         self._flush = flush
         self._keep = keep
+        self._is_impatient = is_impatient
         self.is_commit_sent = False
+        self.is_committed = False
 
     async def run(self) -> Verdicts:
         """
@@ -54,10 +65,10 @@ class Transaction:
         server the transaction is rolled back; after a lost connection `is_commit_sent` tells
         whether it may have been committed.
         """
-        if len(self._flush.firsts) <= AT_ONCE_ROWS_MAX and not self._flush.rejected:
+        if self._is_for_one_statement:
             return await self._run_at_once()
         connection = self._connection
-        await connection.execute("BEGIN")
+        await connection.execute(statement("begin_impatient" if self._is_impatient else "begin"))
         try:
             verdicts = await self._write()
         except BaseException:
@@ -70,15 +81,16 @@ class Transaction:
             raise SilentRollbackError(tag)
         return verdicts
 
+    @property
+    def _is_for_one_statement(self) -> bool:
+        has_few_rows = len(self._flush.firsts) <= AT_ONCE_ROWS_MAX
+        return has_few_rows and not self._flush.rejected and not self._is_impatient
+
     async def _run_at_once(self) -> Verdicts:
         """Store few rows by one statement that commits itself: one round trip instead of five."""
         self.is_commit_sent = True
-        try:
-            new_ids = await self._insert_at_once(self._flush.firsts)
-        except asyncpg.PostgresError as error:
-            # The server's word that nothing came of it; only of a session that ended it is none.
-            self.is_commit_sent = classify(error) is Fault.LOST
-            raise
+        new_ids = await self._insert_at_once(self._flush.firsts)
+        self.is_committed = True
         return await self._finish(new_ids)
 
     async def _write(self) -> Verdicts:

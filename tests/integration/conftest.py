@@ -9,7 +9,8 @@ import pytest
 
 from service.clock import SystemClock
 from service.config import Config
-from service.model import Payload, Verdict
+from service.model import Payload, Verdict, Written
+from service.reasons import Reason, Refusal
 from service.store.events import EventStore
 from service.store.faults import Fault
 from service.store.partitions import ensure_partitions
@@ -35,14 +36,31 @@ class StoreBench:
         self._store = EventStore(pool, SystemClock(), keep=self._may_keep, on_fault=self._note)
 
     async def write(self, *payloads: Payload, timeout_s: float = 20.0) -> list[list[Verdict]]:
+        """Write *payloads* in one flush, and raise when one of them was refused."""
+        verdicts = []
+        for written in await self.written(*payloads, timeout_s=timeout_s):
+            if isinstance(written, Refusal):
+                raise written
+            verdicts.append(written)
+        return verdicts
+
+    async def written(self, *payloads: Payload, timeout_s: float = 20.0) -> list[Written]:
         """Write *payloads* in one flush; by COPY that means with many events of another tenant."""
         given = list(payloads)
         if self.way == "copy":
             given.append(self._filler.payload(*(make_event() for _ in range(AT_ONCE_ROWS_MAX + 1))))
-        verdicts = await self._store.write(given, time.monotonic() + timeout_s)
+        written = list(await self._store.write(given, time.monotonic() + timeout_s))
         if self.way == "copy":
-            assert {"accepted"} == {verdict.status for verdict in verdicts.pop()}
-        return verdicts
+            filler = written.pop()
+            assert isinstance(filler, Refusal) or {"accepted"} == {v.status for v in filler}
+        return written
+
+    async def outcomes(self, *payloads: Payload) -> list[list[str] | Reason]:
+        """Write *payloads* in one flush; return the statuses or the refusal of each."""
+        return [
+            own.reason if isinstance(own, Refusal) else [str(verdict.status) for verdict in own]
+            for own in await self.written(*payloads)
+        ]
 
     async def statuses(self, *payloads: Payload, **options: float) -> list[list[str]]:
         """Write, and return what became of each event."""

@@ -1,10 +1,11 @@
 """A store that keeps its promises, and no more than those: what else happens is up to the seed."""
 
 import asyncio
+from collections.abc import Sequence
 from random import Random
 from typing import Final, Protocol
 
-from service.model import Outcome, Payload, Verdict, Write
+from service.model import Outcome, Payload, Verdict, Write, Written
 from service.reasons import Reason, Refusal
 from tests.simulation.loop import SeededLoop
 
@@ -55,7 +56,7 @@ class FickleStore:
         # Some of them a seed: where everything goes wrong at once, little goes far.
         self._fates = [self._commit_in_time, *rng.sample(fates, rng.randrange(len(fates)) + 1)]
 
-    async def write(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
+    async def write(self, payloads: list[Payload], deadline: float) -> Sequence[Written]:
         """Do what the seed has in store for *payloads*, by *deadline* and its bound."""
         self.under_way += 1
         self._observer.write_began(payloads, deadline, self.under_way)

@@ -32,7 +32,7 @@ def server_error(state: str, **fields: str) -> asyncpg.PostgresError:
         ("21000", Fault.DATA),
         ("40P01", Fault.RETRY),
         ("40001", Fault.RETRY),
-        ("55P03", Fault.RETRY),
+        ("55P03", Fault.HELD),
         ("57014", Fault.RETRY),
         ("57P01", Fault.LOST),
         ("57P02", Fault.LOST),

@@ -1,0 +1,183 @@
+"""Runs one flush until its outcome is known, or time is up."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable
+from datetime import date
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from service.clock import Clock
+from service.reasons import Reason, Refusal
+from service.store.faults import Fault, SilentRollbackError, classify
+from service.store.flush import Flush
+from service.store.partitions import ensure_partitions
+from service.store.pool import lent
+from service.store.sql import statement
+from service.store.transaction import Transaction, Verdicts
+
+log = structlog.get_logger()
+
+_TRIES_MAX: Final = 5
+_PAUSE_S: Final = 0.02
+# A session that was told to end is waited for this long before its rows are run again.
+_END_SESSION_MS: Final = 500
+# Past the deadline of a flush its connection is torn down; its task then ends at once.
+_TEARDOWN_S: Final = 1.0
+
+
+class Poisoned(Exception):  # noqa: N818 - one row of a flush cannot be stored; which is not known
+    """A flush failed for the data of one of its rows, and was rolled back."""
+
+
+class Blocked(Exception):  # noqa: N818 - another writer holds a row; which is not known
+    """A flush waited too long for a row that another session holds, and was rolled back."""
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """
+    How long a flush may take (monotonic seconds).
+
+    `is_splittable`: instead of waiting once more for a held row, let the flush be halved.
+    `held_until`: waits for held rows are short from now on, and end here.
+    """
+
+    deadline: float
+    is_splittable: bool = False
+    held_until: float | None = None
+
+
+class Settler:
+    """Runs flushes over the connections of a pool."""
+
+    def __init__(
+        self,
+        pool: Any,
+        clock: Clock,
+        *,
+        keep: Callable[[str], bool],
+        on_fault: Callable[[Fault], None],
+    ) -> None:
+        """*keep* is the quarantine budget by key; *on_fault* counts what went wrong."""
+        self._pool = pool
+        self._clock = clock
+        self._keep = keep
+        self._on_fault = on_fault
+
+    async def settle(self, flush: Flush, bounds: Bounds) -> Verdicts:
+        """
+        Store *flush* and return its verdicts. The ids of its rows make a second run safe.
+
+        Raises
+        ------
+        Poisoned, Blocked
+            Nothing is stored, for the sake of one row.
+        Refusal
+            `store_unavailable`: nothing is stored. `outcome_unknown`: it may be.
+        """
+        reason = Reason.STORE_UNAVAILABLE
+        for tries in itertools.count(1):
+            attempt = _Attempt()
+            try:
+                return await self._attempt(attempt, flush, bounds)
+            except Exception as error:
+                fault = classify(error)
+                self._on_fault(fault)
+                log.warning("flush_try_failed", fault=fault, tries=tries, error=describe(error))
+                if attempt.is_outcome_unknown(fault, error):
+                    reason = Reason.OUTCOME_UNKNOWN
+                elif fault is Fault.DATA:
+                    raise Poisoned(describe(error)) from error
+                elif fault is Fault.HELD and self._is_wait_over(bounds):
+                    raise Blocked from error
+            if not self._may_try_again(fault, tries, bounds.deadline):
+                break
+            await self._recover(fault, attempt, flush, bounds.deadline)
+            await self._pause(tries, bounds.deadline)
+        raise Refusal(reason)
+
+    def _is_wait_over(self, bounds: Bounds) -> bool:
+        if bounds.is_splittable:
+            return True
+        return bounds.held_until is not None and self._clock.monotonic() >= bounds.held_until
+
+    def _may_try_again(self, fault: Fault, tries: int, deadline: float) -> bool:
+        if fault in {Fault.CAPACITY, Fault.BUG} or self._clock.monotonic() >= deadline:
+            return False
+        # What may pass by itself within the deadline is waited for; the rest has its chances.
+        return fault in {Fault.LOST, Fault.HELD} or tries < _TRIES_MAX
+
+    async def _pause(self, tries: int, deadline: float) -> None:
+        pause_s = _PAUSE_S * 2 ** min(tries, _TRIES_MAX) * random.random()  # noqa: S311 - jitter
+        await asyncio.sleep(max(min(pause_s, deadline - self._clock.monotonic()), 0))
+
+    async def _attempt(self, attempt: "_Attempt", flush: Flush, bounds: Bounds) -> Verdicts:
+        left = bounds.deadline - self._clock.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline of the flush has passed")
+        async with self._pool.acquire(timeout=left) as connection:
+            attempt.session = (connection.pid, connection.backend_start)
+            is_impatient = bounds.held_until is not None
+            transaction = Transaction(connection, flush, self._keep, is_impatient=is_impatient)
+            attempt.transaction = transaction
+            running = asyncio.ensure_future(transaction.run())
+            # Not wait_for, and no timeout of asyncpg: both cancel, and a cancel that meets COMMIT
+            # can make it lie. Past the deadline the connection is torn down instead.
+            done, _ = await asyncio.wait(
+                {running}, timeout=max(bounds.deadline - self._clock.monotonic(), 0)
+            )
+            if not done:
+                connection.terminate()
+                await asyncio.wait({running}, timeout=_TEARDOWN_S)
+            return await running
+
+    async def _recover(
+        self, fault: Fault, attempt: "_Attempt", flush: Flush, deadline: float
+    ) -> None:
+        """Do what makes another try worth while; its own failures are left to that try."""
+        left = deadline - self._clock.monotonic()
+        if left <= 0:
+            return
+        try:
+            async with asyncio.timeout(left):
+                if fault is Fault.LOST and attempt.session is not None:
+                    await self._end_session(*attempt.session)
+                elif fault is Fault.PARTITION:
+                    for day in _days(flush):
+                        await ensure_partitions(self._pool, day, day)
+        except Exception as error:  # noqa: BLE001 - the next try meets the same fault and is sorted
+            log.warning("recovery_failed", fault=fault, error=describe(error))
+
+    async def _end_session(self, pid: int, backend_start: object) -> None:
+        async with lent(self._pool) as connection:
+            await connection.execute(statement("end_session"), pid, backend_start, _END_SESSION_MS)
+
+
+def _days(flush: Flush) -> list[date]:
+    arrivals = [row.received_at for row in flush.firsts + flush.twins]
+    arrivals += [row.received_at for row in flush.rejected]
+    return sorted({arrival.date() for arrival in arrivals})
+
+
+class _Attempt(msgspec.Struct):
+    """How far one try came: which session ran it, and whether COMMIT had left."""
+
+    session: tuple[int, object] | None = None
+    transaction: Transaction | None = None
+
+    def is_outcome_unknown(self, fault: Fault, error: Exception) -> bool:
+        if self.transaction is None or not self.transaction.is_commit_sent:
+            return False
+        # An error of the server itself, that is not the end of the session, is a known rollback.
+        is_known = fault not in {Fault.LOST, Fault.BUG} or isinstance(error, SilentRollbackError)
+        return not is_known or self.transaction.is_committed
+
+
+def describe(error: BaseException) -> str:
+    """Name an error without its text, which may quote an event."""
+    state = getattr(error, "sqlstate", None)
+    constraint = getattr(error, "constraint_name", None)
+    return " ".join(str(part) for part in (type(error).__name__, state, constraint) if part)
