@@ -28,6 +28,7 @@ from service.pipeline.quarantine import QuarantineBudget
 from service.pipeline.queue import QueueLimits
 from service.store import health
 from service.store.events import EventStore
+from service.store.faults import Fault, classify
 from service.store.keys import KeyStore
 from service.store.partitions import top_up_partitions
 from service.store.pool import open_pool, pool_config
@@ -36,6 +37,9 @@ from service.store.presence import Presence
 log = structlog.get_logger()
 
 _PROBE_TIMEOUT_S: Final = 1.0
+# Longer than a database takes to restart or to fail over.
+_START_TIMEOUT_S: Final = 60.0
+_START_PAUSE_S: Final = 0.5
 _TOP_UP_S: Final = 3600.0
 _TOP_UP_RETRY_S: Final = 10.0
 
@@ -193,8 +197,7 @@ class App:
         try:
             settings = config.load()
             logs.configure(settings.log_level, settings.log_format)
-            worker = Worker(settings, config.database_url() or "")
-            self._edge = await worker.start()
+            worker, self._edge = await _started(settings, config.database_url() or "")
         except Exception as error:
             # Said, not raised: after a raise Granian would serve on without a lifespan.
             log.exception("worker_start_failed", pid=os.getpid())
@@ -206,6 +209,26 @@ class App:
         await worker.stop()
         log.info("worker_stopped", pid=os.getpid())
         await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _started(settings: Config, url: str) -> tuple[Worker, Edge]:
+    """
+    Start a worker, and wait for a database that is only away.
+
+    A worker that gave up at once would be started again at once, and Granian takes a second early
+    end for a loop of crashes: it would stop the healthy workers too.
+    """
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        worker = Worker(settings, url)
+        try:
+            return worker, await worker.start()
+        except Exception as error:
+            await worker.stop()
+            if classify(error) is not Fault.LOST or time.monotonic() >= deadline:
+                raise
+            log.warning("worker_waits_for_database", pid=os.getpid(), error=type(error).__name__)
+            await asyncio.sleep(_START_PAUSE_S)
 
 
 def create() -> App:

@@ -4,13 +4,14 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from tests.acceptance.ledger import load
-from tests.acceptance.proxy import proxied
+from tests.acceptance.proxy import Line, proxied
 from tests.acceptance.running import HOST, Service, until
 from tests.acceptance.site import Site, new_ids, tracks
 
@@ -90,24 +91,56 @@ async def test_hang_up_replaces_the_workers_without_losing_a_request(site: Site)
     await ledger.check(site, key)
 
 
-async def test_workers_that_cannot_start_never_serve(
+async def test_workers_that_find_no_database_wait_for_it_and_serve_when_it_is_back(
     database_url: str, make_service: MakeService
 ) -> None:
-    """The first connection is the parent's check; then the database is gone."""
+    """The first connection is the parent's check; then the database is away."""
     async with proxied(database_url) as proxy:
         proxy.connections_left = 1
         service = make_service(proxy.url)
         service.spawn()
 
+        await until(partial(_are_waiting, service), 30, "every worker waits")
+        proxy.connections_left = None
+        proxy.set_line(Line.OPEN)
+
+        async def have_started() -> bool:
+            return len(service.log_lines("worker_started")) == service.workers
+
+        await until(have_started, 30, "every worker serves")
+        assert await _answers(service)
+        assert await service.stop() == 0
+
+
+async def test_workers_that_cannot_start_never_serve(
+    database_url: str, make_service: MakeService, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """The parent finds all well; then the database is told to forget what it acknowledges."""
+    async with proxied(database_url) as proxy:
+        proxy.connections_left = 1
+        service = make_service(proxy.url)
+        service.spawn()
+        await until(partial(_are_waiting, service), 30, "every worker waits")
+        name = await connection.fetchval("SELECT current_database()")
+        await connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+        proxy.connections_left = None
+        proxy.set_line(Line.OPEN)
+
         async def has_failed() -> bool:
-            assert not await _answers(service)
             return len(service.log_lines("worker_start_failed")) >= service.workers
 
-        await until(has_failed, 20, "every worker has tried to start")
+        await until(has_failed, 30, "every worker has tried to start")
+        assert not await _answers(service)
         # Granian gives up when new workers end at once too: whoever runs the service is told.
         assert await service.wait() == 1
     assert service.log_lines("worker_started") == []
     assert "postgresql://" not in service.log + service.complaints
+
+
+async def _are_waiting(service: Service) -> bool:
+    assert not await _answers(service)
+    waiting = {line["pid"] for line in service.log_lines("worker_waits_for_database")}
+    return len(waiting) == service.workers
 
 
 @pytest.mark.parametrize(
