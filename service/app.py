@@ -67,7 +67,11 @@ class Worker:
         """Open everything and return the edge; raises when the worker cannot do its work."""
         self._pool = await open_pool(self._pool_config)
         self._store = EventStore(
-            self._pool, self._clock, keep=self._budget.take, on_fault=self._metrics.flush_failed
+            self._pool,
+            self._clock,
+            acquire_timeout_s=self._settings.acquire_timeout_s,
+            keep=self._budget.take,
+            on_fault=self._metrics.flush_failed,
         )
         self._batcher = self._build_batcher()
         self._keys = self._build_keys()
@@ -121,7 +125,7 @@ class Worker:
     def _build_keys(self) -> KeyRing:
         settings = self._settings
         return KeyRing(
-            KeyStore(self._pool, settings.connect_timeout_s).find,
+            KeyStore(self._pool, settings.acquire_timeout_s).find,
             self._clock,
             ttl_s=settings.key_cache_ttl_s,
             keys_max=settings.key_cache_keys_max,

@@ -19,6 +19,8 @@ PREFIX: Final = "FOREBAY_"
 DATABASE_URL: Final = "DATABASE_URL"
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+# PostgreSQL keeps its timeouts in this.
+INT32_MAX: Final = 2**31 - 1
 
 
 class ConfigError(ValueError):
@@ -97,14 +99,33 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     connect_timeout_s: Annotated[
         float, Meta(gt=0, le=60, description="Limit for opening a database connection.")
     ] = 3.0
+    acquire_timeout_s: Annotated[
+        float, Meta(gt=0, le=60, description="Limit for waiting until a connection is free.")
+    ] = 2.0
     statement_timeout_ms: Annotated[
-        int, Meta(ge=1, description="Limit for one statement in the database.")
+        int, Meta(ge=1, le=INT32_MAX, description="Limit for one statement in the database.")
     ] = 5_000
     lock_timeout_ms: Annotated[
-        int, Meta(ge=1, description="Limit for waiting for a row that another writer holds.")
+        int,
+        Meta(
+            ge=1,
+            le=INT32_MAX,
+            description="Limit for waiting for a row that another writer holds.",
+        ),
     ] = 1_000
     idle_in_transaction_timeout_ms: Annotated[
-        int, Meta(ge=1, description="The database ends a transaction left idle this long.")
+        int,
+        Meta(
+            ge=1, le=INT32_MAX, description="The database ends a transaction left idle this long."
+        ),
+    ] = 10_000
+    tcp_timeout_ms: Annotated[
+        int,
+        Meta(
+            ge=1_000,
+            le=INT32_MAX,
+            description="A silent line to the database counts as cut after this long.",
+        ),
     ] = 10_000
 
     key_cache_ttl_s: Annotated[

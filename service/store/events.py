@@ -32,13 +32,16 @@ class EventStore:
         pool: Any,
         clock: Clock,
         *,
+        acquire_timeout_s: float,
         keep: Callable[[str], bool],
         on_fault: Callable[[Fault], None],
     ) -> None:
         """*keep* is the quarantine budget by key; *on_fault* counts what went wrong."""
         self._clock = clock
         self._keep = keep
-        self._settler = Settler(pool, clock, keep=keep, on_fault=on_fault)
+        self._settler = Settler(
+            pool, clock, acquire_timeout_s=acquire_timeout_s, keep=keep, on_fault=on_fault
+        )
 
     async def write(self, payloads: list[Payload], deadline: float) -> list[Written]:
         """

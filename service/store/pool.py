@@ -23,9 +23,11 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     connections_max: int
     connect_timeout_s: float
+    acquire_timeout_s: float
     statement_timeout_ms: int
     lock_timeout_ms: int
     idle_in_transaction_timeout_ms: int
+    tcp_timeout_ms: int
 
     @property
     def server_settings(self) -> dict[str, str]:
@@ -36,6 +38,10 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
             "statement_timeout": str(self.statement_timeout_ms),
             "lock_timeout": str(self.lock_timeout_ms),
             "idle_in_transaction_session_timeout": str(self.idle_in_transaction_timeout_ms),
+            # The server's side of a silent line: data unacknowledged, or nothing to say for long.
+            "tcp_user_timeout": str(self.tcp_timeout_ms),
+            "tcp_keepalives_idle": str(max(self.tcp_timeout_ms // 2_000, 1)),
+            "tcp_keepalives_interval": "1",
         }
 
 
@@ -56,9 +62,11 @@ def pool_config(settings: Config, url: str) -> PoolConfig:
         url=url,
         connections_max=settings.flushes_max + _SPARE_CONNECTIONS,
         connect_timeout_s=settings.connect_timeout_s,
+        acquire_timeout_s=settings.acquire_timeout_s,
         statement_timeout_ms=settings.statement_timeout_ms,
         lock_timeout_ms=settings.lock_timeout_ms,
         idle_in_transaction_timeout_ms=settings.idle_in_transaction_timeout_ms,
+        tcp_timeout_ms=settings.tcp_timeout_ms,
     )
 
 

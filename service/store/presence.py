@@ -19,7 +19,6 @@ log = structlog.get_logger()
 _LOCK_CLASS: Final = 0x0F0BEBA1
 _NUMBERS: Final = 1024
 _CHANNEL: Final = "forebay_keys"
-_HEARTBEAT_S: Final = 5.0
 _RETRY_S: Final = 0.2
 
 
@@ -90,14 +89,16 @@ class Presence:
 
     async def _until_lost(self, session: Session) -> None:
         lost = asyncio.Event()
+        # Half the time until the question, half for the answer.
+        half_s = self._config.tcp_timeout_ms / 2_000
         session.add_termination_listener(lambda _session: lost.set())
         while not session.is_closed():
             try:
-                await asyncio.wait_for(lost.wait(), _HEARTBEAT_S)
+                await asyncio.wait_for(lost.wait(), half_s)
             except TimeoutError:
                 # A peer that vanished without a word is only found by asking.
                 try:
-                    await session.fetchval(statement("ping"), timeout=_HEARTBEAT_S)
+                    await session.fetchval(statement("ping"), timeout=half_s)
                 except Exception:  # noqa: BLE001 - whatever it was, this connection is no good
                     return
 

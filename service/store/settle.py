@@ -58,11 +58,13 @@ class Settler:
         pool: Any,
         clock: Clock,
         *,
+        acquire_timeout_s: float,
         keep: Callable[[str], bool],
         on_fault: Callable[[Fault], None],
     ) -> None:
         """*keep* is the quarantine budget by key; *on_fault* counts what went wrong."""
         self._pool = pool
+        self._acquire_timeout_s = acquire_timeout_s
         self._clock = clock
         self._keep = keep
         self._on_fault = on_fault
@@ -118,7 +120,8 @@ class Settler:
         left = bounds.deadline - self._clock.monotonic()
         if left <= 0:
             raise TimeoutError("the deadline of the flush has passed")
-        async with self._pool.acquire(timeout=left) as connection:
+        acquire_timeout_s = min(left, self._acquire_timeout_s)
+        async with self._pool.acquire(timeout=acquire_timeout_s) as connection:
             attempt.session = (connection.pid, connection.backend_start)
             is_impatient = bounds.held_until is not None
             transaction = Transaction(connection, flush, self._keep, is_impatient=is_impatient)

@@ -33,7 +33,13 @@ class StoreBench:
         self.on_fault: Callable[[], None] = lambda: None
         self.keep = always(True)
         self._filler = Sender(make_key(tenant_id=FILLER_TENANT), worker=1023)
-        self._store = EventStore(pool, SystemClock(), keep=self._may_keep, on_fault=self._note)
+        self._store = EventStore(
+            pool,
+            SystemClock(),
+            acquire_timeout_s=2.0,
+            keep=self._may_keep,
+            on_fault=self._note,
+        )
 
     async def write(self, *payloads: Payload, timeout_s: float = 20.0) -> list[list[Verdict]]:
         """Write *payloads* in one flush, and raise when one of them was refused."""
