@@ -1,5 +1,6 @@
 """The raw ASGI callable: method and path to endpoint. The only user of scope, receive and send."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -23,6 +24,7 @@ from service.reasons import Reason, Refusal
 log = structlog.get_logger()
 
 _BATCH: Final = "batch"
+_ENDS_OF_THE_WORKER: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
 # Only what has this form is logged: somebody will put a key there one day, as anywhere.
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS: Final = frozenset(
@@ -72,15 +74,7 @@ class Edge:
         request_id = RequestId(*self._take_request_id())
         method = scope["method"]
         access = Access(request_id.text, method if method in _METHODS else "other")
-        try:
-            reply, extra = await self._answer(scope, receive, request_id, access)
-        except ClientGoneError:
-            # Nobody listens; the server still wants an answer to close the exchange with.
-            refusal = Refusal(Reason.INVALID_REQUEST, "The body ended before it was whole.")
-            reply, extra = replies.refused(request_id.text, refusal), ()
-        except Exception:
-            log.exception("request_failed", request_id=request_id.text)
-            reply, extra = replies.refused(request_id.text, Refusal(Reason.INTERNAL_ERROR)), ()
+        reply, extra = await self._answer(scope, receive, request_id, access)
         is_head = method == "HEAD"
         await send(
             {
@@ -101,29 +95,44 @@ class Edge:
     async def _answer(
         self, scope: Scope, receive: Receive, request_id: RequestId, access: Access
     ) -> tuple[Reply, tuple[Header, ...]]:
-        extra: tuple[Header, ...] = ()
+        route = self._routes.get(scope["path"])
+        is_ingest = isinstance(route, _Ingested)
+        extra = self._cors.headers(_origin(scope)) if is_ingest else ()
         inbound = Inbound(scope, receive)
         try:
-            route = self._routes.get(scope["path"])
-            if route is None:
-                raise Refusal(Reason.NOT_FOUND)
-            access.endpoint = route.endpoint
-            if isinstance(route, _Reported):
-                _require_method(scope["method"], route.allow)
-                return await route.report(), extra
-            extra = self._cors.headers(_origin(scope))
-            headers = read_headers(scope["headers"])
-            _require_method(scope["method"], route.allow)
-            if scope["method"] == "OPTIONS":
-                return self._cors.preflight(), extra
-            access.traceparent = _traceparent(headers)
-            reply = await self._ingest.answer(
-                route.event_type, request_id, headers, inbound, access
-            )
-        except Refusal as refusal:
+            return await self._reply(route, scope, inbound, request_id, access), extra
+        except Refusal as caught:
             await inbound.discard()
-            reply = replies.refused(request_id.text, refusal)
-        return reply, extra
+            refusal = caught
+        except ClientGoneError:
+            # Nobody listens; the server still wants an answer to close the exchange with.
+            refusal = Refusal(Reason.INVALID_REQUEST, "The body ended before it was whole.")
+        except _ENDS_OF_THE_WORKER:
+            raise
+        except BaseException:  # a panic of the core is no Exception; it costs its own request
+            log.exception("request_failed", request_id=request_id.text)
+            refusal = Refusal(Reason.INTERNAL_ERROR)
+        return replies.refused(request_id.text, refusal), extra
+
+    async def _reply(
+        self,
+        route: _Ingested | _Reported | None,
+        scope: Scope,
+        inbound: Inbound,
+        request_id: RequestId,
+        access: Access,
+    ) -> Reply:
+        if route is None:
+            raise Refusal(Reason.NOT_FOUND)
+        access.endpoint = route.endpoint
+        _require_method(scope["method"], route.allow)
+        if isinstance(route, _Reported):
+            return await route.report()
+        if scope["method"] == "OPTIONS":
+            return self._cors.preflight()
+        headers = read_headers(scope["headers"])
+        access.traceparent = _traceparent(headers)
+        return await self._ingest.answer(route.event_type, request_id, headers, inbound, access)
 
 
 def _routes(probes: Probes) -> dict[str, _Ingested | _Reported]:

@@ -44,7 +44,7 @@ class State:
 class EdgeBench:
     """An edge with one key, and everything behind it within reach."""
 
-    def __init__(self, **key_fields: Any) -> None:
+    def __init__(self, checker: type[Checker] = Checker, **key_fields: Any) -> None:
         self.clock = FixedClock()
         self.minted: MintedKey = mint()
         self.key: ApiKey = make_key(self.minted, **key_fields)
@@ -52,7 +52,7 @@ class EdgeBench:
         self.store = MemoryStore()
         self.state = State()
         self.database = DatabaseReport("ok", latency_ms=1.0)
-        self.checker = Checker(QuarantineBudget(self.clock, 100, lambda _: None))
+        self.checker = checker(QuarantineBudget(self.clock, 100, lambda _: None))
         self.checker.lease(7)
         self.requests = 0
         self.edge = Edge(

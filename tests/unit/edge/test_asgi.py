@@ -2,7 +2,9 @@
 
 import pytest
 
+from service._native import Scan
 from service.model import EVENT_TYPES
+from service.pipeline.check import Arrival, Checked, Checker
 from tests.unit.edge.client import EdgeBench
 
 EVENT = {"event": "e", "user_id": "u", "group_id": "g", "previous_id": "p", "event_id": "a"}
@@ -123,3 +125,27 @@ async def test_a_fault_of_ours_is_500_and_says_nothing_of_itself(bench: EdgeBenc
 
     assert (500, "internal_error") == (answer.status, answer.content["code"])
     assert b"ValueError" not in answer.body
+
+
+class Panic(BaseException):
+    """As a panic of the core is raised: no Exception."""
+
+
+class PanickingChecker(Checker):
+    """Panics at a page, and does its work for the rest."""
+
+    def check(self, scanned: Scan, arrival: Arrival, size_bytes: int) -> Checked:
+        checked = super().check(scanned, arrival, size_bytes)
+        if "page" in checked.types:
+            raise Panic
+        return checked
+
+
+async def test_a_panic_of_the_core_costs_its_own_request_alone() -> None:
+    bench = EdgeBench(PanickingChecker)
+
+    answer = await bench.post("/v1/page", {}, PAGE)
+
+    assert (500, "internal_error") == (answer.status, answer.content["code"])
+    assert b"https://shop.example" == answer.headers[b"access-control-allow-origin"]
+    assert 200 == (await bench.post("/v1/track", EVENT)).status
