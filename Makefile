@@ -50,8 +50,9 @@ test: setup ## The whole suite, with its own PostgreSQL (or the one of DATABASE_
 	@echo "test: native core"
 	cargo test --quiet --locked --no-default-features
 	@echo "test: suite"
-	$(BIN)/coverage run -m pytest $(ARGS)
-	@$(BIN)/coverage combine --quiet 2>/dev/null || true
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -rfEs $(ARGS)
+	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --sort=cover
 
 .PHONY: e2e
