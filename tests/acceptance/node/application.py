@@ -39,6 +39,7 @@ class Application:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self._listening = asyncio.create_task(self._listen())
         self.said: list[Said] = []
 
     def all_said(self, what: str) -> list[Said]:
@@ -63,23 +64,33 @@ class Application:
         """Wait for what the SDK is to say."""
 
         async def has_said() -> bool:
-            assert self._process.returncode is None, "the application has ended"
             return has_come()
 
         await until(has_said, 20, promise)
 
-    async def delivered(self, timeout_s: float = 50) -> list[Said]:
-        """Wait for its end; return the events in the order of the calls, none with an error."""
+    async def ended(self, timeout_s: float = 50) -> None:
+        """Wait until it has said all and has ended well."""
         async with asyncio.timeout(timeout_s):
+            await asyncio.shield(self._listening)
             assert await self._process.wait() == 0
-        assert self.all_said("error") == []
         assert self.said[-1] == {"said": "closed"}
+
+    async def delivered(self) -> list[Said]:
+        """Wait for its end; return the events in the order of the calls, none with an error."""
+        await self.ended()
+        assert self.all_said("error") == []
         delivered = sorted(self.all_said("delivered"), key=lambda line: int(line["call"]))
         assert [None] * len(delivered) == [line["error"] for line in delivered]
         return [line["event"] for line in delivered]
 
-    async def listen(self) -> None:
-        """Keep what is said."""
+    async def end(self) -> None:
+        """End it, hard. Nothing happens when it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        await self._listening
+
+    async def _listen(self) -> None:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             self.said.append(msgspec.json.decode(line, type=Said))
@@ -100,7 +111,6 @@ async def application(
         limit=_LINE_BYTES_MAX,
     )
     running = Application(process)
-    listening = asyncio.create_task(running.listen())
     try:
         assert process.stdin is not None
         given = {"url": url, "key": key, "calls": calls, "options": options}
@@ -108,10 +118,7 @@ async def application(
         process.stdin.write_eof()
         yield running
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        await listening
+        await running.end()
 
 
 def _node() -> str:
