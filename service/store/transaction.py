@@ -68,7 +68,8 @@ class Transaction:
         if self._is_for_one_statement:
             return await self._run_at_once()
         connection = self._connection
-        await connection.execute(statement("begin_impatient" if self._is_impatient else "begin"))
+        begin = statement("begin_impatient") if self._is_impatient else statement("begin")
+        await connection.execute(begin)
         try:
             verdicts = await self._write()
         except BaseException:
