@@ -25,6 +25,9 @@ _TRIES_MAX: Final = 5
 _PAUSE_S: Final = 0.02
 # A session that was told to end is waited for this long before its rows are run again.
 _END_SESSION_MS: Final = 500
+# A session that outlived its flush holds the flush's rows: for so long it is tried to be ended.
+_END_LATER_S: Final = 60.0
+_END_TRY_S: Final = 5.0
 # Past the deadline of a flush its connection is torn down; its task then ends at once.
 _TEARDOWN_S: Final = 1.0
 
@@ -68,6 +71,7 @@ class Settler:
         self._clock = clock
         self._keep = keep
         self._on_fault = on_fault
+        self._endings: set[asyncio.Task[None]] = set()
 
     async def settle(self, flush: Flush, bounds: Bounds) -> Verdicts:
         """
@@ -96,6 +100,7 @@ class Settler:
                 elif fault is Fault.HELD and self._is_wait_over(bounds):
                     raise Blocked from error
             if not self._may_try_again(fault, tries, bounds.deadline):
+                self._end_later(fault, attempt)
                 break
             await self._recover(fault, attempt, flush, bounds.deadline)
             await self._pause(tries, bounds.deadline)
@@ -153,6 +158,29 @@ class Settler:
                         await ensure_partitions(self._pool, day, day)
         except Exception as error:  # noqa: BLE001 - the next try meets the same fault and is sorted
             log.warning("recovery_failed", fault=fault, error=describe(error))
+
+    def _end_later(self, fault: Fault, attempt: "_Attempt") -> None:
+        """
+        End the session of a flush that has run out of time, so that its rows can be sent again.
+
+        Behind a line that fell silent the server does not know that nobody is there; in the middle
+        of COPY data none of its own limits ends such a session.
+        """
+        if fault is Fault.LOST and attempt.session is not None:
+            ending = asyncio.create_task(self._keep_ending(*attempt.session))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+
+    async def _keep_ending(self, pid: int, backend_start: object) -> None:
+        until = self._clock.monotonic() + _END_LATER_S
+        while self._clock.monotonic() < until and not self._pool.is_closing():
+            try:
+                async with asyncio.timeout(_END_TRY_S):
+                    await self._end_session(pid, backend_start)
+                    return
+            except Exception as error:  # noqa: BLE001 - it is tried again, and the server has limits
+                log.warning("session_not_ended", error=describe(error))
+            await asyncio.sleep(_END_TRY_S / 5)
 
     async def _end_session(self, pid: int, backend_start: object) -> None:
         async with lent(self._pool) as connection:
