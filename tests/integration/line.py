@@ -5,10 +5,12 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 _CHUNK: Final = 65_536
+# How a client asks the server to cancel a statement: a connection of its own that says only this.
+_CANCEL: Final = b"\x00\x00\x00\x10\x04\xd2\x16\x2e"
 
 
 class Line:
-    """Hands bytes on both ways. `cut_at` cuts it once, instead of handing on an answer."""
+    """Hands bytes on both ways. `cut_at` and `half_cut_at` cut it once, in place of an answer."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -21,6 +23,9 @@ class Line:
         self._port = 0
         self._is_shut = True
         self._cut_at: bytes | None = None
+        self._is_half_cut = False
+        self._half_open: set[asyncio.StreamWriter] = set()
+        self.cancels = 0
 
     @property
     def url(self) -> str:
@@ -39,6 +44,12 @@ class Line:
     def cut_at(self, answer: bytes) -> None:
         """Cut when the server says *answer*, which then is not heard."""
         self._cut_at = answer
+        self._is_half_cut = False
+
+    def half_cut_at(self, answer: bytes) -> None:
+        """Cut when the server says *answer*, and let the server believe that all is well."""
+        self._cut_at = answer
+        self._is_half_cut = True
 
     def cut(self) -> None:
         """End every connection without a word."""
@@ -64,7 +75,7 @@ class Line:
         if self._is_shut:
             self.cut()
             return
-        for one in (self._hand_on(reader, back), self._hand_back(there, writer)):
+        for one in (self._hand_on(reader, back), self._hand_back(there, writer, back)):
             task = asyncio.create_task(one)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -72,17 +83,25 @@ class Line:
     async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while chunk := await reader.read(_CHUNK):
+                self.cancels += chunk.startswith(_CANCEL)
                 writer.write(chunk)
         except OSError:
             pass
-        writer.close()
+        if writer not in self._half_open:
+            writer.close()
 
-    async def _hand_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _hand_back(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, back: asyncio.StreamWriter
+    ) -> None:
         try:
             while chunk := await reader.read(_CHUNK):
                 if self._cut_at is not None and self._cut_at in chunk:
                     self._cut_at = None
-                    self.cut()
+                    if self._is_half_cut:
+                        self._half_open.add(back)
+                        writer.transport.abort()
+                    else:
+                        self.cut()
                     return
                 writer.write(chunk)
         except OSError:

@@ -268,6 +268,33 @@ async def test_two_writers_of_the_same_keys_never_deadlock_and_store_each_once(
     assert 12 * 35 == await database.ledger_rows() == len(await database.events())
 
 
+async def test_keys_reach_the_ledger_in_one_order_however_their_events_came(
+    store: StoreBench, database: Database
+) -> None:
+    await database.connection.execute(
+        """
+        CREATE TABLE arrivals (place bigserial, tenant_id bigint, event_key uuid);
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            INSERT INTO arrivals (tenant_id, event_key) VALUES (NEW.tenant_id, NEW.event_key);
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER noted BEFORE INSERT ON event_deduplication
+            FOR EACH ROW EXECUTE FUNCTION note();
+        """
+    )
+    senders = [Sender(make_key(tenant_id=tenant), worker=tenant) for tenant in (10, 9, 2)]
+
+    await store.write(*(one.payload(*map(make_event, "abcdefgh")) for one in senders))
+
+    arrived = await database.connection.fetch(
+        "SELECT tenant_id, event_key FROM arrivals ORDER BY place"
+    )
+    keys = [(row["tenant_id"], row["event_key"].bytes) for row in arrived]
+    assert sorted(keys) == keys
+    assert {(tenant, 8) for tenant in (2, 9, 10)} <= set(Counter(key[0] for key in keys).items())
+
+
 # --- poison ---
 
 

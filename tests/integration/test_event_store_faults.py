@@ -204,6 +204,30 @@ async def test_past_its_deadline_a_flush_ends_and_the_pool_goes_on(
     assert [["accepted"]] == await store.statuses(payload)
 
 
+async def test_a_commit_that_outlasts_the_deadline_is_given_up_but_never_cancelled(
+    make_store: MakeStore, sender: Sender, database: Database, line: Line
+) -> None:
+    """A cancel can make COMMIT lie (with a synchronous standby); a dropped connection cannot."""
+    store = await make_store(url=line.url)
+    payload = sender.payload(make_event("a"))
+    await sabotage(
+        database.connection,
+        "CONSTRAINT TRIGGER held AFTER INSERT ON event_deduplication"
+        " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW",
+        "PERFORM pg_advisory_xact_lock(4242)",
+        times=1,
+    )
+    await database.connection.execute("SELECT pg_advisory_lock(4242)")
+
+    reason = await refusal(store, payload, timeout_s=0.5)
+    await database.connection.execute("SELECT pg_advisory_unlock(4242)")
+
+    assert (Reason.OUTCOME_UNKNOWN, 0) == (reason, line.cancels)
+    # Whatever became of the first one: sent again it is there, once.
+    assert [["accepted"]] == await store.statuses(payload)
+    assert ["a"] == await database.event_ids()
+
+
 async def test_a_flush_that_begins_past_its_deadline_stores_nothing(
     store: StoreBench, sender: Sender, database: Database
 ) -> None:
@@ -276,6 +300,21 @@ async def test_an_answer_lost_after_the_commit_is_found_out_to_be_accepted(
     got = await store.statuses(payload)
 
     assert [["accepted"] * 23 + ["duplicate"]] == got
+    assert [Fault.LOST] == store.faults
+    assert 24 == await database.ledger_rows() == len(await database.events())
+
+
+async def test_a_session_that_the_server_believes_alive_is_ended_with_all_that_it_holds(
+    make_store: MakeStore, sender: Sender, database: Database, line: Line
+) -> None:
+    store = await make_store(url=line.url)
+    payload = sender.payload(*(make_event(f"e{number}") for number in range(23)))
+    await store.write(sender.payload(make_event("warm")))
+    # In a transaction its rows of the ledger are written by then, and not committed.
+    copied = f"COPY {23 + AT_ONCE_ROWS_MAX + 1}\x00".encode()
+    line.half_cut_at(b"SELECT 23\x00" if store.way == "at_once" else copied)
+
+    assert [["accepted"] * 23] == await store.statuses(payload, timeout_s=5)
     assert [Fault.LOST] == store.faults
     assert 24 == await database.ledger_rows() == len(await database.events())
 

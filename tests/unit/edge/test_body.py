@@ -226,6 +226,19 @@ async def test_a_body_that_does_not_arrive_in_time_is_given_up() -> None:
     assert Reason.BODY_TIMEOUT == caught.value.reason
 
 
+async def test_a_body_that_never_stops_arriving_is_given_up_as_well() -> None:
+    """The deadline is the body's: a sender cannot put it off by one more chunk."""
+
+    async def drip() -> MutableMapping[str, Any]:
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": b"", "more_body": True}
+
+    with pytest.raises(Refusal) as caught:
+        await read_body(drip, {}, bytes_max=BYTES_MAX, timeout_s=0.01)
+
+    assert Reason.BODY_TIMEOUT == caught.value.reason
+
+
 async def test_a_sender_that_left_is_no_refusal() -> None:
     with pytest.raises(ClientGoneError):
         await read_body(gone, {}, bytes_max=BYTES_MAX, timeout_s=5)
