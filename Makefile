@@ -55,6 +55,10 @@ test: setup ## The whole suite, with its own PostgreSQL (or the one of DATABASE_
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --sort=cover
 
+.PHONY: mutations
+mutations: setup ## Break each rule of the write path in a copy, and see a test go red (4 to 8 minutes)
+	@$(BIN)/python -m tests.mutations.run $(ARGS)
+
 .PHONY: e2e
 e2e: setup ## Acceptance and SDK tests against any deployment: make e2e URL=https://… KEY=fb1_… (stores events there)
 	@[ -n "$${URL-}" ] && [ -n "$${KEY-}" ] || { echo "Say where and with which key: make e2e URL=https://… KEY=fb1_…" >&2; exit 2; }
