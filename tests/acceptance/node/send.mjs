@@ -3,7 +3,7 @@
 import { text } from 'node:stream/consumers'
 import { Analytics } from '@segment/analytics-node'
 
-const tell = (line) => process.stdout.write(`${JSON.stringify(line)}\n`)
+const tell = (line, told) => process.stdout.write(`${JSON.stringify(line)}\n`, told)
 const { url, key, calls, options } = JSON.parse(await text(process.stdin))
 
 const analytics = new Analytics({ writeKey: key, host: url, ...options })
@@ -18,7 +18,6 @@ calls.forEach(({ method, timestamp, ...members }, call) => {
   )
 })
 await analytics.closeAndFlush()
-tell({ said: 'closed' })
 // The SDK leaves the bodies of answers unread: one of 250 results would hold the process for half a
-// minute, until its connection is collected as garbage.
-process.exit()
+// minute, until its connection is collected as garbage. So it exits, once its last word is out.
+tell({ said: 'closed' }, () => process.exit())
