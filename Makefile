@@ -6,6 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
+# Tests side by side: most of them wait for processes.
+JOBS ?= 4
 NATIVE_SOURCES := Cargo.toml Cargo.lock native/Cargo.toml native/build.rs $(wildcard native/src/*.rs native/src/*/*.rs)
 UV := $(BIN)/uv
 # uv keeps its own index settings; a lock of ours names no address.
@@ -51,7 +53,7 @@ test: setup ## The whole suite, with its own PostgreSQL (or the one of DATABASE_
 	cargo test --quiet --locked --no-default-features
 	@echo "test: suite"
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -rfEs $(ARGS)
+	$(BIN)/coverage run -m pytest -rfEs -n $(JOBS) --dist loadfile $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --sort=cover
 

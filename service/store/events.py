@@ -62,7 +62,6 @@ class EventStore:
         except Refusal as refusal:
             return [refusal for _ in payloads]
         except Blocked:
-            bounds = self._without_patience(bounds)
             if len(payloads) == 1:
                 return [Refusal(Reason.STORE_UNAVAILABLE, _HELD_MESSAGE)]
         except Poisoned:
@@ -73,6 +72,7 @@ class EventStore:
         # In order, so that of twins the first to arrive stays the first.
         middle = len(payloads) // 2
         halves = payloads[:middle], payloads[middle:]
+        bounds = self._without_patience(bounds)
         return [
             written
             for half in halves
@@ -82,6 +82,7 @@ class EventStore:
         ]
 
     def _without_patience(self, bounds: Bounds) -> Bounds:
+        """Return bounds for the halves of a flush: no half waits long while the others wait for it."""
         held_until = bounds.held_until or self._clock.monotonic() + _HELD_S
         return msgspec.structs.replace(bounds, held_until=held_until)
 
