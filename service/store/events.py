@@ -82,7 +82,7 @@ class EventStore:
         ]
 
     def _without_patience(self, bounds: Bounds) -> Bounds:
-        """Return bounds for the halves of a flush: no half waits long while the others wait for it."""
+        """Return bounds for the halves of a flush: none waits long while the others wait for it."""
         held_until = bounds.held_until or self._clock.monotonic() + _HELD_S
         return msgspec.structs.replace(bounds, held_until=held_until)
 
