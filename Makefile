@@ -66,6 +66,10 @@ e2e: setup ## Acceptance and SDK tests against any deployment: make e2e URL=http
 	@[ -n "$${URL-}" ] && [ -n "$${KEY-}" ] || { echo "Say where and with which key: make e2e URL=https://… KEY=fb1_…" >&2; exit 2; }
 	@E2E_URL="$$URL" E2E_KEY="$$KEY" $(BIN)/python -m pytest --tb=short -rfEs tests/acceptance/test_e2e.py $(ARGS)
 
+.PHONY: chaos
+chaos: setup ## Faults, the long form: make chaos KILLS=200 (half an hour; its short form is in make test)
+	@CHAOS_LONG=1 CHAOS_KILLS="$${KILLS-200}" $(BIN)/python -m pytest -q -s --tb=short tests/chaos $(ARGS)
+
 .PHONY: check
 check: setup ## Lint, types, import contracts, native lints
 	$(BIN)/ruff check .

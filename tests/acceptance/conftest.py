@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
 from tests.acceptance.running import Service
 from tests.acceptance.site import Site
 
@@ -63,6 +64,13 @@ def make_service(database_url: str, tmp_path: Path) -> Iterator[Callable[..., Se
             return service
 
         yield make
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[OwnPostgres]:
+    """Lend a server that the test may stop and start."""
+    with lent_postgres() as own:
+        yield own
 
 
 async def _execute(url: str, command: str) -> None:

@@ -1,97 +1,193 @@
-"""What clients sent and what they were told, to be held against what is stored."""
+"""What clients sent and what they were told: on disk before it is sent, to be judged after."""
 
 import asyncio
 import contextlib
+import itertools
+import json
+import os
+import random
+import secrets
 from collections import Counter
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
 
 import httpx
 
 from provision.keys import NewKey
-from tests.acceptance.site import Site, new_ids, tracks
+from tests.acceptance.checker import content_hash, findings, read_account, read_stored
+from tests.acceptance.site import Site, new_ids, track
 
 _EVENTS_A_REQUEST: Final = 5
 _OK: Final = 200
 _STORED: Final = frozenset({"accepted", "duplicate"})
 _SETTLE_TRIES_MAX: Final = 50
+_SETTLED_AT_ONCE: Final = 50
+_REMEMBERED_MAX: Final = 200
+_REFUSED_PAUSE_S: Final = 0.1
+
+Event = Mapping[str, Any]
 
 
 class Ledger:
-    """Written before each request is sent, and again when its answer has come."""
+    """Written and synced before each request is sent, and again when its answer has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.sent: list[str] = []
         self.verdicts: dict[str, str] = {}
         self.statuses: Counter[int] = Counter()
         self.answers: list[httpx.Response] = []
         self.faults: Counter[str] = Counter()
+        self.resent = 0
+        self.latencies_s: list[float] = []
 
     @property
     def unknown(self) -> list[str]:
         """Ids of which no answer said what became of them."""
         return [event_id for event_id in self.sent if event_id not in self.verdicts]
 
+    @property
+    def _unsettled(self) -> str:
+        last = self.answers[-1].text if self.answers else "none"
+        return f"{len(self.unknown)} events have no verdict: {self.faults}, last refusal {last}"
+
     async def send(self, client: httpx.AsyncClient, event_ids: list[str]) -> None:
+        """Send a batch of new events, or again of such ones, and write down what comes of it."""
+        await self.send_events(client, [event_of(event_id) for event_id in event_ids])
+
+    async def send_events(self, client: httpx.AsyncClient, events: list[Event]) -> None:
         """Send a batch, and write down what comes of it."""
-        self.sent += [event_id for event_id in event_ids if event_id not in self.verdicts]
+        self.write_sent(events)
         try:
-            answer = await client.post("/v1/batch", json=tracks(event_ids))
+            answer = await client.post("/v1/batch", json={"batch": events})
         except httpx.TransportError as error:
             self.faults[type(error).__name__] += 1
             return
+        self.write_answer(events, answer)
+
+    def write_sent(self, events: list[Event]) -> None:
+        """Write down what is about to be sent; when this returns it is on the disk."""
+        ids = [event["event_id"] for event in events]
+        self.sent += [event_id for event_id in ids if event_id not in self.verdicts]
+        self._append("sent", [[event["event_id"], content_hash(event)] for event in events])
+
+    def write_answer(self, events: list[Event], answer: httpx.Response) -> None:
+        """Write down what was answered."""
         self.statuses[answer.status_code] += 1
+        self.latencies_s.append(answer.elapsed.total_seconds())
         if answer.status_code != _OK:
             self.answers.append(answer)
             return
-        for result in answer.json()["results"]:
-            self.verdicts[result["event_id"]] = result["status"]
+        told = []
+        for event, result in zip(events, answer.json()["results"], strict=True):
+            assert event["event_id"] == result["event_id"]
+            told.append([result["event_id"], content_hash(event), result["status"]])
+            if result["status"] != "conflict":
+                self.verdicts[result["event_id"]] = result["status"]
+        self._append("told", told)
 
     async def settle(self, client: httpx.AsyncClient) -> None:
         """Send what is unknown again until it is known, as clients do."""
-        for _ in range(_SETTLE_TRIES_MAX):
-            left = list(dict.fromkeys(self.unknown))
-            if not left:
-                return
-            await self.send(client, left[:50])
-            await asyncio.sleep(0 if left[0] in self.verdicts else 0.1)
-        raise AssertionError(f"{len(self.unknown)} events have no verdict yet")
+        tries = 0
+        while left := list(dict.fromkeys(self.unknown))[:_SETTLED_AT_ONCE]:
+            assert tries < _SETTLE_TRIES_MAX, self._unsettled
+            self.resent += len(left)
+            await self.send(client, left)
+            tries = 0 if left[0] in self.verdicts else tries + 1
+            await asyncio.sleep(0.1 if tries else 0)
 
-    def check_acked(self, stored: list[str]) -> None:
+    async def findings(self, site: Site, key: NewKey) -> list[str]:
+        """Hold what the file says against what is stored; return what breaks the promise."""
+        async with site.database() as connection:
+            stored = await read_stored(connection, key.tenant_id)
+        return findings(read_account(self.path), stored)
+
+    async def check_acked(self, site: Site, key: NewKey) -> None:
         """Nothing acked is missing, nothing is there twice, and nothing that nobody sent."""
-        acked = {event_id for event_id, verdict in self.verdicts.items() if verdict in _STORED}
-        assert set(self.verdicts) == acked
-        assert acked - set(stored) == set()
-        assert set(stored) - set(self.sent) == set()
-        assert len(stored) == len(set(stored))
+        assert [] == await self.findings(site, key)
 
     async def check(self, site: Site, key: NewKey) -> None:
         """Hold all of it against the database, before and after what is unknown was sent again."""
-        self.check_acked(await site.event_ids(key))
+        await self.check_acked(site, key)
         async with site.client(key) as client:
             await self.settle(client)
-        stored = await site.event_ids(key)
-        self.check_acked(stored)
-        assert set(self.sent) == set(stored)
+        await self.check_acked(site, key)
+        stored = {event_id for event_id, verdict in self.verdicts.items() if verdict in _STORED}
+        assert stored == set(await site.event_ids(key))
+
+    def _append(self, kind: str, entries: list[list[str]]) -> None:
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(descriptor, json.dumps({kind: entries}).encode() + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def event_of(event_id: str) -> Event:
+    """Return the event with an id: the same whenever it is sent, and unlike any other."""
+    if event_id.endswith("bad"):
+        return track(event_id, properties={"of": event_id}, timestamp="no time at all")
+    pad = event_id * (800 if event_id.endswith("big") else 3)
+    return track(event_id, properties={"of": event_id, "pad": pad})
+
+
+def new_ledger(site: Site) -> Ledger:
+    """Return an empty ledger beside the service's log."""
+    return Ledger(site.service.folder / f"ledger-{secrets.token_hex(6)}.jsonl")
+
+
+def plain() -> Iterator[list[Event]]:
+    """Yield small batches of new events without end."""
+    while True:
+        yield [event_of(event_id) for event_id in new_ids(_EVENTS_A_REQUEST)]
+
+
+def mixed(ledger: Ledger, seed: int) -> Iterator[list[Event]]:
+    """
+    Yield batches of one to fifty without end, so that flushes go down both ways.
+
+    Some hold an event that has to be refused, or one that was stored before, as it was or changed.
+    """
+    chance = random.Random(seed)
+    for number in itertools.count():
+        events = [event_of(event_id) for event_id in new_ids(chance.choice((1, 2, 5, 20, 50)))]
+        if number % 5 == 0:
+            events[-1] = event_of(f"{events[-1]['event_id']}-bad")
+        recent = itertools.islice(reversed(ledger.verdicts.items()), _REMEMBERED_MAX)
+        stored = [event_id for event_id, verdict in recent if verdict in _STORED]
+        if number % 3 == 0 and stored:
+            again = event_of(chance.choice(stored))
+            events[0] = again if number % 2 else {**again, "event": "Another"}
+        yield events
 
 
 @contextlib.asynccontextmanager
-async def load(site: Site, key: NewKey, *, connections: int = 8) -> AsyncIterator[Ledger]:
-    """Keep *connections* clients sending new events for as long as the block lasts."""
-    ledger = Ledger()
+async def load(
+    site: Site,
+    key: NewKey,
+    *,
+    connections: int = 8,
+    ledger: Ledger | None = None,
+    batches: Iterable[list[Event]] | None = None,
+) -> AsyncIterator[Ledger]:
+    """Keep *connections* clients sending *batches*, new events, for as long as the block lasts."""
+    kept = new_ledger(site) if ledger is None else ledger
+    coming = iter(plain() if batches is None else batches)
     has_ended = asyncio.Event()
 
     async def send(client: httpx.AsyncClient) -> None:
         while not has_ended.is_set():
-            faults = ledger.faults.total()
-            await ledger.send(client, new_ids(_EVENTS_A_REQUEST))
-            # A client that cannot connect tries again, but not as fast as it can.
-            await asyncio.sleep(0.02 if ledger.faults.total() > faults else 0)
+            acked = kept.statuses[_OK]
+            await kept.send_events(client, next(coming))
+            # A client that is not served goes on, but not as fast as it can.
+            await asyncio.sleep(0 if kept.statuses[_OK] > acked else _REFUSED_PAUSE_S)
 
     async with site.client(key) as client:
         senders = [asyncio.create_task(send(client)) for _ in range(connections)]
         try:
-            yield ledger
+            yield kept
         finally:
             has_ended.set()
             await asyncio.gather(*senders)

@@ -45,7 +45,7 @@ class Service:
         self.port, self.metrics_port = free_port(), free_port()
         self.url = f"http://{HOST}:{self.port}"
         self.metrics_url = f"http://{HOST}:{self.metrics_port}/metrics"
-        self._folder = folder
+        self.folder = folder
         self._log = folder / f"service-{self.port}.log"
         self._complaints = folder / f"service-{self.port}.stderr"
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,7 +72,7 @@ class Service:
         with self._log.open("ab") as log, self._complaints.open("ab") as complaints:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service"],
-                cwd=self._folder,  # where no developer's .env is
+                cwd=self.folder,  # where no developer's .env is
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -86,6 +86,12 @@ class Service:
                 return (await client.get(f"{self.url}/health/ready")).status_code == _OK
         except httpx.TransportError:
             return False
+
+    @property
+    def pid(self) -> int:
+        """The process that watches over the workers."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def workers(self) -> int:

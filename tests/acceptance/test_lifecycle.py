@@ -36,7 +36,7 @@ async def test_a_stop_under_load_answers_what_was_begun(site: Site) -> None:
     # Refused when nobody listens any longer; an idle connection may be closed under a request,
     # which then has not begun. What was read is answered.
     assert set(ledger.faults) <= {"ConnectError", "RemoteProtocolError", "ReadError", "WriteError"}
-    ledger.check_acked(await site.event_ids(key))
+    await ledger.check_acked(site, key)
     assert len(site.service.log_lines("worker_stopped")) == site.service.workers
     assert site.service.complaints == ""
 

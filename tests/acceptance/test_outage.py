@@ -2,21 +2,15 @@
 
 import asyncio
 import itertools
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
-import asyncpg
 import httpx
 import pytest
 
-from provision import postgres
-from provision.migrate import migrate
 from tests.acceptance.conftest import StartSite
-from tests.acceptance.ledger import Ledger, load
+from tests.acceptance.ledger import Ledger, load, new_ledger
+from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.proxy import CutAt, Line, proxied
 from tests.acceptance.running import until
 from tests.acceptance.site import Site, new_ids, track, tracks
@@ -166,39 +160,11 @@ async def test_ended_sessions_are_replaced_without_a_refusal(site: Site) -> None
     await ledger.check(site, key)
 
 
-class OwnPostgres:
-    """A server that the test may stop and start."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.server = postgres.start(folder, max_wal_senders=0)
-
-    async def stop(self) -> None:
-        await asyncio.to_thread(self.server.stop)
-
-    async def start(self) -> None:
-        self.server = await asyncio.to_thread(postgres.start, self._folder, max_wal_senders=0)
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[OwnPostgres]:
-    folder = Path(tempfile.mkdtemp(prefix="forebay-tests-"))
-    # As root the server runs as another user, who has to get in.
-    folder.chmod(0o711)
-    own = OwnPostgres(folder / "server")
-    try:
-        yield own
-    finally:
-        own.server.stop()
-        shutil.rmtree(own.server.place.home)
-        shutil.rmtree(folder)
-
-
 async def test_a_restart_of_postgresql_is_survived(
     own_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     name = "forebay_test_restart"
-    await _make_database(own_postgres.server, name)
+    await own_postgres.make_database(name)
     async with proxied(own_postgres.server.url(name)) as proxy:
         site = await start_site(proxy.url, **SETTINGS)
         site.database_url = own_postgres.server.url(name)
@@ -218,20 +184,13 @@ async def test_a_restart_of_postgresql_is_survived(
         await ledger.check(site, key)
 
 
-async def _make_database(server: postgres.Server, name: str) -> None:
-    admin = await asyncpg.connect(server.url())
-    await admin.execute(f"CREATE DATABASE {name}")
-    await admin.close()
-    await migrate(server.url(name))
-
-
 async def test_above_the_high_water_mark_a_worker_refuses_and_then_recovers(
     start_site: StartSite,
 ) -> None:
     """Another session holds the key that the first flushes need, so that the queue fills."""
     site = await start_site(workers="1", queue_rows_max="20", flush_timeout_s="5")
     key = await site.make_key()
-    blocked, ledger = new_ids(2), Ledger()
+    blocked, ledger = new_ids(2), new_ledger(site)
     async with site.client(key) as client, site.database() as holder:
         await ledger.send(client, new_ids(1))
         transaction = holder.transaction()
@@ -256,9 +215,9 @@ async def test_above_the_high_water_mark_a_worker_refuses_and_then_recovers(
         await asyncio.gather(*stuck, *waiting)
         check_refusals(ledger.answers)
         assert {"overloaded"} == {answer.json()["code"] for answer in ledger.answers}
-        answer = await client.post("/v1/batch", json=tracks(new_ids(5)))
-        assert answer.json()["accepted"] == 5
-        ledger.sent += [result["event_id"] for result in answer.json()["results"]]
+        refused = ledger.statuses[503]
+        await ledger.send(client, new_ids(5))
+        assert refused == ledger.statuses[503]
     await ledger.check(site, key)
 
 

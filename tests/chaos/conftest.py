@@ -1,0 +1,38 @@
+"""
+Faults under load, judged by the client's ledger: a short form, and a long one by `make chaos`.
+
+The long form is the same tests with larger numbers (CHAOS_LONG=1); both end in a report.
+"""
+
+import os
+from typing import Final
+
+import pytest
+
+from tests.acceptance.conftest import make_service, own_postgres, site, start_site
+from tests.chaos.report import REPORT
+
+__all__ = ["make_service", "own_postgres", "site", "start_site"]
+
+IS_LONG: Final = os.environ.get("CHAOS_LONG", "") == "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long form takes the time it takes; only a hang is to be ended."""
+    if IS_LONG:
+        for item in items:
+            if "tests/chaos/" in item.path.as_posix():
+                item.add_marker(pytest.mark.timeout(3_600))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what the runs did and what was lost."""
+    if REPORT.runs:
+        terminalreporter.section("fault runs", sep="-")
+        terminalreporter.write_line(REPORT.as_markdown())
+
+
+@pytest.fixture
+def is_long() -> bool:
+    """Tell whether this is the long form."""
+    return IS_LONG

@@ -1,0 +1,97 @@
+"""What the fault runs did, as a table, and how far they are."""
+
+import time
+from collections import Counter
+from typing import Final
+
+import msgspec
+
+from provision.keys import NewKey
+from tests.acceptance.ledger import Ledger
+from tests.acceptance.site import Site
+
+_COLUMNS: Final = (
+    *("run", "kills", "cuts", "requests", "events"),
+    *("unknown", "resent", "lost", "doubled", "worst recovery, s", "seconds"),
+)
+
+
+class Run(msgspec.Struct):
+    """One run: what was done to the service, and what the ledger found."""
+
+    name: str
+    began: float = msgspec.field(default_factory=time.monotonic)
+    kills: int = 0
+    cuts: int = 0
+    requests: int = 0
+    events: int = 0
+    unknown: int = 0
+    resent: int = 0
+    lost: int = 0
+    doubled: int = 0
+    recovery_s: float = 0.0
+    duration_s: float = 0.0
+
+    def say(self, text: str) -> None:
+        """Show progress; only seen when pytest captures nothing, as in the long form."""
+        print(f"[{time.monotonic() - self.began:7.1f} s] {self.name}: {text}", flush=True)
+
+    def recovered(self, seconds: float) -> None:
+        """Note how long the service took to be well again."""
+        self.recovery_s = max(self.recovery_s, seconds)
+
+    async def judge(self, ledger: Ledger, site: Site, key: NewKey) -> None:
+        """Settle what is unknown, hold everything against the database, and note the numbers."""
+        before = await ledger.findings(site, key)
+        self.unknown += len(set(ledger.unknown))
+        async with site.client(key) as client:
+            await ledger.settle(client)
+        after = await ledger.findings(site, key)
+        kinds = Counter(line.partition(":")[0] for line in dict.fromkeys(before + after))
+        self.requests += ledger.statuses.total() + ledger.faults.total()
+        self.events += len(set(ledger.sent))
+        self.resent += ledger.resent
+        self.doubled += kinds.pop("doubled", 0) + kinds.pop("accepted twice", 0)
+        self.lost += kinds.total()
+        self.duration_s = time.monotonic() - self.began
+        self.say(f"statuses {dict(ledger.statuses)}, faults {dict(ledger.faults)}")
+        assert ([], []) == (before, after)
+        await ledger.check(site, key)
+
+
+class Report:
+    """The runs of one session, in their order."""
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+
+    def begin(self, name: str) -> Run:
+        """Begin a run. Its row is shown even when it fails."""
+        run = Run(name)
+        self.runs.append(run)
+        return run
+
+    def as_markdown(self) -> str:
+        """Return the table, with the sums of what can be summed."""
+        rows = [_cells(run) for run in self.runs]
+        sums = Run("**all**")
+        for run in self.runs:
+            for field in ("kills", "cuts", "requests", "events", "unknown", "resent"):
+                setattr(sums, field, getattr(sums, field) + getattr(run, field))
+            sums.lost += run.lost
+            sums.doubled += run.doubled
+            sums.duration_s += run.duration_s
+            sums.recovered(run.recovery_s)
+        head = [_COLUMNS, ("---", *("--:",) * (len(_COLUMNS) - 1))]
+        lines = [*head, *rows, _cells(sums)]
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cells(run: Run) -> tuple[str, ...]:
+    done = (run.kills, run.cuts, run.requests, run.events)
+    found = (run.unknown, run.resent, run.lost, run.doubled)
+    times = (f"{run.recovery_s:.1f}" if run.recovery_s else "", f"{run.duration_s:.0f}")
+    return (run.name, *(f"{number:,}" for number in done + found), *times)
+
+
+REPORT: Final = Report()

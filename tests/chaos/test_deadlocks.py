@@ -1,0 +1,138 @@
+"""Eight writers store the same ids at once, each in an order of its own: nobody deadlocks."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from service.clock import SystemClock
+from service.config import Config
+from service.model import EventRow
+from service.reasons import Refusal
+from service.store.faults import Fault
+from service.store.flush import Flush, plan
+from service.store.partitions import ensure_partitions
+from service.store.pool import open_pool, pool_config
+from service.store.settle import Bounds, Settler
+from service.testing import NOON, Sender, always, make_event
+from tests.acceptance.running import until
+
+WRITERS = 8
+KEYS = 200
+TIMEOUT_S = 50.0
+
+Plan = Callable[[list[EventRow]], Flush]
+
+
+def sorted_plan(rows: list[EventRow]) -> Flush:
+    return plan(rows, [])
+
+
+def unsorted_plan(rows: list[EventRow]) -> Flush:
+    """What `plan` would be without its rule: each writer keeps its own order."""
+    return Flush(rows, [], [])
+
+
+class Storm:
+    """Writers who store the same new keys at once, over and over."""
+
+    def __init__(self, pool: Any, plan_flush: Plan) -> None:
+        self.faults: Counter[Fault] = Counter()
+        self.verdicts: Counter[str] = Counter()
+        self.rounds = 0
+        self._senders = [Sender(worker=number) for number in range(WRITERS)]
+        self._plan = plan_flush
+        self._chance = random.Random(1)
+        self._settler = Settler(
+            pool,
+            SystemClock(),
+            acquire_timeout_s=TIMEOUT_S,
+            keep=always(True),
+            on_fault=lambda fault: self.faults.update([fault]),
+        )
+
+    async def blow(self) -> None:
+        """One round: every writer its own rows for the same new keys."""
+        self.rounds += 1
+        events = [make_event(f"{self.rounds}-{number}") for number in range(KEYS)]
+        await asyncio.gather(*(self._write(sender.rows(*events)) for sender in self._senders))
+
+    async def _write(self, rows: list[EventRow]) -> None:
+        self._chance.shuffle(rows)
+        flush, bounds = self._plan(rows), Bounds(time.monotonic() + TIMEOUT_S)
+        while True:
+            try:
+                verdicts = await self._settler.settle(flush, bounds)
+            except Refusal:
+                continue  # deadlocked at each of its tries: a sender would send again
+            self.verdicts.update(str(verdict.status) for verdict in verdicts.values())
+            return
+
+
+@pytest.fixture
+async def pool(database_url: str, connection: Any) -> AsyncIterator[Any]:
+    """Lend connections that notice a deadlock at once instead of after a second."""
+    name = await connection.fetchval("SELECT current_database()")
+    await connection.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '20ms'")
+    config = pool_config(Config(lock_timeout_ms=30_000, statement_timeout_ms=30_000), database_url)
+    opened = await open_pool(msgspec.structs.replace(config, connections_max=WRITERS))
+    await ensure_partitions(opened, NOON.date(), NOON.date())
+    yield opened
+    opened.terminate()
+
+
+async def deadlocks(pool: Any, connection: Any) -> int:
+    """Return how many deadlocks PostgreSQL itself has counted, once every writer has gone."""
+    await pool.close()
+
+    async def have_gone() -> bool:
+        left: int = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE application_name = 'forebay' AND datname = current_database()"
+        )
+        return left == 0
+
+    await until(have_gone, 20, "the writers' sessions have ended and told their numbers")
+    counted: int = await connection.fetchval(
+        "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    )
+    return counted
+
+
+async def test_writers_of_the_same_ids_never_deadlock(
+    pool: Any, connection: Any, *, is_long: bool
+) -> None:
+    storm = Storm(pool, sorted_plan)
+    end = time.monotonic() + (60.0 if is_long else 2.0)
+    while time.monotonic() < end:
+        await storm.blow()
+
+    assert {} == storm.faults
+    assert 0 == await deadlocks(pool, connection)
+    await check(storm, connection)
+
+
+async def test_without_the_sort_they_do_and_still_each_event_is_stored_once(
+    pool: Any, connection: Any
+) -> None:
+    """So the test above would notice if the sort were gone."""
+    storm = Storm(pool, unsorted_plan)
+    end = time.monotonic() + 30
+    while not storm.faults and time.monotonic() < end:
+        await storm.blow()
+
+    assert {Fault.RETRY} == set(storm.faults)
+    assert 0 < await deadlocks(pool, connection)
+    await check(storm, connection)
+
+
+async def check(storm: Storm, connection: Any) -> None:
+    keys = storm.rounds * KEYS
+    assert {"accepted": keys, "duplicate": keys * (WRITERS - 1)} == storm.verdicts
+    assert keys == await connection.fetchval("SELECT count(DISTINCT event_id) FROM events")
+    assert keys == await connection.fetchval("SELECT count(*) FROM events")

@@ -1,0 +1,157 @@
+"""Processes are killed under load, with a real fsync: nothing acked is lost, all comes back."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from provision.postgres import Server
+from tests.acceptance.conftest import StartSite
+from tests.acceptance.ledger import Ledger, load, mixed, new_ledger
+from tests.acceptance.own_postgres import OwnPostgres
+from tests.acceptance.proxy import Proxy, proxied
+from tests.acceptance.running import until
+from tests.acceptance.site import Site
+from tests.acceptance.test_outage import check_refusals
+from tests.chaos.report import REPORT, Run
+
+DATABASE: Final = "forebay_test_kills"
+SETTINGS: Final = {"flush_timeout_s": "1", "connect_timeout_s": "1"}
+KILLS: Final = int(os.environ.get("CHAOS_KILLS", "200"))
+SECONDS_MAX: Final = float(os.environ.get("CHAOS_SECONDS", "3000"))
+SEED: Final = int(os.environ.get("CHAOS_SEED", "1"))
+# It is to take five seconds; a busy machine is given five times as long, and what it took is noted.
+RECOVERY_S: Final = 25.0
+ACKED_BETWEEN: Final = 150
+ROUND: Final = 10
+CONNECTIONS: Final = 4
+
+
+class Victims:
+    """A service behind a proxy, its own PostgreSQL, and the ways to kill parts of them."""
+
+    def __init__(self, site: Site, own: OwnPostgres, proxy: Proxy) -> None:
+        self.site, self._own, self._proxy = site, own, proxy
+
+    async def worker(self) -> None:
+        os.kill(random.choice(self.site.service.worker_pids), signal.SIGKILL)
+
+    async def parent(self) -> None:
+        """And what is left of its session, as a supervisor does before it starts anew."""
+        os.kill(self.site.service.pid, signal.SIGKILL)
+        await asyncio.sleep(random.random() / 5)  # orphans may still take and answer requests
+        self.site.service.kill()
+        await self.site.service.start()
+
+    async def backend(self) -> None:
+        """PostgreSQL then ends every session itself, and recovers from its log."""
+        query = (
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'forebay'"
+            " ORDER BY state = 'active' DESC, random() LIMIT 1"
+        )
+        async with self._own.admin(DATABASE) as admin:
+            pid = await admin.fetchval(query)
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+
+    async def postmaster(self) -> None:
+        await self._end_server(signal.SIGKILL)
+
+    async def server_at_once(self) -> None:
+        """An immediate shutdown: no checkpoint, recovery at the next start."""
+        await self._end_server(signal.SIGQUIT)
+
+    async def _end_server(self, number: signal.Signals) -> None:
+        pid_file = self._own.server.place.data / "postmaster.pid"
+        os.kill(int(pid_file.read_text().split()[0]), number)
+        await self._own.stop()
+        await self._own.start()
+        self.site.database_url = self._own.server.url(DATABASE)
+        self._proxy.retarget(self.site.database_url)
+
+    @property
+    def ways(self) -> list[Callable[[], Awaitable[None]]]:
+        return [self.worker, self.backend, self.parent, self.postmaster, self.server_at_once]
+
+
+@contextlib.asynccontextmanager
+async def victims(own: OwnPostgres, start_site: StartSite) -> AsyncIterator[Victims]:
+    url = await own.make_database(DATABASE)
+    async with own.admin() as admin:
+        settings = [await admin.fetchval(f"SHOW {name}") for name in ("fsync", "full_page_writes")]
+        assert ["on", "on"] == settings
+    async with proxied(url) as proxy:
+        site = await start_site(proxy.url, **SETTINGS)
+        site.database_url = url
+        yield Victims(site, own, proxy)
+
+
+async def test_kills_under_load_lose_nothing_and_leave_sound_indexes(
+    own_postgres: OwnPostgres, start_site: StartSite, *, is_long: bool
+) -> None:
+    """One kill of each kind; in the long form as many of chance as were asked for."""
+    run = REPORT.begin("kill -9 and immediate shutdown")
+    async with victims(own_postgres, start_site) as killing:
+        site, chance = killing.site, random.Random(SEED)
+        key, ledger = await site.make_key(), new_ledger(killing.site)
+        kinds = itertools.chain(killing.ways, (chance.choice(killing.ways) for _ in range(KILLS)))
+        batches = mixed(ledger, SEED)
+        for kills in _rounds(KILLS if is_long else len(killing.ways)):
+            async with load(site, key, connections=CONNECTIONS, ledger=ledger, batches=batches):
+                await _go_on(ledger, 20)
+                for _ in range(kills):
+                    if time.monotonic() - run.began > SECONDS_MAX:
+                        run.say(f"stopped after {run.kills} kills: the time is up")
+                        break
+                    await _kill(run, next(kinds), ledger)
+            assert [] == await ledger.findings(site, key)
+            run.say(f"{run.kills} kills, {len(ledger.verdicts):,} events known, none lost")
+        check_refusals(ledger.answers)
+        await run.judge(ledger, site, key)
+    await _check_indexes(own_postgres.server, run)
+
+
+def _rounds(kills: int) -> list[int]:
+    return [min(ROUND, kills - start) for start in range(0, kills, ROUND)]
+
+
+async def _kill(run: Run, kill: Callable[[], Awaitable[None]], ledger: Ledger) -> None:
+    run.kills += 1
+    await kill()
+    back = time.monotonic()
+    await _go_on(ledger, RECOVERY_S)
+    took_s = time.monotonic() - back
+    run.recovered(took_s)
+    run.say(f"kill {run.kills}, {kill.__name__}: events are acked again after {took_s:.1f} s")
+
+
+async def _go_on(ledger: Ledger, timeout_s: float) -> None:
+    acked = len(ledger.verdicts)
+
+    async def has_gone_on() -> bool:
+        return len(ledger.verdicts) > acked + ACKED_BETWEEN
+
+    await until(has_gone_on, timeout_s, "more events are acked")
+
+
+async def _check_indexes(server: Server, run: Run) -> None:
+    """Have PostgreSQL's own checker compare each index with its table."""
+    done = await asyncio.create_subprocess_exec(
+        server.place.programs / "pg_amcheck",
+        *("--install-missing", "--heapallindexed", "--parent-check", DATABASE),
+        env={"PGPASSWORD": server.place.password.read_text(), **_address(server)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await done.communicate()
+    run.say(f"amcheck ended with {done.returncode}")
+    assert (0, b"") == (done.returncode, said)
+
+
+def _address(server: Server) -> dict[str, str]:
+    return {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGUSER": "postgres"}

@@ -1,0 +1,148 @@
+"""The service leaves under load, and clients leave in mid-request: no half of anything remains."""
+
+import asyncio
+import json
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+import pytest
+
+from provision.keys import NewKey
+from tests.acceptance.ledger import Event, Ledger, event_of, load, mixed, new_ledger
+from tests.acceptance.running import HOST, until
+from tests.acceptance.site import Site, new_ids
+from tests.acceptance.wire import Wire, connect, post
+from tests.chaos.report import REPORT
+
+EVENTS: Final = 20
+# By FOREBAY_DRAIN_TIMEOUT_S and Granian's grace after it.
+EXIT_S: Final = 25.0
+# Accepted by the kernel, and closed before a worker had read a word of it: not begun.
+NOT_BEGUN: Final = {"ConnectError", "RemoteProtocolError", "ReadError", "WriteError"}
+
+
+class SlowClient:
+    """Sends one batch in two halves, and waits in between for as long as the test likes."""
+
+    def __init__(self, wire: Wire, key: NewKey, ledger: Ledger) -> None:
+        self._wire, self._key, self._ledger = wire, key, ledger
+        self.events: list[Event] = [event_of(event_id) for event_id in new_ids(EVENTS)]
+        # Byte for byte what the ledger's own client sends: the content is compared as it is spelt.
+        body = json.dumps({"batch": self.events}, separators=(",", ":")).encode()
+        request = post("/v1/batch", f"X-API-Key: {key.api_key}", body=body)
+        self._halves = request[: len(request) - 200], request[len(request) - 200 :]
+
+    async def begin(self) -> None:
+        self._ledger.write_sent(self.events)
+        await self._wire.send(self._halves[0])
+
+    async def end(self) -> int | None:
+        """Send the rest, and return the status of the answer; None when there is none."""
+        await self._wire.send(self._halves[1])
+        answer = await self._wire.answer()
+        self._wire.close()
+        return None if answer is None else answer.status
+
+    def leave(self) -> None:
+        self._wire.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_leaving_service_answers_what_was_begun_also_to_a_slow_client(
+    site: Site, number: signal.Signals, *, is_long: bool
+) -> None:
+    """Clients with connections kept alive go on sending all the while."""
+    key, run = await site.make_key(), REPORT.begin(f"{number.name} under load, one client slow")
+    ledger, times = new_ledger(site), 5 if is_long else 1
+    for _ in range(times):
+        slow = SlowClient(await connect(site.service.url), key, ledger)
+        pids = set(site.service.worker_pids)
+        batches = mixed(ledger, seed=1)
+        async with load(site, key, connections=8, ledger=ledger, batches=batches):
+            await slow.begin()
+            await _until_acked(ledger)
+            began = time.monotonic()
+            site.service.signal(number)
+            await until(_has_begun_to_leave(site, pids, number), 20, "it leaves")
+            assert await slow.end() in {200, 503}
+            if number is signal.SIGTERM:
+                assert 0 == await site.service.wait(EXIT_S)
+            else:
+                await until(partial(_are_replaced, site, pids), EXIT_S, "the workers are new")
+                await _until_acked(ledger)
+            run.recovered(time.monotonic() - began)
+        assert [] == await ledger.findings(site, key)
+        if number is signal.SIGTERM:
+            await site.service.start()
+    assert set(ledger.faults) <= NOT_BEGUN
+    assert set(ledger.statuses) <= {200, 503}
+    await run.judge(ledger, site, key)
+
+
+async def test_a_client_that_goes_in_mid_request_leaves_all_of_its_events_or_none(
+    site: Site, *, is_long: bool
+) -> None:
+    """It hangs up in the middle of the body, or having sent it all; others do not notice."""
+    key, ledger, chance = await site.make_key(), new_ledger(site), random.Random(1)
+    run = REPORT.begin("clients gone in mid-request")
+    gone: list[SlowClient] = []
+    batches = mixed(ledger, seed=1)
+    async with load(site, key, connections=4, ledger=ledger, batches=batches):
+        await _until_acked(ledger)
+        for _ in range(600 if is_long else 60):
+            slow = SlowClient(await connect(site.service.url), key, ledger)
+            await slow.begin()
+            if chance.random() < 0.7:
+                ending = asyncio.create_task(slow.end())
+                await asyncio.sleep(chance.choice((0, 0.001, 0.005)))  # how far it comes
+                ending.cancel()
+                await asyncio.gather(ending, return_exceptions=True)
+            slow.leave()
+            gone.append(slow)
+            run.cuts += 1
+        await _until_acked(ledger)
+    assert {200} == set(ledger.statuses)
+    assert not ledger.faults
+
+    stored = set(await site.event_ids(key))
+    parts = [len(stored & {event["event_id"] for event in slow.events}) for slow in gone]
+    assert {0, EVENTS} == set(parts)
+    run.say(f"{parts.count(EVENTS)} of {len(gone)} were stored, whole; none in part")
+    for event in ("flush_cancelled", "flush_failed", "flush_try_failed"):
+        assert [] == site.service.log_lines(event)
+    await run.judge(ledger, site, key)
+
+
+def _has_begun_to_leave(
+    site: Site, pids: set[int], number: signal.Signals
+) -> Callable[[], Awaitable[bool]]:
+    async def is_refused() -> bool:
+        try:
+            _, writer = await asyncio.open_connection(HOST, site.service.port)
+        except ConnectionRefusedError:
+            return True
+        writer.close()
+        return False
+
+    async def has_new() -> bool:
+        return bool(set(site.service.worker_pids) - pids)
+
+    return is_refused if number is signal.SIGTERM else has_new
+
+
+async def _are_replaced(site: Site, pids: set[int]) -> bool:
+    now = site.service.worker_pids
+    return len(now) == site.service.workers and not set(now) & pids
+
+
+async def _until_acked(ledger: Ledger) -> None:
+    acked = len(ledger.verdicts)
+
+    async def has_gone_on() -> bool:
+        return len(ledger.verdicts) > acked + 200
+
+    await until(has_gone_on, 25, "more events are acked")

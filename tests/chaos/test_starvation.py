@@ -1,0 +1,212 @@
+"""PostgreSQL is away, full or out of connections, or a row is held: 503 meanwhile, soon well."""
+
+import asyncio
+import contextlib
+import errno
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import httpx
+import pytest
+
+from provision.keys import NewKey
+from tests.acceptance.conftest import StartSite
+from tests.acceptance.ledger import Ledger, load, mixed, new_ledger
+from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
+from tests.acceptance.proxy import Line, proxied
+from tests.acceptance.running import until
+from tests.acceptance.site import Site, new_ids, track
+from tests.acceptance.test_outage import check_refusals
+from tests.chaos.report import REPORT, Run
+
+SETTINGS: Final = {"flush_timeout_s": "1", "connect_timeout_s": "1"}
+# Promised are five seconds; a busy machine is given five times as long, and what it took is noted.
+RECOVERY_S: Final = 25.0
+GROWTH: Final = 10
+TMPFS_MIB: Final = 96
+CONNECTIONS_MAX: Final = 20
+
+
+@contextlib.asynccontextmanager
+async def under_load(site: Site, key: NewKey, run: Run) -> AsyncIterator[Ledger]:
+    """Judge the load of the block when it has ended; all but 200 and 503 is a fault."""
+    ledger = new_ledger(site)
+    batches = mixed(ledger, seed=1)
+    async with load(site, key, connections=4, ledger=ledger, batches=batches):
+        await _see(ledger, lambda: len(ledger.verdicts), 20)
+        yield ledger
+    check_refusals(ledger.answers)
+    assert not ledger.faults
+    await run.judge(ledger, site, key)
+
+
+async def _see(ledger: Ledger, count: Callable[[], int], timeout_s: float) -> None:
+    before = count()
+
+    async def has_grown() -> bool:
+        return count() >= before + GROWTH
+
+    await until(has_grown, timeout_s, f"it goes on: {ledger.statuses}")
+
+
+async def _recover(ledger: Ledger, run: Run) -> None:
+    began = time.monotonic()
+    await _see(ledger, lambda: len(ledger.verdicts), RECOVERY_S)
+    run.recovered(time.monotonic() - began)
+
+
+async def test_a_database_that_is_away_for_long_is_503_and_back_by_itself(
+    database_url: str, start_site: StartSite, *, is_long: bool
+) -> None:
+    away_s = 30.0 if is_long else 3.0
+    run = REPORT.begin(f"PostgreSQL away for {away_s:.0f} s")
+    async with proxied(database_url) as proxy:
+        site = await start_site(proxy.url, **SETTINGS)
+        key = await site.make_key()
+        async with under_load(site, key, run) as ledger:
+            proxy.set_line(Line.CUT)
+            run.cuts += 1
+            end = time.monotonic() + away_s
+            while time.monotonic() < end:
+                # Refused all the time, and never as unknown: the key is still known, or not judged.
+                await _see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
+            proxy.set_line(Line.OPEN)
+            await _recover(ledger, run)
+
+
+@pytest.fixture
+def crowded_postgres() -> Iterator[OwnPostgres]:
+    """Lend a server with few connections."""
+    with lent_postgres(max_connections=CONNECTIONS_MAX) as own:
+        yield own
+
+
+async def test_a_server_without_a_free_connection_is_503_and_back_by_itself(
+    crowded_postgres: OwnPostgres, start_site: StartSite
+) -> None:
+    """Somebody else takes every connection, and the service's own are lost."""
+    run, own = REPORT.begin("connections exhausted"), crowded_postgres
+    url = await own.make_database("forebay_test_connections")
+    site = await start_site(url, workers="1", **SETTINGS)
+    site.database_url = url
+    key = await site.make_key()
+    hogs: list[Any] = []
+    async with under_load(site, key, run) as ledger:
+        try:
+            await _take_all(url, hogs)
+            run.cuts += 1
+            await _see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
+        finally:
+            for hog in hogs:
+                hog.terminate()
+        await _recover(ledger, run)
+        await until(site.service.is_ready, RECOVERY_S, "it is ready again")
+
+
+async def _take_all(url: str, hogs: list[Any]) -> None:
+    """Take every place, and those of the service as soon as it is thrown out of them."""
+    end_one = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE application_name = 'forebay'"
+    )
+    while not hogs or await hogs[0].fetchval(end_one):
+        with contextlib.suppress(asyncpg.TooManyConnectionsError):
+            while True:
+                hogs.append(await asyncpg.connect(url))
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """Mount a disk that is soon full, in memory; skip where that is not allowed."""
+    folder = Path(tempfile.mkdtemp(prefix="forebay-tests-disk-"))
+    mount = shutil.which("mount")
+    try:
+        if mount is None:
+            pytest.skip("no program to mount a disk with")
+        mounting = [mount, "-t", "tmpfs", "-o", f"size={TMPFS_MIB}m,mode=755", "tmpfs", str(folder)]
+        done = subprocess.run(mounting, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"mounting a disk is not allowed here: {done.stderr.strip()}")
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", folder], check=True)
+    finally:
+        folder.rmdir()
+
+
+def _fill(ballast: Path) -> None:
+    """Write until there is no room left."""
+    with ballast.open("ab", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(65_536))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+
+
+async def test_a_full_disk_is_503_and_back_by_itself_when_there_is_room(
+    disk: Path, own_postgres: OwnPostgres, start_site: StartSite
+) -> None:
+    """The tables' disk is full; the log's is not, so that PostgreSQL itself goes on."""
+    run, own = REPORT.begin("disk full"), own_postgres
+    space, account = disk / "space", own.server.place.account
+    space.mkdir()
+    shutil.chown(space, account.uid, account.gid)
+    async with own.admin() as admin:
+        await admin.execute(f"CREATE TABLESPACE small LOCATION '{space}'")
+    url = await own.make_database("forebay_test_disk", "TABLESPACE small")
+    site = await start_site(url, workers="1", **SETTINGS)
+    site.database_url = url
+    key = await site.make_key()
+    async with under_load(site, key, run) as ledger:
+        ballast = disk / "ballast"
+        await asyncio.to_thread(_fill, ballast)
+        await _see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
+        faults = {line["fault"] for line in site.service.log_lines("flush_try_failed")}
+        assert {"capacity"} == faults
+        ballast.unlink()
+        await _recover(ledger, run)
+
+
+async def test_a_row_that_is_held_for_long_stops_nobody_else(
+    start_site: StartSite, *, is_long: bool
+) -> None:
+    """Its mates in a flush settle in three seconds, five times that here; others do not notice."""
+    held_s = 5.0 if is_long else 2.0
+    run = REPORT.begin(f"one row held for {held_s:.0f} s")
+    site = await start_site(lock_timeout_ms="1000", flush_timeout_s="5")
+    key, other = await site.make_key(), await site.make_key()
+    (held,) = new_ids(1)
+    async with under_load(site, other, run) as ledger, site.client(key) as client:
+        settled = len(ledger.latencies_s)
+        async with site.database() as holder, holder.transaction():
+            await holder.execute(
+                "INSERT INTO event_deduplication VALUES ($1, event_key($2), 1, 1, now())",
+                key.tenant_id,
+                held,
+            )
+            refused = asyncio.create_task(_send_until_known(client, held))
+            await asyncio.sleep(held_s)  # as long as the row is held, which is what is tested
+            await holder.execute("DELETE FROM event_deduplication WHERE id = 1")
+        assert (await refused).json()["status"] == "accepted"
+        latencies_s = sorted(ledger.latencies_s[settled:])
+    assert {200} == set(ledger.statuses)
+    run.recovered(latencies_s[-1])
+    run.say(f"answers of the others: {len(latencies_s)}, the slowest {latencies_s[-1]:.2f} s")
+    assert latencies_s[-1] < 15
+
+
+async def _send_until_known(client: httpx.AsyncClient, event_id: str) -> httpx.Response:
+    while True:
+        answer = await client.post("/v1/track", json=track(event_id))
+        if answer.status_code == 200:
+            return answer
+        check_refusals([answer])
