@@ -33,6 +33,7 @@ from service.store.keys import KeyStore
 from service.store.partitions import top_up_partitions
 from service.store.pool import open_pool, pool_config
 from service.store.presence import Presence
+from service.store.settle import Settler
 
 log = structlog.get_logger()
 
@@ -66,13 +67,7 @@ class Worker:
     async def start(self) -> Edge:
         """Open everything and return the edge; raises when the worker cannot do its work."""
         self._pool = await open_pool(self._pool_config)
-        self._store = EventStore(
-            self._pool,
-            self._clock,
-            acquire_timeout_s=self._settings.acquire_timeout_s,
-            keep=self._budget.take,
-            on_fault=self._metrics.flush_failed,
-        )
+        self._store = self._build_store()
         self._batcher = self._build_batcher()
         self._keys = self._build_keys()
         await top_up_partitions(self._pool, self._clock.now().date())
@@ -106,6 +101,16 @@ class Worker:
     def key_changed(self, key_id: str) -> None:
         """Forget a key that was changed."""
         self._keys.forget(key_id)
+
+    def _build_store(self) -> EventStore:
+        settler = Settler(
+            self._pool,
+            self._clock,
+            acquire_timeout_s=self._settings.acquire_timeout_s,
+            keep=self._budget.take,
+            on_fault=self._metrics.flush_failed,
+        )
+        return EventStore(settler, self._clock, self._budget.take)
 
     def _build_batcher(self) -> Batcher:
         settings = self._settings

@@ -1,7 +1,7 @@
 """Stores payloads together; what is in the way of one of them costs the others nothing."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -9,7 +9,6 @@ import structlog
 from service.clock import Clock
 from service.model import EventRow, Outcome, Payload, RejectedRow, Verdict, Written
 from service.reasons import Reason, Refusal
-from service.store.faults import Fault
 from service.store.flush import plan, quarantined
 from service.store.settle import Blocked, Bounds, Poisoned, Settler
 from service.store.transaction import Verdicts
@@ -27,21 +26,11 @@ _HELD_MESSAGE: Final = (
 class EventStore:
     """The write path of one worker."""
 
-    def __init__(
-        self,
-        pool: Any,
-        clock: Clock,
-        *,
-        acquire_timeout_s: float,
-        keep: Callable[[str], bool],
-        on_fault: Callable[[Fault], None],
-    ) -> None:
-        """*keep* is the quarantine budget by key; *on_fault* counts what went wrong."""
+    def __init__(self, settler: Settler, clock: Clock, keep: Callable[[str], bool]) -> None:
+        """*keep* is the quarantine budget by key."""
+        self._settler = settler
         self._clock = clock
         self._keep = keep
-        self._settler = Settler(
-            pool, clock, acquire_timeout_s=acquire_timeout_s, keep=keep, on_fault=on_fault
-        )
 
     async def write(self, payloads: list[Payload], deadline: float) -> list[Written]:
         """

@@ -15,6 +15,7 @@ from service.store.events import EventStore
 from service.store.faults import Fault
 from service.store.partitions import ensure_partitions
 from service.store.pool import PoolConfig, open_pool, pool_config
+from service.store.settle import Settler
 from service.store.transaction import AT_ONCE_ROWS_MAX
 from service.testing import NOON, Sender, always, make_event, make_key
 from tests.integration.line import Line
@@ -33,13 +34,11 @@ class StoreBench:
         self.on_fault: Callable[[], None] = lambda: None
         self.keep = always(True)
         self._filler = Sender(make_key(tenant_id=FILLER_TENANT), worker=1023)
-        self._store = EventStore(
-            pool,
-            SystemClock(),
-            acquire_timeout_s=2.0,
-            keep=self._may_keep,
-            on_fault=self._note,
+        clock = SystemClock()
+        settler = Settler(
+            pool, clock, acquire_timeout_s=2.0, keep=self._may_keep, on_fault=self._note
         )
+        self._store = EventStore(settler, clock, self._may_keep)
 
     async def write(self, *payloads: Payload, timeout_s: float = 20.0) -> list[list[Verdict]]:
         """Write *payloads* in one flush, and raise when one of them was refused."""
