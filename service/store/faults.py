@@ -59,7 +59,10 @@ def classify(error: BaseException) -> Fault:
         return Fault.CAPACITY
     if _is_encoding_error(error):
         return Fault.DATA
-    if isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError):
+    # InternalClientError is what asyncpg says of a line that was cut between two statements.
+    if isinstance(
+        error, OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError
+    ):
         return Fault.LOST
     return Fault.BUG
 

@@ -72,6 +72,7 @@ def test_a_check_with_a_name_is_about_the_data() -> None:
         (ConnectionResetError(), Fault.LOST),
         (TimeoutError(), Fault.LOST),
         (asyncpg.InterfaceError("connection is closed"), Fault.LOST),
+        (asyncpg.InternalClientError("not connected"), Fault.LOST),
         (UnencodableError("value out of range"), Fault.DATA),
         (OverflowError("int too large"), Fault.DATA),
         (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"), Fault.DATA),
