@@ -61,7 +61,7 @@ class Service:
         self.spawn()
 
         async def has_started() -> bool:
-            assert self._is_running(), f"the service ended: {self.complaints}{self.log}"
+            assert self.is_running(), f"the service ended: {self.complaints}{self.log}"
             return len(self._started_pids()) - started_before >= self.workers
 
         await until(has_started, START_TIMEOUT_S, "every worker has started")
@@ -143,7 +143,8 @@ class Service:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
-    def _is_running(self) -> bool:
+    def is_running(self) -> bool:
+        """Whether the process that watches over the workers lives."""
         return self._process is not None and self._process.poll() is None
 
     def _started_pids(self) -> list[int]:

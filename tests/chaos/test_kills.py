@@ -105,12 +105,12 @@ async def test_kills_under_load_lose_nothing_and_leave_sound_indexes(
             async with load(site, key, connections=CONNECTIONS, ledger=ledger, batches=batches):
                 await _go_on(ledger, 20)
                 for _ in range(kills):
-                    if time.monotonic() - run.began > SECONDS_MAX:
-                        run.say(f"stopped after {run.kills} kills: the time is up")
-                        break
-                    await _kill(run, next(kinds), ledger)
+                    await _kill(run, next(kinds), ledger, site)
             assert [] == await ledger.findings(site, key)
             run.say(f"{run.kills} kills, {len(ledger.verdicts):,} events known, none lost")
+            if time.monotonic() - run.began > SECONDS_MAX:
+                run.say("stopped: the time is up")
+                break
         check_refusals(ledger.answers)
         await run.judge(ledger, site, key)
     await _check_indexes(own_postgres.server, run)
@@ -120,14 +120,30 @@ def _rounds(kills: int) -> list[int]:
     return [min(ROUND, kills - start) for start in range(0, kills, ROUND)]
 
 
-async def _kill(run: Run, kill: Callable[[], Awaitable[None]], ledger: Ledger) -> None:
+async def _kill(run: Run, kill: Callable[[], Awaitable[None]], ledger: Ledger, site: Site) -> None:
     run.kills += 1
     await kill()
     back = time.monotonic()
-    await _go_on(ledger, RECOVERY_S)
+    # A worker that ends soon after its start is a crash loop to Granian, which then ends them all:
+    # whoever watches over the service starts it again.
+    watching = asyncio.create_task(_restart_if_ended(run, site))
+    try:
+        await _go_on(ledger, RECOVERY_S)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
     took_s = time.monotonic() - back
     run.recovered(took_s)
     run.say(f"kill {run.kills}, {kill.__name__}: events are acked again after {took_s:.1f} s")
+
+
+async def _restart_if_ended(run: Run, site: Site) -> None:
+    async def has_ended() -> bool:
+        return not site.service.is_running()
+
+    await until(has_ended, 2 * RECOVERY_S, "it ends, or all is well and nobody waits for its end")
+    run.say("the service has ended itself, and is started again")
+    await site.service.start()
 
 
 async def _go_on(ledger: Ledger, timeout_s: float) -> None:
