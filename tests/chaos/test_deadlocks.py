@@ -62,8 +62,15 @@ class Storm:
         events = [make_event(f"{self.rounds}-{number}") for number in range(KEYS)]
         await asyncio.gather(*(self._write(sender.rows(*events)) for sender in self._senders))
 
+    async def write_in_order(self, events: list[Any]) -> None:
+        """Write *events* in the order given, by the next sender."""
+        await self._settle(self._senders.pop().rows(*events))
+
     async def _write(self, rows: list[EventRow]) -> None:
         self._chance.shuffle(rows)
+        await self._settle(rows)
+
+    async def _settle(self, rows: list[EventRow]) -> None:
         flush, bounds = self._plan(rows), Bounds(time.monotonic() + TIMEOUT_S)
         while True:
             try:
@@ -120,15 +127,37 @@ async def test_writers_of_the_same_ids_never_deadlock(
 async def test_without_the_sort_they_do_and_still_each_event_is_stored_once(
     pool: Any, connection: Any
 ) -> None:
-    """So the test above would notice if the sort were gone."""
+    """
+    So the test above would notice if the sort were gone.
+
+    Two writers with the same ids in opposite orders are stopped in the middle by a row that a third
+    session holds: each has what the other wants next when that row is let go.
+    """
     storm = Storm(pool, unsorted_plan)
-    end = time.monotonic() + 30
-    while not storm.faults and time.monotonic() < end:
-        await storm.blow()
+    one, other = ([make_event(event_id) for event_id in order] for order in ("axb", "bxa"))
+    holding = connection.transaction()
+    await holding.start()
+    await connection.execute(
+        "INSERT INTO event_deduplication VALUES (1, event_key('x'), 1, 1, now())"
+    )
+    writing = asyncio.gather(*(storm.write_in_order(events) for events in (one, other)))
+
+    async def are_stopped() -> bool:
+        await connection.execute("SELECT pg_stat_clear_snapshot()")  # a transaction keeps its own
+        waiting: int = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        return waiting == 2
+
+    await until(are_stopped, 20, "both writers wait for the held row")
+    await holding.rollback()
+    await writing
 
     assert {Fault.RETRY} == set(storm.faults)
+    assert {"accepted": 3, "duplicate": 3} == storm.verdicts
     assert 0 < await deadlocks(pool, connection)
-    await check(storm, connection)
+    assert 3 == await connection.fetchval("SELECT count(*) FROM events")
 
 
 async def check(storm: Storm, connection: Any) -> None:
