@@ -87,10 +87,11 @@ class Batcher:
     def _pump(self) -> None:
         self._is_pump_due = False
         while len(self._flushes) < self._flushes_max:
-            # One that came too late for a flush must not take its mates' time along.
+            # A flush has the time of its oldest payload. One that has used up half of it waiting
+            # would make it too short for its mates as well, and overload would feed itself.
             self._refuse(
-                self._queue.take_expired(self._clock.monotonic()),
-                Refusal(Reason.STORE_UNAVAILABLE),
+                self._queue.take_expired(self._clock.monotonic() + self._timeout_s / 2),
+                Refusal(Reason.OVERLOADED),
             )
             if not self._queue:
                 return

@@ -87,11 +87,9 @@ class Judge:
         self._note("answered", request.number, text)
         self._require(request.is_open, "answered though nobody waits", request)
         request.answer = answer
-        is_overloaded = answer is Reason.OVERLOADED
-        self._require(
-            is_overloaded == request.met_closed_gate, "the gate was not as it must be", request
-        )
-        if is_overloaded:
+        if request.met_closed_gate:
+            is_shed = answer is Reason.OVERLOADED
+            self._require(is_shed, "the gate was not as it must be", request)
             self._require(self._steps == self._step_of_submit, "overloaded, but late", request)
             return
         assert request.submitted_at is not None
@@ -120,7 +118,8 @@ class Judge:
         self._note("write began", [request.number for request in requests], deadline)
         self._flushes.append([request.place for request in requests])
         self._require(under_way <= self._flushes_max, "too many flushes are under way")
-        self._require(deadline > self._loop.time(), "a flush began past its deadline")
+        has_half = deadline > self._loop.time() + self._timeout_s / 2
+        self._require(has_half, "a flush began with less than half of its time")
         first = min(request.submitted_at or 0 for request in requests)
         self._require(deadline == first + self._timeout_s, "not the deadline of the oldest")
         rows = sum(payload.rows for payload in payloads)
@@ -204,8 +203,8 @@ class Judge:
         if request.is_flushed:
             return request.due
         assert request.submitted_at is not None
-        if self._loop.time() >= request.submitted_at + self._timeout_s:
-            return Reason.STORE_UNAVAILABLE
+        if self._loop.time() >= request.submitted_at + self._timeout_s / 2:
+            return Reason.OVERLOADED
         return Reason.OUTCOME_UNKNOWN if self._loop.cancels else None
 
     def _note(self, *what: Any) -> None:

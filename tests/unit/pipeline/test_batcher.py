@@ -332,7 +332,7 @@ async def test_a_request_that_came_too_late_for_a_flush_takes_nobody_along(bench
     following.succeed()
 
     assert [["c"]] == following.event_ids
-    assert Reason.STORE_UNAVAILABLE == await reason_of(late)
+    assert Reason.OVERLOADED == await reason_of(late)
     assert accepted("a") == await first
     assert accepted("c") == await fresh
 
