@@ -89,13 +89,15 @@ class Ledger:
 
     async def settle(self, client: httpx.AsyncClient) -> None:
         """Send what is unknown again until it is known, as clients do."""
-        tries = 0
-        while left := list(dict.fromkeys(self.unknown))[:_SETTLED_AT_ONCE]:
-            assert tries < _SETTLE_TRIES_MAX, self._unsettled
-            self.resent += len(left)
-            await self.send(client, left)
-            tries = 0 if left[0] in self.verdicts else tries + 1
-            await asyncio.sleep(0.1 if tries else 0)
+        left = list(dict.fromkeys(self.unknown))
+        for start in range(0, len(left), _SETTLED_AT_ONCE):
+            some, tries = left[start : start + _SETTLED_AT_ONCE], 0
+            while not self.verdicts.keys() >= set(some):
+                assert tries < _SETTLE_TRIES_MAX, self._unsettled
+                await asyncio.sleep(0.1 if tries else 0)
+                self.resent += len(some)
+                await self.send(client, some)
+                tries += 1
 
     async def findings(self, site: Site, key: NewKey) -> list[str]:
         """Hold what the file says against what is stored; return what breaks the promise."""
