@@ -53,10 +53,13 @@ def lent_postgres(**settings: str | int) -> Iterator[OwnPostgres]:
     folder = Path(tempfile.mkdtemp(prefix="forebay-tests-"))
     # As root the server runs as another user, who has to get in.
     folder.chmod(0o711)
-    own = OwnPostgres(folder / "server", **settings)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        own = OwnPostgres(folder / "server", **settings)
+        stack.callback(_remove, own)
         yield own
-    finally:
-        own.server.stop()
-        shutil.rmtree(own.server.place.home)
-        shutil.rmtree(folder)
+
+
+def _remove(own: OwnPostgres) -> None:
+    own.server.stop()
+    shutil.rmtree(own.server.place.home)

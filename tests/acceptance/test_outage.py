@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+from functools import partial
 from typing import Final
 
 import httpx
@@ -199,7 +200,11 @@ async def test_above_the_high_water_mark_a_worker_refuses_and_then_recovers(
             "INSERT INTO event_deduplication VALUES ($1, event_key($2), 1, 1, now())",
             [(key.tenant_id, event_id) for event_id in blocked],
         )
-        stuck = [asyncio.create_task(ledger.send(client, [one])) for one in blocked]
+        stuck: list[asyncio.Task[None]] = []
+        for one in blocked:
+            # Each in a flush of its own: with a mate it would be set apart and soon refused.
+            stuck.append(asyncio.create_task(ledger.send(client, [one])))
+            await until(partial(_are_waiting, site, len(stuck)), 4, "its flush waits")
         waiting: list[asyncio.Task[None]] = []
 
         async def is_refused() -> bool:
@@ -219,6 +224,16 @@ async def test_above_the_high_water_mark_a_worker_refuses_and_then_recovers(
         await ledger.send(client, new_ids(5))
         assert refused == ledger.statuses[503]
     await ledger.check(site, key)
+
+
+async def _are_waiting(site: Site, flushes: int) -> bool:
+    # Not over the holder's connection: inside a transaction this view stands still.
+    async with site.database() as watcher:
+        count: int = await watcher.fetchval(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+    return count == flushes
 
 
 async def test_a_lock_that_another_session_holds_costs_only_its_own_event(
