@@ -28,7 +28,7 @@ from service.pipeline.quarantine import QuarantineBudget
 from service.pipeline.queue import QueueLimits
 from service.store import health
 from service.store.events import EventStore
-from service.store.faults import Fault, classify
+from service.store.faults import Fault, UnsafeSessionError, classify
 from service.store.keys import KeyStore
 from service.store.partitions import top_up_partitions
 from service.store.pool import open_pool, pool_config
@@ -57,6 +57,7 @@ class Worker:
         self._metrics = Metrics()
         self._pool: Any = None
         self._top_up: asyncio.Task[None] | None = None
+        self._probe: asyncio.Task[DatabaseReport] | None = None
         self._budget = QuarantineBudget(
             self._clock, settings.quarantine_rows_per_minute, self._metrics.quarantine_dropped
         )
@@ -169,6 +170,12 @@ class Worker:
             self._metrics.batch_flushed(rows, self._batcher.queued_rows, duration_s)
 
     async def _check_database(self) -> DatabaseReport:
+        """Ask the database; many who ask at once share one answer, and one connection."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._ask_database())
+        return await asyncio.shield(self._probe)
+
+    async def _ask_database(self) -> DatabaseReport:
         pool = msgspec.structs.asdict(health.pool_state(self._pool))
         try:
             latency_s = await health.round_trip_s(self._pool, _PROBE_TIMEOUT_S)
@@ -234,10 +241,14 @@ async def _started(settings: Config, url: str) -> tuple[Worker, Edge]:
             return worker, await worker.start()
         except Exception as error:
             await worker.stop()
-            if classify(error) is not Fault.LOST or time.monotonic() >= deadline:
+            if _is_final(error) or time.monotonic() >= deadline:
                 raise
             log.warning("worker_waits_for_database", pid=os.getpid(), error=type(error).__name__)
             await asyncio.sleep(_START_PAUSE_S)
+
+
+def _is_final(error: Exception) -> bool:
+    return isinstance(error, UnsafeSessionError) or classify(error) in {Fault.DATA, Fault.BUG}
 
 
 def create() -> App:

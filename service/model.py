@@ -94,7 +94,7 @@ class Payload(msgspec.Struct, frozen=True):
     """
     What one request brings to the store.
 
-    `size_bytes` is the body's, decoded: it bounds the queue, not the rows.
+    `size_bytes` is about what its rows hold: the decoded body, and the batch's context in each row.
     """
 
     events: list[EventRow]

@@ -82,7 +82,7 @@ class Ingest:
         if key is None:
             key = await self._key(scanned.write_key or "", access)
             assert key is not None  # noqa: S101 - a text was given
-            limits = self._limits(key)
+            limits = _least(limits, self._limits(key))
             _require_size(len(body), limits)
         _require_count(scanned.count, limits)
         arrival = Arrival(key, request_id.number, version, received_at)
@@ -125,6 +125,11 @@ class Ingest:
     def _limits(self, key: ApiKey) -> Limits:
         defaults = self._config.limits
         return Limits(key.bytes_max or defaults.bytes_max, key.events_max or defaults.events_max)
+
+
+def _least(scanned: Limits, own: Limits) -> Limits:
+    """Return what both allow: past the first limits events were counted, not read."""
+    return Limits(min(scanned.bytes_max, own.bytes_max), min(scanned.events_max, own.events_max))
 
 
 def _require_size(size_bytes: int, limits: Limits) -> None:

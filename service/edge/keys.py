@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 # What a key that is not there is compared with, so that it takes the path of a wrong secret.
 _NOBODY: Final = bytes(32)
+_LOOKUPS_MAX: Final = 256
+_LOOKUPS_AT_ONCE: Final = 2
 
 
 def key_in_headers(headers: Headers) -> str | None:
@@ -68,6 +70,7 @@ class KeyRing:
             maxsize=keys_max, ttl=ttl_s, timer=clock.monotonic
         )
         self._lookups: dict[str, asyncio.Task[ApiKey | None]] = {}
+        self._turn = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
 
     async def authenticate(self, text: str) -> ApiKey:
         """
@@ -110,7 +113,9 @@ class KeyRing:
     async def _look_up(self, key_id: str) -> ApiKey | None:
         lookup = self._lookups.get(key_id)
         if lookup is None:
-            lookup = self._lookups[key_id] = asyncio.ensure_future(self._find(key_id))
+            if len(self._lookups) >= _LOOKUPS_MAX:
+                raise Refusal(Reason.OVERLOADED, "Too many keys are being looked up; try again.")
+            lookup = self._lookups[key_id] = asyncio.ensure_future(self._ask(key_id))
             lookup.add_done_callback(lambda done: self._remember(key_id, done))
         try:
             # Shielded: a request that is given up must not take the others' look-up with it.
@@ -120,6 +125,11 @@ class KeyRing:
         except Exception as error:
             log.warning("key_lookup_failed", error=type(error).__name__)
             raise Refusal(Reason.STORE_UNAVAILABLE) from error
+
+    async def _ask(self, key_id: str) -> ApiKey | None:
+        # Few at a time: a flood of made-up keys must leave the flushes their connections.
+        async with self._turn:
+            return await self._find(key_id)
 
     def _remember(self, key_id: str, lookup: "asyncio.Task[ApiKey | None]") -> None:
         if self._lookups.get(key_id) is not lookup:

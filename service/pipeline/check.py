@@ -122,7 +122,9 @@ class Checker:
             )
             if self._budget.take(arrival.key.key_id):
                 rejected.append(result)
-        return Checked(Payload(events, rejected, size_bytes), verdicts, types)
+        # The batch's context is in each of its rows: it counts as often as it is held.
+        shared_bytes = len(scanned.context or b"") * max(len(events) - 1, 0)
+        return Checked(Payload(events, rejected, size_bytes + shared_bytes), verdicts, types)
 
 
 def _envelope(scanned: _native.Scan, arrival: Arrival) -> "_Envelope":

@@ -1,5 +1,6 @@
 """Day partitions of the tables that hold events; there is always a place for today's."""
 
+import asyncio
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -8,11 +9,12 @@ from service.store.sql import statement
 
 _DAYS_BACK: Final = timedelta(days=1)
 _DAYS_AHEAD: Final = timedelta(days=7)
+_TIMEOUT_S: Final = 30.0
 
 
 async def ensure_partitions(pool: Any, first: date, last: date) -> int:
     """Make the partitions that are missing from *first* to *last* (UTC days); return how many."""
-    async with lent(pool) as connection:
+    async with asyncio.timeout(_TIMEOUT_S), lent(pool) as connection:
         made = await connection.fetchval(statement("ensure_partitions"), first, last)
     return int(made)
 

@@ -1,5 +1,6 @@
 """Connections of a worker: how they are opened, and what is checked before one is used."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -15,6 +16,8 @@ from service.store.sql import statement
 _JSONB_VERSION: Final = b"\x01"
 # Beside the flushes: key look-ups and health, and the ending of a lost session.
 _SPARE_CONNECTIONS: Final = 2
+# A server that shakes hands and then says nothing is no better than one that is away.
+_SET_UP_TIMEOUT_S: Final = 5.0
 
 
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +133,8 @@ async def connect(config: PoolConfig) -> Session:
 
 async def _prepare(connection: Session) -> None:
     try:
-        await _set_up(connection)
+        async with asyncio.timeout(_SET_UP_TIMEOUT_S):
+            await _set_up(connection)
     except BaseException:
         # The pool would close it in good order, and wait for a word of the server without end.
         connection.terminate()

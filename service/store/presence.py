@@ -62,12 +62,13 @@ class Presence:
     async def _join(self) -> Session:
         session = await connect(self._config)
         try:
-            number = await session.fetchval(
-                statement("lease_worker_number"), _LOCK_CLASS, self._first_number % _NUMBERS
-            )
-            if number is None:
-                raise RuntimeError(f"all {_NUMBERS} worker numbers are taken")
-            await session.add_listener(_CHANNEL, self._hear)
+            async with asyncio.timeout(self._config.tcp_timeout_ms / 1_000):
+                number = await session.fetchval(
+                    statement("lease_worker_number"), _LOCK_CLASS, self._first_number % _NUMBERS
+                )
+                if number is None:
+                    raise RuntimeError(f"all {_NUMBERS} worker numbers are taken")
+                await session.add_listener(_CHANNEL, self._hear)
         except BaseException:
             session.terminate()
             raise

@@ -95,10 +95,10 @@ class Settler:
                 log.warning("flush_try_failed", fault=fault, tries=tries, error=describe(error))
                 if attempt.is_outcome_unknown(fault, error):
                     reason = Reason.OUTCOME_UNKNOWN
-                elif fault is Fault.DATA:
+                elif reason is Reason.STORE_UNAVAILABLE and fault is Fault.DATA:
                     raise Poisoned(describe(error)) from error
-                elif fault is Fault.HELD and self._is_wait_over(bounds):
-                    raise Blocked from error
+                elif reason is Reason.STORE_UNAVAILABLE and fault is Fault.HELD:
+                    self._require_patience(bounds)
             if not self._may_try_again(fault, tries, bounds.deadline):
                 self._end_later(fault, attempt)
                 break
@@ -106,10 +106,11 @@ class Settler:
             await self._pause(tries, bounds.deadline)
         raise Refusal(reason)
 
-    def _is_wait_over(self, bounds: Bounds) -> bool:
-        if bounds.is_splittable:
-            return True
-        return bounds.held_until is not None and self._clock.monotonic() >= bounds.held_until
+    def _require_patience(self, bounds: Bounds) -> None:
+        held_until = bounds.held_until
+        is_over = held_until is not None and self._clock.monotonic() >= held_until
+        if bounds.is_splittable or is_over:
+            raise Blocked
 
     def _may_try_again(self, fault: Fault, tries: int, deadline: float) -> bool:
         if fault in {Fault.CAPACITY, Fault.BUG} or self._clock.monotonic() >= deadline:
@@ -140,6 +141,12 @@ class Settler:
             if not done:
                 connection.terminate()
                 await asyncio.wait({running}, timeout=_TEARDOWN_S)
+            if not running.done():
+                # asyncpg waits without end for a full line to drain. The line is torn down already:
+                # a cancel can no longer lie about what became of it.
+                running.add_done_callback(lambda task: task.cancelled() or task.exception())
+                running.cancel()
+                raise ConnectionResetError("the line to the database is silent")
             return await running
 
     async def _recover(

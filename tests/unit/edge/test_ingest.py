@@ -160,3 +160,20 @@ async def test_a_worker_without_a_number_is_503(bench: EdgeBench) -> None:
         answer.content["code"],
         answer.headers[b"retry-after"],
     )
+
+
+async def test_a_key_in_the_body_loses_no_event_past_what_was_read_before_it_was_known() -> None:
+    """Its own limits are larger than what is read for a sender who is not known yet."""
+    bench = EdgeBench(events_max=1_000, bytes_max=1_000_000)
+    batch = [{"type": "page"}] * 300
+
+    answer = await bench.ask(
+        "POST",
+        "/v1/batch",
+        msgspec.json.encode({"batch": batch, "writeKey": bench.minted.text}),
+    )
+
+    assert (400, "batch_too_large") == (answer.status, answer.content["code"])
+    assert (250, 300) == (answer.content["limit"], answer.content["actual"])
+    assert [] == bench.store.flushes
+    assert 300 == (await bench.post("/v1/batch", {"batch": batch})).content["accepted"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -278,3 +279,34 @@ async def test_a_request_that_is_given_up_does_not_take_the_look_up_with_it() ->
 
     assert gone.cancelled()
     assert key == await staying
+
+
+async def test_a_flood_of_made_up_keys_is_looked_up_two_by_two_and_bounded() -> None:
+    under_way: list[str] = []
+    most = 0
+    gate, has_two = asyncio.Event(), asyncio.Event()
+
+    async def find(key_id: str) -> ApiKey | None:
+        nonlocal most
+        under_way.append(key_id)
+        most = max(most, len(under_way))
+        if most == 2:
+            has_two.set()
+        await gate.wait()
+        under_way.remove(key_id)
+        return None
+
+    ring = KeyRing(find, FixedClock(), ttl_s=30, keys_max=1_000)
+    asking = [asyncio.create_task(ring.authenticate(mint().text)) for _ in range(300)]
+    await has_two.wait()
+    gate.set()
+    reasons = Counter([await _reason(task) for task in asking])
+
+    assert 2 == most
+    assert {Reason.UNAUTHORIZED: 256, Reason.OVERLOADED: 44} == reasons
+
+
+async def _reason(task: "asyncio.Task[ApiKey]") -> Reason:
+    with pytest.raises(Refusal) as caught:
+        await task
+    return caught.value.reason

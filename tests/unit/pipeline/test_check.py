@@ -395,3 +395,13 @@ def test_refused_events_over_the_budget_are_answered_but_not_kept() -> None:
 
 def test_accepted_events_are_counted_by_type(sender: Sender) -> None:
     assert {"page": 2, "track": 1} == sender.check(GOOD, make_event(), BAD, GOOD).types
+
+
+def test_the_context_of_a_batch_counts_as_often_as_its_rows_hold_it() -> None:
+    events = [make_event() for _ in range(10)]
+    context = {"library": {"name": "x" * 1_000}}
+    plain = Sender().check(*events).payload.size_bytes
+
+    shared = Sender().check(*events, context=context).payload.size_bytes
+
+    assert shared - plain > 10_000
