@@ -118,7 +118,8 @@ async def test_workers_that_cannot_start_never_serve(
     """The parent finds all well; then the database is told to forget what it acknowledges."""
     async with proxied(database_url) as proxy:
         proxy.connections_left = 1
-        service = make_service(proxy.url)
+        # Granian waits for its workers a little longer than they may take to drain.
+        service = make_service(proxy.url, drain_timeout_s="1")
         service.spawn()
         await until(partial(_are_waiting, service), 30, "every worker waits")
         name = await connection.fetchval("SELECT current_database()")

@@ -11,7 +11,14 @@ from service.store.pool import PoolConfig
 from service.store.presence import Presence
 from tests.conftest import MakeTenant
 
-LOCKS = "SELECT objid::int FROM pg_locks WHERE locktype = 'advisory' AND granted ORDER BY objid"
+# Of this database alone: the server may serve another test's.
+LOCKS = """
+    SELECT objid::int
+    FROM pg_locks
+    JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE locktype = 'advisory' AND granted AND datname = current_database()
+    ORDER BY objid
+"""
 
 
 class Witness:
