@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 # Tests side by side: most of them wait for processes.
-JOBS ?= 4
+JOBS ?= 3
 NATIVE_SOURCES := Cargo.toml Cargo.lock native/Cargo.toml native/build.rs $(wildcard native/src/*.rs native/src/*/*.rs)
 UV := $(BIN)/uv
 # uv keeps its own index settings; a lock of ours names no address.
