@@ -5,15 +5,19 @@ The native core: bytes and numbers in, values out.
 It has no clock and does no I/O, and no input makes it panic. This stub is its contract.
 """
 
-from typing import Final, Self, final
+from typing import Final, Protocol, Self, final
 
 __all__ = [
+    "BATCH_CONTEXT_BYTES_MAX",
     "CONTENT_HASH_VERSION",
     "ROW_ID_EPOCH_MS",
     "Event",
     "Malformed",
+    "Plan",
     "RequestIds",
+    "Row",
     "RowIds",
+    "Rows",
     "Scan",
     "Violation",
     "__version__",
@@ -21,6 +25,7 @@ __all__ = [
     "base36_encode",
     "build_profile",
     "content_hash",
+    "event_columns",
     "event_key",
     "is_same_content",
     "row_id_parts",
@@ -138,6 +143,9 @@ def scan_batch(body: bytes, events_max: int) -> Scan | Malformed:
     Never raises for a body.
     """
 
+BATCH_CONTEXT_BYTES_MAX: Final[int]
+"""Of a batch's own context: it is stored with each event, so it must not multiply a request."""
+
 def violation_codes() -> list[str]:
     """Every code that a `Violation` or a `Malformed` may carry, sorted."""
 
@@ -163,7 +171,31 @@ class Scan:
 
     @property
     def events(self) -> list[Event | Violation]:
-        """The events up to the limit, in order."""
+        """The events up to the limit, in order; made each time that somebody asks."""
+
+    def rows(self, ids: RowIds, arrival: Arrival) -> tuple[Rows, list[tuple[int, int, Violation]]]:
+        """
+        Make what is stored of the events, with an id each.
+
+        Beside it, for each event that has no row: which of the body's events it was, the id that
+        it would have had, and why. Raises what `RowIds.take` raises.
+        """
+
+class Arrival(Protocol):
+    """What is true for every event of one request; times in microseconds since 1970."""
+
+    @property
+    def tenant_id(self) -> int: ...
+    @property
+    def workspace_id(self) -> int: ...
+    @property
+    def key_id(self) -> str: ...
+    @property
+    def request_id(self) -> int: ...
+    @property
+    def received_at_us(self) -> int: ...
+    @property
+    def schema_version(self) -> str: ...
 
 @final
 class Event:
@@ -241,3 +273,112 @@ class Malformed:
     @property
     def actual(self) -> int | str | None:
         """What was found instead, where it can be named."""
+
+# --- rows -----------------------------------------------------------------------------------------
+
+def event_columns() -> list[str]:
+    """Give the columns of `events` in the order in which rows are written."""
+
+@final
+class Rows:
+    """Rows of one payload, each with its ledger key, its hash and its bytes for COPY."""
+
+    def __len__(self) -> int: ...
+    @property
+    def key_id(self) -> str:
+        """The API key that sent them."""
+
+    @property
+    def received_at_us(self) -> int:
+        """When they came: microseconds since 1970."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What the whole payload's rows take in memory."""
+
+    @property
+    def types(self) -> dict[str, int]:
+        """How many rows of each type the whole payload has; none with zero."""
+
+    @property
+    def ids(self) -> list[int]:
+        """The row ids, in order."""
+
+    @property
+    def event_ids(self) -> list[str]:
+        """The event ids, in order: the client's, or the row's id in base36."""
+
+    def accepted(self) -> bytes:
+        """Write the verdicts of rows that are all new: a JSON array as the wire has it."""
+
+    def all(self) -> list[Row]:
+        """Take the rows apart, for who has to look at each."""
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Give some of the rows; what is past the end is not there."""
+
+    def copy(self) -> bytes:
+        """Write all rows as a stream of COPY in its binary form, sorted and without twins."""
+
+@final
+class Row:
+    """One event that passed every check, on its way to the store."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def tenant_id(self) -> int: ...
+    @property
+    def workspace_id(self) -> int: ...
+    @property
+    def key_id(self) -> str: ...
+    @property
+    def event_key(self) -> bytes:
+        """As `event_key` makes it."""
+
+    @property
+    def payload_hash(self) -> int:
+        """As `content_hash` makes it."""
+
+    @property
+    def event_id(self) -> str: ...
+    @property
+    def content(self) -> bytes:
+        """The canonical content, as `Event.content` has it."""
+
+    @property
+    def request_id(self) -> int: ...
+    @property
+    def sent_at_us(self) -> int | None:
+        """When it was sent, by the clock of its sender: microseconds since 1970."""
+
+    @property
+    def received_at_us(self) -> int: ...
+
+@final
+class Plan:
+    """
+    Rows that go down together: one per key, in the one order that all writers use.
+
+    Further rows with the same keys are twins: they are not written, and judged like late ones.
+    """
+
+    def __new__(cls, parts: list[Rows]) -> Self: ...
+    def __len__(self) -> int:
+        """Count the rows without twins."""
+
+    @property
+    def has_twins(self) -> bool:
+        """Whether two rows have one key."""
+
+    def ledger(self, oid: int) -> bytes:
+        """Write a binary array of `ledger_row`, the type with this number."""
+
+    def records(self, oid: int) -> bytes:
+        """Write a binary array of `event_row`, the type with this number."""
+
+    def copy(self, late_ids: list[int]) -> bytes:
+        """Write the rows as a stream of COPY in its binary form, but for the late ones."""
+
+    def late(self, late_ids: list[int]) -> list[Row]:
+        """Give the rows that did not come first: the late ones, then twins as they came."""

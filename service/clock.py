@@ -1,8 +1,10 @@
 """Time as an argument: the system's clock, and the shape a test's clock has to have."""
 
 import time
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -10,6 +12,9 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """Return the wall-clock time, UTC."""
+
+    def unix_us(self) -> int:
+        """Return the wall-clock time in whole microseconds since 1970."""
 
     def monotonic(self) -> float:
         """Return seconds that never step back; only differences mean something."""
@@ -21,10 +26,13 @@ class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
+    def unix_us(self) -> int:
+        return time.time_ns() // 1_000
+
     def monotonic(self) -> float:
         return time.monotonic()
 
 
-def unix_ms(moment: datetime) -> int:
-    """Return whole milliseconds since 1970."""
-    return int(moment.timestamp() * 1000)
+def moment(unix_us: int) -> datetime:
+    """Return a count of microseconds since 1970 as a time, UTC."""
+    return _EPOCH + timedelta(microseconds=unix_us)

@@ -45,11 +45,6 @@ def decode_event(content: bytes) -> RawEvent:
     return _DECODER.decode(content)
 
 
-def document(raw: msgspec.Raw) -> bytes | None:
-    """Return the bytes of a JSON document as sent; None for null."""
-    return None if raw == _NULL else bytes(raw)
-
-
 def as_object(raw: RawEvent, event_id: str | None, sent_at: str | datetime | None) -> bytes:
     """Return the event as a JSON object again, ready to be sent once more."""
     members: dict[str, object] = {

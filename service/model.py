@@ -1,13 +1,13 @@
 """The data that the rooms hand to each other. No behaviour, no I/O."""
 
 import enum
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, overload
 
 import msgspec
 
-from service.content import RawEvent
+from service._native import Rows
 from service.reasons import Reason, Refusal
 
 EVENT_TYPES: Final = ("track", "identify", "page", "screen", "group", "alias")
@@ -31,29 +31,6 @@ class ApiKey(msgspec.Struct, frozen=True):
     bytes_max: int | None
     expires_at: datetime | None
     is_disabled: bool
-
-
-class EventRow(msgspec.Struct, frozen=True, gc=False):
-    """One event that passed every check, as it will be stored. Times are UTC."""
-
-    id: int
-    tenant_id: int
-    workspace_id: int
-    key_id: str
-    event_key: bytes
-    payload_hash: int
-    event_id: str
-    raw: RawEvent
-    properties: bytes | None
-    traits: bytes | None
-    context: bytes | None
-    extra: bytes | None
-    schema_version: str
-    request_id: int
-    original_timestamp: datetime | None
-    sent_at: datetime | None
-    received_at: datetime
-    timestamp: datetime
 
 
 class RejectedRow(msgspec.Struct, frozen=True, gc=False):
@@ -90,14 +67,35 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     message: str | None = None
 
 
+class Accepted(Sequence[Verdict]):
+    """The verdicts of rows that are all new: made only for who looks at one."""
+
+    def __init__(self, events: Rows) -> None:
+        self._events = events
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    @overload
+    def __getitem__(self, place: int) -> Verdict: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Verdict]: ...
+    def __getitem__(self, place: int | slice) -> Verdict | list[Verdict]:
+        verdicts = [Verdict(event_id, Outcome.ACCEPTED) for event_id in self._events.event_ids]
+        return verdicts[place]
+
+    def __iter__(self) -> Iterator[Verdict]:
+        return iter(self[:])
+
+    def on_the_wire(self) -> bytes:
+        """Return them as a JSON array."""
+        return self._events.accepted()
+
+
 class Payload(msgspec.Struct, frozen=True):
-    """
-    What one request brings to the store.
+    """What one request brings to the store; `size_bytes` is what its rows take in memory."""
 
-    `size_bytes` is about what its rows hold: the decoded body, and the batch's context in each row.
-    """
-
-    events: list[EventRow]
+    events: Rows
     rejected: list[RejectedRow]
     size_bytes: int
 
@@ -107,7 +105,7 @@ class Payload(msgspec.Struct, frozen=True):
         return len(self.events) + len(self.rejected) or 1
 
 
-Written = list[Verdict] | Refusal
+Written = Sequence[Verdict] | Refusal
 """What became of one payload: a verdict per event row, or why there is none."""
 
 Write = Callable[[list[Payload], float], Awaitable[Sequence[Written]]]

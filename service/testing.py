@@ -2,7 +2,7 @@
 Twins of the service's parts, for tests and benchmarks: real classes, nothing patched.
 
 Nothing in the service imports this. What comes from the makers has gone the real way, through the
-core and the checks; a row that could not is made of one that did, by `msgspec.structs.replace`.
+core and the checks.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
+from service._native import Row, Rows
 from service.apikey import Credential, MintedKey, mint
-from service.model import ApiKey, EventRow, Outcome, Payload, RejectedRow, Verdict
+from service.model import ApiKey, Outcome, Payload, RejectedRow, Verdict
 from service.pipeline.check import Arrival, Checked, Checker, scan
 from service.pipeline.quarantine import QuarantineBudget
 from service.reasons import CONFLICT_MESSAGES, Reason
@@ -27,6 +28,7 @@ from service.store.flush import (
 )
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EVENTS_MAX: Final = 10_000
 
 
@@ -39,6 +41,9 @@ class FixedClock:
 
     def now(self) -> datetime:
         return self._now
+
+    def unix_us(self) -> int:
+        return (self._now - _EPOCH) // timedelta(microseconds=1)
 
     def monotonic(self) -> float:
         return self._monotonic
@@ -53,7 +58,7 @@ class MemoryStore:
     """The store's rules without PostgreSQL: the first with a key is kept, the rest is judged."""
 
     def __init__(self) -> None:
-        self.events: list[EventRow] = []
+        self.events: list[Row] = []
         self.rejected: list[RejectedRow] = []
         self.flushes: list[list[Payload]] = []
         self._ledger: dict[Key, Held] = {}
@@ -65,9 +70,9 @@ class MemoryStore:
         self.flushes.append(payloads)
         for payload in payloads:
             self.rejected += payload.rejected
-        return [[self._store(row) for row in payload.events] for payload in payloads]
+        return [[self._store(row) for row in payload.events.all()] for payload in payloads]
 
-    def _store(self, row: EventRow) -> Verdict:
+    def _store(self, row: Row) -> Verdict:
         held = self._ledger.setdefault(key_of(row), held_by(row))
         outcome = outcome_of(row, held)
         if outcome is Outcome.CONFLICT:
@@ -127,28 +132,31 @@ class Sender:
     ) -> Checked:
         """Check a body as the edge does; *event_type* is None for a batch."""
         self._requests += 1
+        key = self.key if key is None else key
         arrival = Arrival(
-            key=self.key if key is None else key,
+            tenant_id=key.tenant_id,
+            workspace_id=key.workspace_id,
+            key_id=key.key_id,
             request_id=self._requests,
             schema_version=schema_version,
-            received_at=self.clock.now(),
+            received_at_us=self.clock.unix_us(),
         )
-        return self._checker.check(scan(body, event_type, _EVENTS_MAX), arrival, len(body))
+        return self._checker.check(scan(body, event_type, _EVENTS_MAX), arrival)
 
     def payload(self, *events: Any, key: ApiKey | None = None) -> Payload:
         """Return the payload of a batch of *events*."""
         return self.check(*events, key=key).payload
 
-    def rows(self, *events: Any, key: ApiKey | None = None) -> list[EventRow]:
+    def rows(self, *events: Any, key: ApiKey | None = None) -> Rows:
         """Return the rows of *events*, each of which has to pass."""
         payload = self.payload(*events, key=key)
         if payload.rejected:
             raise ValueError(payload.rejected[0].message)
         return payload.events
 
-    def row(self, event_id: str | None = None, **fields: Any) -> EventRow:
-        """Return the row of one track event."""
-        return self.rows(make_event(event_id, **fields))[0]
+    def row(self, event_id: str | None = None, **fields: Any) -> Row:
+        """Return the row of one track event, taken apart."""
+        return self.rows(make_event(event_id, **fields)).all()[0]
 
     def _drop(self, events: int) -> None:
         self.dropped += events
@@ -183,9 +191,9 @@ def make_body(events: Sequence[Any], **envelope: Any) -> bytes:
     return msgspec.json.encode({"batch": events} | envelope)
 
 
-def make_payload(rows: Sequence[EventRow], rejected: Sequence[RejectedRow] = ()) -> Payload:
-    """Return a payload of rows that were made already, as large as a body of a byte a row."""
-    return Payload(list(rows), list(rejected), len(rows) + len(rejected))
+def make_payload(events: Rows, rejected: Sequence[RejectedRow] = ()) -> Payload:
+    """Return a payload of rows that were made already."""
+    return Payload(events, list(rejected), events.size_bytes)
 
 
 def always(answer: bool) -> Callable[[str], bool]:

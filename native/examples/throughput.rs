@@ -1,10 +1,12 @@
-//! How fast the guard is: `cargo run --release --no-default-features --example throughput`.
+//! How fast the core is: `cargo run --release --no-default-features --example throughput`.
 //!
 //! Megabytes of body a second on one core, the best of many rounds, for batches of 50 events.
 #![forbid(unsafe_code)]
 
 use _native::envelope::scan_batch;
 use _native::hash::content_hash;
+use _native::row::Arrival;
+use _native::rows::Rows;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,7 @@ fn main() {
             assert!(scan.is_ok_and(|scan| scan.events.iter().all(Result::is_ok)));
         }
         report(name, body.len(), best);
+        rows(&body);
     }
     let content = vec![b'x'; 500];
     let mut best = Duration::MAX;
@@ -43,6 +46,27 @@ fn main() {
         best = best.min(start.elapsed());
     }
     report("content hash of 500 bytes", content.len(), best);
+}
+
+/// The same, and the rows of its events.
+fn rows(body: &str) {
+    let ids: Vec<i64> = (0..50).collect();
+    let mut best = Duration::MAX;
+    for _ in 0..ROUNDS {
+        let arrival = Arrival {
+            tenant_id: 1,
+            workspace_id: 1,
+            request_id: 1,
+            received_at: 1_795_000_000_000_000,
+            schema_version: "1.0".to_owned(),
+        };
+        let start = Instant::now();
+        let scan = scan_batch(black_box(body.as_bytes()), EVENTS);
+        let made = scan.map(|scan| black_box(Rows::new(&scan, body, &ids, arrival)));
+        best = best.min(start.elapsed());
+        assert!(made.is_ok_and(|(rows, refused)| rows.rows.len() == EVENTS && refused.is_empty()));
+    }
+    report("  and its rows", body.len(), best);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for a person")]

@@ -5,9 +5,8 @@
 //! `original_timestamp`, properties, traits, context, extra.
 #![forbid(unsafe_code)]
 
-use crate::event::Unknown;
-use crate::field::{EventType, Field};
-use crate::rules::Fields;
+use crate::event::{Event, Fields, Unknown};
+use crate::field::Field;
 use crate::text::push_quoted;
 use crate::value::{Kind, Value};
 
@@ -30,23 +29,26 @@ const PLACES: [Field; 12] = [
 /// Brackets, commas, nulls and quotes around numbers.
 const FRAME_BYTES: usize = 96;
 
-#[must_use]
-pub fn write(fields: &Fields, event_type: EventType, unknown: &[Unknown]) -> Vec<u8> {
-    let mut content = Vec::with_capacity(FRAME_BYTES + bytes_of(fields, unknown));
+/// Appends the content of *event*, of whose body *unknown* are its members without a name of ours.
+pub fn push(content: &mut Vec<u8>, event: &Event, unknown: &[Unknown], body: &str) {
+    content.reserve(FRAME_BYTES + bytes_of(&event.fields, unknown));
     content.extend_from_slice(b"[\"");
-    content.extend_from_slice(event_type.name().as_bytes());
+    content.extend_from_slice(event.event_type.name().as_bytes());
     content.push(b'"');
     for field in PLACES {
         content.push(b',');
-        match fields.get(field) {
+        match event.fields.get(field) {
             None => content.extend_from_slice(b"null"),
-            Some(value) => push_value(&mut content, value, fields.body),
+            Some(value) => push_value(content, value, body),
         }
     }
     content.push(b',');
-    push_unknown(&mut content, unknown, fields.body);
+    if unknown.is_empty() {
+        content.extend_from_slice(b"null");
+    } else {
+        push_unknown(content, unknown, body);
+    }
     content.push(b']');
-    content
 }
 
 fn bytes_of(fields: &Fields, unknown: &[Unknown]) -> usize {
@@ -71,18 +73,15 @@ fn push_value(content: &mut Vec<u8>, value: Value, body: &str) {
     }
 }
 
-fn push_unknown(content: &mut Vec<u8>, unknown: &[Unknown], body: &str) {
-    if unknown.is_empty() {
-        content.extend_from_slice(b"null");
-        return;
-    }
+/// Appends the members without a name of ours, at least one, as one object.
+pub fn push_unknown(out: &mut Vec<u8>, unknown: &[Unknown], body: &str) {
     let mut before = b'{';
     for member in unknown {
-        content.push(before);
-        content.extend_from_slice(member.name.raw(body).as_bytes());
-        content.push(b':');
-        content.extend_from_slice(member.value.raw(body).as_bytes());
+        out.push(before);
+        out.extend_from_slice(member.name.raw(body).as_bytes());
+        out.push(b':');
+        out.extend_from_slice(member.value.raw(body).as_bytes());
         before = b',';
     }
-    content.push(b'}');
+    out.push(b'}');
 }

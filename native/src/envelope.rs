@@ -1,23 +1,48 @@
 //! The whole body of a request: its envelope's members, and each of its events on its own.
 #![forbid(unsafe_code)]
 
-use crate::event::{Event, Members, label};
+use crate::event::{Event, Members, Unknown, label};
 use crate::fault::{Expected, Fault};
 use crate::field::EventType;
 use crate::json::{Scanner, fault};
 use crate::rules;
+use crate::time;
 use crate::value::{Kind, Value};
 use crate::violation::{Actual, Code, Malformed, Violation};
 
-/// What a body holds.
+/// Bytes of the context that a batch gives all of its events: it must not multiply a request.
+pub const BATCH_CONTEXT_BYTES_MAX: usize = 32 * 1_024;
+
+/// What a body holds; the places are places in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     pub write_key: Option<String>,
-    pub sent_at: Option<String>,
-    pub context: Option<Vec<u8>>,
+    pub sent_at: Option<Value>,
+    pub sent_at_us: Option<i64>,
+    pub context: Option<Value>,
     /// Events seen, also those past the limit.
     pub count: usize,
     pub events: Vec<Result<Event, Box<Violation>>>,
+    /// The members without a name of ours, of all events one after the other.
+    pub unknown: Vec<Unknown>,
+}
+
+impl Scan {
+    /// Those of *event*.
+    #[must_use]
+    pub fn unknown_of(&self, event: &Event) -> &[Unknown] {
+        self.unknown.get(event.unknown.clone()).unwrap_or_default()
+    }
+
+    fn keep(&mut self, checked: Result<Event, Box<Violation>>, members: &Members) {
+        let checked = checked.map(|mut event| {
+            let start = self.unknown.len();
+            self.unknown.extend_from_slice(members.unknown());
+            event.unknown = start..self.unknown.len();
+            event
+        });
+        self.events.push(checked);
+    }
 }
 
 /// Reads a body that is one event.
@@ -32,12 +57,13 @@ pub fn scan_event(body: &[u8], expected: EventType) -> Result<Scan, Box<Malforme
         .read(&mut scanner)
         .and_then(|()| scanner.end())
         .map_err(|fault| Box::new(fault.malformed(body)))?;
-    Ok(Scan {
+    let mut scan = Scan {
         write_key: members.write_key(body),
         count: 1,
-        events: vec![rules::check(&members, body, Some(expected))],
         ..Scan::default()
-    })
+    };
+    scan.keep(rules::check(&members, body, Some(expected)), &members);
+    Ok(scan)
 }
 
 /// Reads the first `events_max` events of a body's `batch`, and counts the rest.
@@ -161,6 +187,8 @@ impl Envelope<'_> {
             let message = "batch is missing: it must be an array of events".to_owned();
             self.refuse(Code::MissingField, "batch", message, None);
         }
+        self.refuse_wide_context();
+        self.read_sent_at();
         self.refusal
             .map_or(Ok(self.scan), |refusal| Err(Box::new(refusal)))
     }
@@ -178,8 +206,7 @@ impl Envelope<'_> {
         self.scanner.count_levels_from_here();
         while self.scanner.has_next()? {
             if self.scan.count < self.events_max {
-                let event = self.event(&mut members)?;
-                self.scan.events.push(event);
+                self.event(&mut members)?;
             } else {
                 self.scanner.value()?;
             }
@@ -189,22 +216,23 @@ impl Envelope<'_> {
         Ok(())
     }
 
-    fn event(&mut self, members: &mut Members) -> Result<Result<Event, Box<Violation>>, Fault> {
+    fn event(&mut self, members: &mut Members) -> Result<(), Fault> {
+        let body = self.scanner.body;
         if self.scanner.skip_space() == b'{' {
             members.read(&mut self.scanner)?;
-            return Ok(rules::check(members, self.scanner.body, None));
+            self.scan.keep(rules::check(members, body, None), members);
+            return Ok(());
         }
         let value = self.scanner.value()?;
-        Ok(Err(Box::new(Violation {
+        let found = value.kind.phrase();
+        self.scan.events.push(Err(Box::new(Violation {
             code: Code::InvalidEvent,
             field: None,
-            message: format!(
-                "an event must be an object, this is {}",
-                value.kind.phrase()
-            ),
+            message: format!("an event must be an object, this is {found}"),
             event_id: None,
-            payload: value.raw(self.scanner.body).as_bytes().to_vec(),
-        })))
+            payload: value.raw(body).as_bytes().to_vec(),
+        })));
+        Ok(())
     }
 
     fn context(&mut self, name: Value) -> Result<(), Fault> {
@@ -213,7 +241,7 @@ impl Envelope<'_> {
         let value = self.kept_value(name)?;
         if value.kind != Kind::Null {
             self.refuse_kind(name, value, Kind::Object);
-            self.scan.context = Some(value.raw(self.scanner.body).as_bytes().to_vec());
+            self.scan.context = Some(value);
         }
         Ok(())
     }
@@ -238,8 +266,9 @@ impl Envelope<'_> {
             return Ok(());
         }
         self.refuse_kind(name, value, Kind::Text);
-        let given = value.kept_text(self.scanner.body);
-        if self.scan.sent_at.is_some() && self.scan.sent_at != given {
+        let body = self.scanner.body;
+        let earlier = self.scan.sent_at.replace(value);
+        if earlier.is_some_and(|earlier| earlier.text(body) != value.text(body)) {
             let message = "sent_at and sentAt are both given, and differ".to_owned();
             self.refuse(
                 Code::AmbiguousField,
@@ -248,8 +277,42 @@ impl Envelope<'_> {
                 None,
             );
         }
-        self.scan.sent_at = given;
         Ok(())
+    }
+
+    /// Once all else is known to be in order.
+    fn read_sent_at(&mut self) {
+        let given = self.scan.sent_at.filter(|value| !value.is_empty_text());
+        let Some(given) = given.filter(|_| self.refusal.is_none()) else {
+            return;
+        };
+        let text = given.text(self.scanner.body);
+        match time::read(&text) {
+            Ok(moment) => self.scan.sent_at_us = Some(moment),
+            Err(fault) => {
+                let message = rules::time_message("sentAt", &text, fault);
+                self.refuse(Code::InvalidTimestamp, "sentAt", message, None);
+            }
+        }
+    }
+
+    fn refuse_wide_context(&mut self) {
+        let (limit, actual) = (
+            BATCH_CONTEXT_BYTES_MAX,
+            self.scan.context.map_or(0, |context| context.span().len()),
+        );
+        if actual > limit {
+            self.refusal.get_or_insert(Malformed {
+                code: Code::InvalidField,
+                field: Some("context".to_owned()),
+                message: format!(
+                    "context of the batch has {actual} bytes; at most {limit} may be shared by all of its events"
+                ),
+                offset: None,
+                limit: Some(limit),
+                actual: Some(Actual::Count(actual)),
+            });
+        }
     }
 
     fn kept_value(&mut self, name: Value) -> Result<Value, Fault> {

@@ -2,23 +2,88 @@
 #![forbid(unsafe_code)]
 
 use crate::fault::Fault;
-use crate::field::{Field, SPELLINGS};
+use crate::field::{EventType, Field, SPELLINGS};
 use crate::json::Scanner;
 use crate::text::excerpt;
 use crate::value::Value;
 use crate::violation::{Code, Refusal, Violation};
+use std::borrow::Cow;
 use std::ops::Range;
 
-/// An event that passed every check of the core.
+/// An event that passed every check: where its values stand in the body, and when it happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    pub event_id: Option<String>,
-    pub sent_at: Option<String>,
-    pub content: Vec<u8>,
+    pub event_type: EventType,
+    pub fields: Fields,
+    pub times: Times,
+    /// Its members without a name of ours, in the list that its scan keeps for all events.
+    pub unknown: Range<usize>,
+    pub place: Place,
+}
+
+impl Event {
+    /// The client's id; none when it was absent, null or empty.
+    #[must_use]
+    pub fn event_id<'a>(&self, body: &'a str) -> Option<Cow<'a, str>> {
+        self.fields
+            .get(Field::EventId)
+            .map(|value| value.text(body))
+    }
+}
+
+/// The fields of one event: one value each, nulls and empty ids taken out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields {
+    values: [Option<Value>; Field::COUNT],
+}
+
+impl Fields {
+    #[must_use]
+    pub fn get(&self, field: Field) -> Option<Value> {
+        self.values.get(field as usize).copied().flatten()
+    }
+
+    pub fn set(&mut self, field: Field, value: Option<Value>) {
+        if let Some(slot) = self.values.get_mut(field as usize) {
+            *slot = value;
+        }
+    }
+}
+
+/// The times of one event as its sender gave them, in microseconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    pub timestamp: Option<i64>,
+    pub original: Option<i64>,
+    pub sent_at: Option<i64>,
+}
+
+/// Where an event stands in the body, and what in it is secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub span: Range<usize>,
+    /// Values of writeKey, which no copy of the event may show; a second one is refused.
+    pub secrets: Vec<Range<usize>>,
+}
+
+impl Place {
+    /// The event as it was sent, for quarantine: all but the secret.
+    #[must_use]
+    pub fn payload(&self, body: &str) -> Vec<u8> {
+        let mut payload = Vec::with_capacity(self.span.len());
+        let mut from = self.span.start;
+        for secret in &self.secrets {
+            payload.extend_from_slice(piece(body, from..secret.start));
+            payload.extend_from_slice(b"\"***\"");
+            from = secret.end;
+        }
+        payload.extend_from_slice(piece(body, from..self.span.end));
+        payload
+    }
 }
 
 /// A member that we have no name for, and keep.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unknown {
     pub name: Value,
     pub value: Value,
@@ -29,11 +94,9 @@ pub struct Unknown {
 pub struct Members {
     known: [[Option<Value>; SPELLINGS]; Field::COUNT],
     unknown: Vec<Unknown>,
-    /// Values of writeKey, which no copy of the event may show.
-    secrets: Vec<Range<usize>>,
     /// The first thing that the walk itself refuses.
     refusal: Option<Refusal>,
-    span: Range<usize>,
+    place: Place,
 }
 
 impl Members {
@@ -44,7 +107,7 @@ impl Members {
     pub fn read(&mut self, scanner: &mut Scanner) -> Result<(), Fault> {
         self.known = [[None; SPELLINGS]; Field::COUNT];
         self.unknown.clear();
-        self.secrets.clear();
+        self.place.secrets.clear();
         self.refusal = None;
         let start = scanner.position();
         scanner.open()?;
@@ -58,7 +121,7 @@ impl Members {
             }
             self.keep(scanner.body, name, value);
         }
-        self.span = start..scanner.position();
+        self.place.span = start..scanner.position();
         self.refuse_repeated_unknown(scanner.body);
         Ok(())
     }
@@ -70,7 +133,7 @@ impl Members {
             return;
         };
         if field == Field::WriteKey {
-            self.secrets.push(value.span());
+            self.place.secrets.push(value.span());
         }
         let slot = self
             .known
@@ -147,18 +210,9 @@ impl Members {
         &self.unknown
     }
 
-    /// The event as it was sent, for quarantine: all but the secret.
     #[must_use]
-    pub fn payload(&self, body: &str) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(self.span.len());
-        let mut from = self.span.start;
-        for secret in &self.secrets {
-            payload.extend_from_slice(piece(body, from..secret.start));
-            payload.extend_from_slice(b"\"***\"");
-            from = secret.end;
-        }
-        payload.extend_from_slice(piece(body, from..self.span.end));
-        payload
+    pub const fn place(&self) -> &Place {
+        &self.place
     }
 
     #[must_use]
@@ -168,7 +222,7 @@ impl Members {
             field: Some(refusal.field),
             message: refusal.message,
             event_id,
-            payload: self.payload(body),
+            payload: self.place.payload(body),
         }
     }
 }

@@ -124,6 +124,15 @@ pub enum EventType {
 }
 
 impl EventType {
+    pub const ALL: [Self; 6] = [
+        Self::Track,
+        Self::Identify,
+        Self::Page,
+        Self::Screen,
+        Self::Group,
+        Self::Alias,
+    ];
+
     /// All of them, as a message names them.
     pub const NAMES: &'static str = "track, identify, page, screen, group, alias";
 

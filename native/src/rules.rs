@@ -1,28 +1,14 @@
 //! What each field and each type of event must be. The first rule that is broken decides.
 #![forbid(unsafe_code)]
 
-use crate::content;
-use crate::event::{Event, Members};
+use crate::event::{Event, Fields, Members, Times};
 use crate::field::{EventType, Field, SPELLINGS, Shape};
 use crate::text::excerpt;
+use crate::time::{self, TimeFault};
 use crate::value::{Kind, Value};
 use crate::violation::{Code, Refusal, Violation};
 
 pub const EVENT_ID_BYTES_MAX: usize = 200;
-
-/// The fields of one event: one value each, nulls and empty ids taken out.
-#[derive(Debug)]
-pub struct Fields<'a> {
-    pub body: &'a str,
-    values: [Option<Value>; Field::COUNT],
-}
-
-impl Fields<'_> {
-    #[must_use]
-    pub fn get(&self, field: Field) -> Option<Value> {
-        self.values.get(field as usize).copied().flatten()
-    }
-}
 
 /// The checked event, or why it is refused.
 ///
@@ -39,7 +25,9 @@ pub fn check(
         let event_id = one_value(members, body, Field::EventId)
             .ok()
             .and_then(|value| event_id(members, body, value).ok())
-            .unwrap_or_default();
+            .flatten()
+            .filter(|value| !value.has_trouble)
+            .map(|value| value.text(body).into_owned());
         Box::new(members.violation(body, refusal, event_id))
     })
 }
@@ -48,24 +36,28 @@ fn judge(members: &Members, body: &str, expected: Option<EventType>) -> Result<E
     if let Some(refusal) = members.refusal() {
         return Err(refusal.clone());
     }
-    let mut fields = Fields {
-        body,
-        values: [None; Field::COUNT],
-    };
-    for (field, value) in ORDER.into_iter().zip(&mut fields.values) {
+    let mut fields = Fields::default();
+    for field in ORDER {
         if members.is_sent(field) {
-            *value = one_value(members, body, field).map_err(|refusal| *refusal)?;
+            let value = one_value(members, body, field).map_err(|refusal| *refusal)?;
+            fields.set(field, value);
         }
     }
-    let event_type = event_type(&fields, expected)?;
-    let event_id = event_id(members, body, fields.get(Field::EventId))?;
+    let event_type = event_type(&fields, body, expected)?;
+    event_id(members, body, fields.get(Field::EventId))?;
     required(members, &fields, event_type)?;
+    let time = |field| read_time(members, &fields, body, field);
+    let times = Times {
+        sent_at: time(Field::SentAt)?,
+        timestamp: time(Field::Timestamp)?,
+        original: time(Field::OriginalTimestamp)?,
+    };
     Ok(Event {
-        event_id,
-        sent_at: fields
-            .get(Field::SentAt)
-            .map(|value| value.text(body).into_owned()),
-        content: content::write(&fields, event_type, members.unknown()),
+        event_type,
+        fields,
+        times,
+        unknown: 0..0,
+        place: members.place().clone(),
     })
 }
 
@@ -146,7 +138,11 @@ fn check_shape(shape: Shape, value: Value, name: &str) -> Result<(), Box<Refusal
     }))
 }
 
-fn event_type(fields: &Fields, expected: Option<EventType>) -> Result<EventType, Refusal> {
+fn event_type(
+    fields: &Fields,
+    body: &str,
+    expected: Option<EventType>,
+) -> Result<EventType, Refusal> {
     let name = Field::Type.names()[0];
     let refusal = |code, message| Refusal {
         code,
@@ -159,7 +155,7 @@ fn event_type(fields: &Fields, expected: Option<EventType>) -> Result<EventType,
             refusal(Code::MissingField, message)
         });
     };
-    let text = given.text(fields.body);
+    let text = given.text(body);
     let found = EventType::find(&text);
     match (expected, found) {
         (None, Some(found)) => Ok(found),
@@ -177,12 +173,8 @@ fn event_type(fields: &Fields, expected: Option<EventType>) -> Result<EventType,
     }
 }
 
-/// The event id of *value*, if it may be one.
-fn event_id(
-    members: &Members,
-    body: &str,
-    value: Option<Value>,
-) -> Result<Option<String>, Refusal> {
+/// *value*, if it may be an event id.
+fn event_id(members: &Members, body: &str, value: Option<Value>) -> Result<Option<Value>, Refusal> {
     let Some(value) = value else { return Ok(None) };
     let name = spelling(members, Field::EventId);
     let refusal = |message| Refusal {
@@ -203,8 +195,39 @@ fn event_id(
             "{name} must have no control characters, this has U+{code_point:04X}"
         )));
     }
-    // Half a pair was decoded to a stand-in: what was sent is not known.
-    Ok((!value.has_trouble).then(|| text.into_owned()))
+    Ok(Some(value))
+}
+
+/// The time that *field* holds; an empty text is none.
+fn read_time(
+    members: &Members,
+    fields: &Fields,
+    body: &str,
+    field: Field,
+) -> Result<Option<i64>, Refusal> {
+    let given = fields.get(field).filter(|value| !value.is_empty_text());
+    let Some(given) = given else { return Ok(None) };
+    let text = given.text(body);
+    time::read(&text).map(Some).map_err(|fault| {
+        let name = spelling(members, field);
+        Refusal {
+            code: Code::InvalidTimestamp,
+            field: name.to_owned(),
+            message: time_message(name, &text, fault),
+        }
+    })
+}
+
+/// One sentence about a text that is no time.
+#[must_use]
+pub fn time_message(name: &str, text: &str, fault: TimeFault) -> String {
+    let found = excerpt(text);
+    match fault {
+        TimeFault::NotATime => {
+            format!("{name} {found:?} is not an ISO 8601 time such as 2026-01-31T12:00:00.000Z")
+        }
+        TimeFault::Before1970 => format!("{name} {found:?} is before 1970"),
+    }
 }
 
 fn control_character(text: &str) -> Option<char> {

@@ -71,6 +71,12 @@ impl Value {
             .unwrap_or_default()
     }
 
+    /// What stands between the brackets of an object, without the space around it.
+    #[must_use]
+    pub fn members<'a>(&self, body: &'a str) -> &'a str {
+        self.inner(body).trim_ascii()
+    }
+
     /// A text of no characters. (An escape is never none.)
     #[must_use]
     pub const fn is_empty_text(&self) -> bool {

@@ -20,6 +20,7 @@ pub enum Code {
     InvalidField,
     InvalidNumber,
     InvalidText,
+    InvalidTimestamp,
     InvalidType,
     MalformedJson,
     MissingField,
@@ -27,13 +28,14 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AmbiguousField,
         Self::InvalidEvent,
         Self::InvalidEventId,
         Self::InvalidField,
         Self::InvalidNumber,
         Self::InvalidText,
+        Self::InvalidTimestamp,
         Self::InvalidType,
         Self::MalformedJson,
         Self::MissingField,
@@ -49,6 +51,7 @@ impl Code {
             Self::InvalidField => "invalid_field",
             Self::InvalidNumber => "invalid_number",
             Self::InvalidText => "invalid_text",
+            Self::InvalidTimestamp => "invalid_timestamp",
             Self::InvalidType => "invalid_type",
             Self::MalformedJson => "malformed_json",
             Self::MissingField => "missing_field",

@@ -1,5 +1,6 @@
 """The ingest endpoints: key, body, checks, store, answer."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -76,7 +77,7 @@ class Ingest:
         body = await read_body(
             receive, headers, bytes_max=limits.bytes_max, timeout_s=self._config.body_timeout_s
         )
-        received_at = self._clock.now()
+        received_at_us = self._clock.unix_us()
         access.size_bytes = len(body)
         scanned = scan(body, event_type, limits.events_max)
         if key is None:
@@ -85,18 +86,25 @@ class Ingest:
             limits = _least(limits, self._limits(key))
             _require_size(len(body), limits)
         _require_count(scanned.count, limits)
-        arrival = Arrival(key, request_id.number, version, received_at)
-        checked = self._checker.check(scanned, arrival, len(body))
-        access.types = checked.types
+        arrival = Arrival(
+            tenant_id=key.tenant_id,
+            workspace_id=key.workspace_id,
+            key_id=key.key_id,
+            request_id=request_id.number,
+            schema_version=version,
+            received_at_us=received_at_us,
+        )
+        checked = self._checker.check(scanned, arrival)
+        access.types = checked.payload.events.types
         verdicts = await self._store(checked)
         access.counts = replies.count(verdicts)
         if event_type is None:
             return replies.batch_processed(request_id.text, access.counts, verdicts)
         return replies.event_processed(request_id.text, verdicts[0])
 
-    async def _store(self, checked: Checked) -> list[Verdict]:
+    async def _store(self, checked: Checked) -> Sequence[Verdict]:
         payload: Payload = checked.payload
-        if not payload.events and not payload.rejected:
+        if not len(payload.events) and not payload.rejected:
             return checked.complete([])
         return checked.complete(await self._batcher.submit(payload))
 

@@ -1,10 +1,11 @@
 """Every answer, as bytes. A reason becomes status, headers and body here and nowhere else."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from service.model import Outcome, Verdict
+from service.model import Accepted, Outcome, Verdict
 from service.reasons import FAULTS, Fault, Reason, Refusal
 
 Header = tuple[bytes, bytes]
@@ -39,7 +40,7 @@ class _BatchBody(msgspec.Struct, frozen=True):
     duplicates: int
     conflicts: int
     rejected: int
-    results: list[Verdict]
+    results: Sequence[Verdict] | msgspec.Raw
 
 
 class _EventBody(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,21 +63,20 @@ class _ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     offset: int | None = None
 
 
-def count(verdicts: list[Verdict]) -> Counts:
+def count(verdicts: Sequence[Verdict]) -> Counts:
     """Count verdicts by outcome."""
+    if isinstance(verdicts, Accepted):
+        return Counts(len(verdicts), 0, 0, 0)
     outcomes = [verdict.status for verdict in verdicts]
-    accepted = outcomes.count(Outcome.ACCEPTED)
-    if accepted == len(outcomes):
-        return Counts(accepted, 0, 0, 0)
     return Counts(
-        accepted,
+        outcomes.count(Outcome.ACCEPTED),
         outcomes.count(Outcome.DUPLICATE),
         outcomes.count(Outcome.CONFLICT),
         outcomes.count(Outcome.REJECTED),
     )
 
 
-def batch_processed(request_id: str, counts: Counts, verdicts: list[Verdict]) -> Reply:
+def batch_processed(request_id: str, counts: Counts, verdicts: Sequence[Verdict]) -> Reply:
     """Return the answer to a batch: one result per event, in order."""
     body = _BatchBody(
         success=True,
@@ -85,9 +85,13 @@ def batch_processed(request_id: str, counts: Counts, verdicts: list[Verdict]) ->
         duplicates=counts.duplicates,
         conflicts=counts.conflicts,
         rejected=counts.rejected,
-        results=verdicts,
+        results=_results(verdicts),
     )
     return Reply(200, _ENCODER.encode(body))
+
+
+def _results(verdicts: Sequence[Verdict]) -> Sequence[Verdict] | msgspec.Raw:
+    return msgspec.Raw(verdicts.on_the_wire()) if isinstance(verdicts, Accepted) else verdicts
 
 
 def event_processed(request_id: str, verdict: Verdict) -> Reply:

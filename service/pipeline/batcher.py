@@ -6,7 +6,7 @@ answers at once, and a busy one makes larger batches.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
@@ -18,7 +18,7 @@ from service.reasons import Reason, Refusal
 
 log = structlog.get_logger()
 
-_Waiter = asyncio.Future[list[Verdict]]
+_Waiter = asyncio.Future[Sequence[Verdict]]
 
 
 class Batcher:
@@ -49,7 +49,7 @@ class Batcher:
         """Rows that wait for a flush."""
         return self._queue.rows
 
-    async def submit(self, payload: Payload) -> list[Verdict]:
+    async def submit(self, payload: Payload) -> Sequence[Verdict]:
         """
         Store *payload* and return one verdict per event row, after the commit.
 

@@ -6,12 +6,12 @@ from typing import Final
 import msgspec
 import structlog
 
+from service._native import Rows
 from service.clock import Clock
-from service.model import EventRow, Outcome, Payload, RejectedRow, Verdict, Written
+from service.model import Outcome, Payload, RejectedRow, Verdict, Written
 from service.reasons import Reason, Refusal
-from service.store.flush import plan, quarantined
+from service.store.flush import Verdicts, flush_of, quarantined, verdicts_of
 from service.store.settle import Blocked, Bounds, Poisoned, Settler
-from service.store.transaction import Verdicts
 
 log = structlog.get_logger()
 
@@ -42,12 +42,12 @@ class EventStore:
         return await self._store(payloads, Bounds(deadline, is_splittable=len(payloads) > 1))
 
     async def _store(self, payloads: list[Payload], bounds: Bounds) -> list[Written]:
-        rows = [row for payload in payloads for row in payload.events]
         rejected = [row for payload in payloads for row in payload.rejected]
-        if not rows and not rejected:
+        flush = flush_of([payload.events for payload in payloads], rejected)
+        if not len(flush.plan) and not rejected:
             return [[] for _ in payloads]
         try:
-            verdicts = await self._settler.settle(plan(rows, rejected), bounds)
+            late = await self._settler.settle(flush, bounds)
         except Refusal as refusal:
             return [refusal for _ in payloads]
         except Blocked:
@@ -57,7 +57,7 @@ class EventStore:
             if len(payloads) == 1:
                 return [await self._store_rows_apart(payloads[0], bounds)]
         else:
-            return [[verdicts[row.id] for row in payload.events] for payload in payloads]
+            return [verdicts_of(payload, late) for payload in payloads]
         # In order, so that of twins the first to arrive stays the first.
         middle = len(payloads) // 2
         halves = payloads[:middle], payloads[middle:]
@@ -77,35 +77,34 @@ class EventStore:
 
     async def _store_rows_apart(self, payload: Payload, bounds: Bounds) -> Written:
         try:
-            verdicts = await self._isolate(payload.events, payload.rejected, bounds)
+            late = await self._isolate(payload.events, payload.rejected, bounds)
         except (Refusal, Blocked):
             return Refusal(Reason.OUTCOME_UNKNOWN)  # a part of it may have been stored
-        return [verdicts[row.id] for row in payload.events]
+        return verdicts_of(payload, late)
 
-    async def _isolate(
-        self, rows: list[EventRow], rejected: list[RejectedRow], bounds: Bounds
-    ) -> Verdicts:
+    async def _isolate(self, events: Rows, rejected: list[RejectedRow], bounds: Bounds) -> Verdicts:
         """Store the rows; one that PostgreSQL refuses is found by halving and costs only itself."""
-        if not rows and not rejected:
+        if not len(events) and not rejected:
             return {}
         try:
-            return await self._settler.settle(plan(rows, rejected), bounds)
+            return await self._settler.settle(flush_of([events], rejected), bounds)
         except Poisoned as caught:
             poisoned = caught
-        if len(rows) + len(rejected) > 1:
-            verdicts: Verdicts = {}
-            for some_rows, some_rejected in _halves(rows, rejected):
-                verdicts |= await self._isolate(some_rows, some_rejected, bounds)
-            return verdicts
-        if rows:
-            return await self._refuse(rows[0], poisoned, bounds)
+        if len(events) + len(rejected) > 1:
+            late: Verdicts = {}
+            for some_events, some_rejected in _halves(events, rejected):
+                late |= await self._isolate(some_events, some_rejected, bounds)
+            return late
+        if len(events):
+            return await self._refuse(events, poisoned, bounds)
         log.error("quarantine_refused", id=rejected[0].id, error=str(poisoned))
         return {}
 
-    async def _refuse(self, row: EventRow, poisoned: Poisoned, bounds: Bounds) -> Verdicts:
+    async def _refuse(self, events: Rows, poisoned: Poisoned, bounds: Bounds) -> Verdicts:
+        (row,) = events.all()
         log.error("event_refused_by_store", id=row.id, error=str(poisoned))
         kept = quarantined(row, Reason.STORE_REFUSED, f"{_POISON_MESSAGE} ({poisoned})")
-        await self._isolate([], [kept] if self._keep(row.key_id) else [], bounds)
+        await self._isolate(events.part(0, 0), [kept] if self._keep(row.key_id) else [], bounds)
         return {
             row.id: Verdict(
                 row.event_id, Outcome.REJECTED, Reason.STORE_REFUSED, message=_POISON_MESSAGE
@@ -113,13 +112,11 @@ class EventStore:
         }
 
 
-def _halves(
-    rows: list[EventRow], rejected: list[RejectedRow]
-) -> list[tuple[list[EventRow], list[RejectedRow]]]:
-    if rows and rejected:
-        return [(rows, []), ([], rejected)]
-    middle, rejected_middle = len(rows) // 2, len(rejected) // 2
+def _halves(events: Rows, rejected: list[RejectedRow]) -> list[tuple[Rows, list[RejectedRow]]]:
+    if len(events) and rejected:
+        return [(events, []), (events.part(0, 0), rejected)]
+    middle, rejected_middle = len(events) // 2, len(rejected) // 2
     return [
-        (rows[:middle], rejected[:rejected_middle]),
-        (rows[middle:], rejected[rejected_middle:]),
+        (events.part(0, middle), rejected[:rejected_middle]),
+        (events.part(middle, len(events)), rejected[rejected_middle:]),
     ]

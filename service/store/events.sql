@@ -6,30 +6,23 @@ BEGIN
 BEGIN; SET LOCAL lock_timeout = '100ms'
 
 -- name: insert_ledger
--- Who is first with each key. The caller gives the keys sorted by (tenant_id, event_key bytes), in
+-- Who is first with each key. The core gives the keys sorted by (tenant_id, event_key bytes), in
 -- every writer: two flushes that share keys then wait for each other instead of deadlocking.
--- Returns the ids of the rows that were new. One that another transaction holds is waited for.
-INSERT INTO event_deduplication (tenant_id, event_key, id, payload_hash, received_at)
-SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::timestamptz[])
-ON CONFLICT DO NOTHING
-RETURNING id
+-- Returns the ids of the rows that were not new. One that another transaction holds is waited for.
+WITH given AS (
+  SELECT * FROM unnest($1::ledger_row[])
+), new AS (
+  INSERT INTO event_deduplication (tenant_id, event_key, id, payload_hash, received_at)
+  SELECT tenant_id, event_key, id, payload_hash, received_at FROM given
+  ON CONFLICT DO NOTHING
+  RETURNING id
+)
+SELECT id FROM given WHERE id NOT IN (SELECT id FROM new)
 
 -- name: insert_at_once
--- The same and the events themselves, as one statement, for few rows. Sorted by the caller likewise.
+-- The same and the events themselves, as one statement. Sorted by the core likewise.
 WITH given AS (
-  SELECT *
-  FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[],
-              $7::text[], $8::text[], $9::text[], $10::text[],
-              $11::text[], $12::text[], $13::text[], $14::text[],
-              $15::jsonb[], $16::jsonb[], $17::jsonb[], $18::jsonb[],
-              $19::text[], $20::bigint[],
-              $21::timestamptz[], $22::timestamptz[], $23::timestamptz[], $24::timestamptz[])
-    AS row (event_key, payload_hash, id, tenant_id, workspace_id, event_id,
-            type, event, name, category,
-            user_id, anonymous_id, group_id, previous_id,
-            properties, traits, context, extra,
-            schema_version, request_id,
-            original_timestamp, sent_at, received_at, "timestamp")
+  SELECT * FROM unnest($1::event_row[])
 ), new AS (
   INSERT INTO event_deduplication (tenant_id, event_key, id, payload_hash, received_at)
   SELECT tenant_id, event_key, id, payload_hash, received_at FROM given
@@ -45,7 +38,7 @@ WITH given AS (
          schema_version, request_id, original_timestamp, sent_at, received_at, "timestamp"
   FROM given JOIN new USING (id)
 )
-SELECT id FROM new
+SELECT id FROM given WHERE id NOT IN (SELECT id FROM new)
 
 -- name: find_ledger
 -- What the ledger holds for keys that were not new; a statement of its own, for a new snapshot.

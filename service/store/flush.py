@@ -1,17 +1,21 @@
-"""The rows of one transaction: sorted, with twins set apart, and how each event ended."""
+"""The rows of one transaction, and how each event ended."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 
 import msgspec
 
-from service._native import is_same_content
-from service.content import as_object
-from service.model import EventRow, Outcome, RejectedRow, Verdict
+from service._native import Plan, Row, Rows, is_same_content
+from service.clock import moment
+from service.content import as_object, decode_event
+from service.model import Accepted, Outcome, Payload, RejectedRow, Verdict
 from service.reasons import CONFLICT_MESSAGES, Reason
 
 Key = tuple[int, bytes]
 """(tenant_id, event_key): what the ledger holds once."""
+
+Verdicts = dict[int, Verdict]
+"""Verdicts by row id, of the rows that did not simply become events."""
 
 
 class Held(NamedTuple):
@@ -23,36 +27,39 @@ class Held(NamedTuple):
 
 
 class Flush(msgspec.Struct, frozen=True):
-    """
-    Rows that go down together.
+    """Rows that go down together; `plan` has the one order that all writers use."""
 
-    `firsts` holds one row per key in the one order that all writers use; `twins` the further rows
-    with the same keys, in their order of arrival.
-    """
-
-    firsts: list[EventRow]
-    twins: list[EventRow]
+    plan: Plan
     rejected: list[RejectedRow]
+    days: set[date]
 
 
-def plan(rows: list[EventRow], rejected: list[RejectedRow]) -> Flush:
-    """Set twins apart and sort the rest."""
-    firsts: dict[Key, EventRow] = {}
-    twins = [row for row in rows if firsts.setdefault(key_of(row), row) is not row]
-    return Flush([firsts[key] for key in sorted(firsts)], twins, rejected)
+def flush_of(events: list[Rows], rejected: list[RejectedRow]) -> Flush:
+    """Put rows together."""
+    days = {moment(rows.received_at_us).date() for rows in events if len(rows)}
+    return Flush(Plan(events), rejected, days | {row.received_at.date() for row in rejected})
 
 
-def key_of(row: EventRow) -> Key:
+def verdicts_of(payload: Payload, late: Verdicts) -> Accepted | list[Verdict]:
+    """Return a payload's verdicts in order: what is not in *late* is accepted."""
+    events = payload.events
+    if not late or late.keys().isdisjoint(events.ids):
+        return Accepted(events)
+    rows = zip(events.ids, Accepted(events), strict=True)
+    return [late.get(row_id, accepted) for row_id, accepted in rows]
+
+
+def key_of(row: Row) -> Key:
     """Return the key of *row* in the ledger."""
     return (row.tenant_id, row.event_key)
 
 
-def held_by(row: EventRow) -> Held:
+def held_by(row: Row) -> Held:
     """Return what the ledger holds when *row* was the first with its key."""
-    return Held(row.id, row.payload_hash, row.received_at)
+    return Held(row.id, row.payload_hash, moment(row.received_at_us))
 
 
-def outcome_of(row: EventRow, held: Held) -> Outcome:
+def outcome_of(row: Row, held: Held) -> Outcome:
     """Compare *row* with the holder of its key."""
     if held.id == row.id:
         return Outcome.ACCEPTED  # an earlier try of ours had been committed
@@ -61,13 +68,14 @@ def outcome_of(row: EventRow, held: Held) -> Outcome:
     return Outcome.CONFLICT
 
 
-def conflict_verdict(row: EventRow, reason: Reason) -> Verdict:
+def conflict_verdict(row: Row, reason: Reason) -> Verdict:
     """Return the answer for an event whose id is taken by another."""
     return Verdict(row.event_id, Outcome.CONFLICT, reason, "event_id", CONFLICT_MESSAGES[reason])
 
 
-def quarantined(row: EventRow, reason: Reason, message: str) -> RejectedRow:
+def quarantined(row: Row, reason: Reason, message: str) -> RejectedRow:
     """Return *row* as it goes into quarantine: its event written as JSON again."""
+    sent_at = None if row.sent_at_us is None else moment(row.sent_at_us)
     return RejectedRow(
         id=row.id,
         tenant_id=row.tenant_id,
@@ -76,7 +84,7 @@ def quarantined(row: EventRow, reason: Reason, message: str) -> RejectedRow:
         code=reason,
         field=None,
         message=message,
-        payload=as_object(row.raw, row.event_id, row.sent_at),
+        payload=as_object(decode_event(row.content), row.event_id, sent_at),
         request_id=row.request_id,
-        received_at=row.received_at,
+        received_at=moment(row.received_at_us),
     )

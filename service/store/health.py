@@ -10,7 +10,7 @@ from service.store.pool import PoolConfig, connect, lent
 from service.store.sql import statement
 
 # The newest migration this code needs. A newer one is fine unless it is marked breaking.
-SCHEMA_VERSION: Final = "0006"
+SCHEMA_VERSION: Final = "0007"
 _SPARE_CONNECTIONS: Final = 1
 
 

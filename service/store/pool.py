@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 import msgspec
@@ -13,7 +13,6 @@ from service.config import Config
 from service.store.faults import UnsafeSessionError
 from service.store.sql import statement
 
-_JSONB_VERSION: Final = b"\x01"
 # Beside the flushes: key look-ups and health, and the ending of a lost session.
 _SPARE_CONNECTIONS: Final = 2
 # A server that shakes hands and then says nothing is no better than one that is away.
@@ -48,11 +47,19 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+class RowTypes(NamedTuple):
+    """The numbers that this database has given to the types of a flush."""
+
+    ledger_row: int
+    event_row: int
+
+
 class Session(asyncpg.Connection):
     """A connection that knows who it is to the server, so that it can be ended from another."""
 
     pid: int = 0
     backend_start: datetime | None = None
+    row_types: RowTypes = RowTypes(0, 0)
 
     def get_reset_query(self) -> str:
         # Our statements leave nothing behind in a session; a round trip per release for nothing.
@@ -142,18 +149,27 @@ async def _prepare(connection: Session) -> None:
 
 
 async def _set_up(connection: Session) -> None:
-    for name, encoder, decoder in (("jsonb", _encode_jsonb, bytes), ("uuid", bytes, bytes)):
-        await connection.set_type_codec(
-            name, schema="pg_catalog", encoder=encoder, decoder=decoder, format="binary"
-        )
+    await connection.set_type_codec(
+        "uuid", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary"
+    )
     (row,) = await connection.fetch(statement("check_session"))
     _require_safe(row)
     connection.pid = row["pid"]
     connection.backend_start = row["backend_start"]
+    if row["event_row"] is not None:
+        connection.row_types = RowTypes(row["ledger_row"], row["event_row"])
+        for oid in (row["ledger_rows"], row["event_rows"]):
+            _pass_through(connection, oid)
 
 
-def _encode_jsonb(document: bytes) -> bytes:
-    return _JSONB_VERSION + document
+def _pass_through(connection: Session, oid: int) -> None:
+    """
+    Send what the core wrote as a value of this type as it is.
+
+    `set_type_codec` does the same, but for scalar types only.
+    """
+    codec = (bytes, bytes, "binary")
+    connection.get_settings().add_python_codec(oid, "rows", "public", [], "scalar", *codec)
 
 
 def _require_safe(row: Any) -> None:

@@ -6,7 +6,11 @@ SELECT pg_backend_pid() AS pid,
        current_setting('fsync') AS fsync,
        current_setting('full_page_writes') AS full_page_writes,
        current_setting('transaction_read_only') AS transaction_read_only,
-       current_setting('server_encoding') AS server_encoding
+       current_setting('server_encoding') AS server_encoding,
+       to_regtype('ledger_row')::oid::bigint AS ledger_row,
+       to_regtype('ledger_row[]')::oid::bigint AS ledger_rows,
+       to_regtype('event_row')::oid::bigint AS event_row,
+       to_regtype('event_row[]')::oid::bigint AS event_rows
 
 -- name: end_session
 -- Ends a session of ours whose last word was lost, and waits for its end. Backend and start

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import random
 from collections.abc import Callable
-from datetime import date
 from typing import Any, Final
 
 import msgspec
@@ -13,11 +12,11 @@ import structlog
 from service.clock import Clock
 from service.reasons import Reason, Refusal
 from service.store.faults import Fault, SilentRollbackError, classify
-from service.store.flush import Flush
+from service.store.flush import Flush, Verdicts
 from service.store.partitions import ensure_partitions
 from service.store.pool import lent
 from service.store.sql import statement
-from service.store.transaction import Transaction, Verdicts
+from service.store.transaction import Transaction
 
 log = structlog.get_logger()
 
@@ -75,7 +74,7 @@ class Settler:
 
     async def settle(self, flush: Flush, bounds: Bounds) -> Verdicts:
         """
-        Store *flush* and return its verdicts. The ids of its rows make a second run safe.
+        Store *flush*; return verdicts of late rows. The ids of its rows make a second run safe.
 
         Raises
         ------
@@ -161,7 +160,7 @@ class Settler:
                 if fault is Fault.LOST and attempt.session is not None:
                     await self._end_session(*attempt.session)
                 elif fault is Fault.PARTITION:
-                    for day in _days(flush):
+                    for day in sorted(flush.days):
                         await ensure_partitions(self._pool, day, day)
         except Exception as error:  # noqa: BLE001 - the next try meets the same fault and is sorted
             log.warning("recovery_failed", fault=fault, error=describe(error))
@@ -192,12 +191,6 @@ class Settler:
     async def _end_session(self, pid: int, backend_start: object) -> None:
         async with lent(self._pool) as connection:
             await connection.execute(statement("end_session"), pid, backend_start, _END_SESSION_MS)
-
-
-def _days(flush: Flush) -> list[date]:
-    arrivals = [row.received_at for row in flush.firsts + flush.twins]
-    arrivals += [row.received_at for row in flush.rejected]
-    return sorted({arrival.date() for arrival in arrivals})
 
 
 class _Attempt(msgspec.Struct):

@@ -1,37 +1,28 @@
 """One flush as one transaction: ledger, events, quarantine; COPY for many rows, not for few."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
-from service.model import EventRow, Outcome, RejectedRow, Verdict
+from service._native import Row, event_columns
+from service.model import Outcome, RejectedRow, Verdict
 from service.reasons import CONFLICT_MESSAGES, Reason
 from service.store.faults import SilentRollbackError, VanishedError
 from service.store.flush import (
     Flush,
     Held,
     Key,
+    Verdicts,
     conflict_verdict,
-    held_by,
     key_of,
     outcome_of,
     quarantined,
 )
 from service.store.sql import statement
 
-EVENT_COLUMNS: Final = (
-    *("id", "tenant_id", "workspace_id", "event_id"),
-    *("type", "event", "name", "category"),
-    *("user_id", "anonymous_id", "group_id", "previous_id"),
-    *("properties", "traits", "context", "extra"),
-    *("schema_version", "request_id"),
-    *("original_timestamp", "sent_at", "received_at", "timestamp"),
-)
+_EVENT_COLUMNS: Final = event_columns()
 
-# Below it one statement is cheaper, above it COPY (docs/decisions/0007-small-flushes.md).
-AT_ONCE_ROWS_MAX: Final = 40
-
-Verdicts = dict[int, Verdict]
-"""Verdicts by row id."""
+# Up to here one statement is cheaper, above it COPY (docs/decisions/0012-rows-from-the-core.md).
+AT_ONCE_ROWS_MAX: Final = 80
 
 
 class Transaction:
@@ -59,7 +50,7 @@ class Transaction:
 
     async def run(self) -> Verdicts:
         """
-        Store the flush; return the verdict of every event row once COMMIT has been confirmed.
+        Store the flush; once COMMIT has been confirmed return the verdicts of rows that are late.
 
         Raises what asyncpg raises, SilentRollbackError or VanishedError. After an error of the
         server the transaction is rolled back; after a lost connection `is_commit_sent` tells
@@ -84,66 +75,48 @@ class Transaction:
 
     @property
     def _is_for_one_statement(self) -> bool:
-        has_few_rows = len(self._flush.firsts) <= AT_ONCE_ROWS_MAX
+        has_few_rows = len(self._flush.plan) <= AT_ONCE_ROWS_MAX
         return has_few_rows and not self._flush.rejected and not self._is_impatient
 
     async def _run_at_once(self) -> Verdicts:
         """Store few rows by one statement that commits itself: one round trip instead of five."""
         self.is_commit_sent = True
-        new_ids = await self._insert_at_once(self._flush.firsts)
+        plan, types = self._flush.plan, self._connection.row_types
+        late_ids = await self._insert("insert_at_once", plan.records(types.event_row))
         self.is_committed = True
-        return await self._finish(new_ids)
+        return await self._finish(late_ids)
 
     async def _write(self) -> Verdicts:
-        new_ids = await self._insert_ledger(self._flush.firsts)
-        await self._copy_events([row for row in self._flush.firsts if row.id in new_ids])
-        return await self._finish(new_ids)
+        plan, types = self._flush.plan, self._connection.row_types
+        late_ids = await self._insert("insert_ledger", plan.ledger(types.ledger_row))
+        if len(late_ids) < len(plan):
+            await self._connection.copy_to_table(
+                "events",
+                source=_only(plan.copy(late_ids)),
+                columns=_EVENT_COLUMNS,
+                format="binary",
+            )
+        return await self._finish(late_ids)
 
-    async def _finish(self, new_ids: set[int]) -> Verdicts:
+    async def _insert(self, name: str, rows: bytes) -> list[int]:
+        """Claim the keys of *rows*; return the ids of those that were not new."""
+        if not len(self._flush.plan):
+            return []
+        return [record[0] for record in await self._connection.fetch(statement(name), rows)]
+
+    async def _finish(self, late_ids: list[int]) -> Verdicts:
         """Find the verdicts of the rows that were not new, and put refused ones into quarantine."""
-        firsts, twins = self._flush.firsts, self._flush.twins
-        winners = [row for row in firsts if row.id in new_ids]
-        verdicts = {row.id: Verdict(row.event_id, Outcome.ACCEPTED) for row in winners}
-        rejected = self._flush.rejected
-        if len(winners) < len(firsts) or twins:
-            late = [row for row in firsts if row.id not in new_ids] + twins
-            holders = await self._find_holders(late, winners)
+        plan, rejected = self._flush.plan, self._flush.rejected
+        verdicts: Verdicts = {}
+        if late_ids or plan.has_twins:
+            late = plan.late(late_ids)
+            holders = await self._find_holders(late)
             rejected = rejected + await self._judge(late, holders, verdicts)
         await self._insert_rejected(rejected)
         return verdicts
 
-    async def _insert_at_once(self, rows: list[EventRow]) -> set[int]:
-        if not rows:
-            return set()
-        columns = zip(
-            *((row.event_key, row.payload_hash, *_columns(row)) for row in rows), strict=True
-        )
-        returned = await self._connection.fetch(statement("insert_at_once"), *columns)
-        return {record[0] for record in returned}
-
-    async def _insert_ledger(self, rows: list[EventRow]) -> set[int]:
-        if not rows:
-            return set()
-        returned = await self._connection.fetch(
-            statement("insert_ledger"),
-            [row.tenant_id for row in rows],
-            [row.event_key for row in rows],
-            [row.id for row in rows],
-            [row.payload_hash for row in rows],
-            [row.received_at for row in rows],
-        )
-        return {record[0] for record in returned}
-
-    async def _copy_events(self, rows: list[EventRow]) -> None:
-        if not rows:
-            return
-        await self._connection.copy_records_to_table(
-            "events", columns=EVENT_COLUMNS, records=[_columns(row) for row in rows]
-        )
-
-    async def _find_holders(self, late: list[EventRow], winners: list[EventRow]) -> dict[Key, Held]:
-        won = {key_of(row): held_by(row) for row in winners}
-        asked = sorted({key for row in late if (key := key_of(row)) not in won})
+    async def _find_holders(self, late: list[Row]) -> dict[Key, Held]:
+        asked = sorted({key_of(row) for row in late})
         records = await self._connection.fetch(
             statement("find_ledger"), [key[0] for key in asked], [key[1] for key in asked]
         )
@@ -151,13 +124,13 @@ class Transaction:
         if len(found) < len(asked):
             # Deleted between the two statements: neither new nor there. Only a new run can tell.
             raise VanishedError
-        return won | found
+        return found
 
     async def _judge(
-        self, late: list[EventRow], holders: dict[Key, Held], verdicts: Verdicts
+        self, late: list[Row], holders: dict[Key, Held], verdicts: Verdicts
     ) -> list[RejectedRow]:
         """Put the verdicts of rows that did not come first into *verdicts*; return quarantine."""
-        conflicts: list[EventRow] = []
+        conflicts: list[Row] = []
         for row in late:
             outcome = outcome_of(row, holders[key_of(row)])
             if outcome is Outcome.CONFLICT:
@@ -179,7 +152,7 @@ class Transaction:
         return kept
 
     async def _find_workspaces(
-        self, conflicts: list[EventRow], holders: dict[Key, Held]
+        self, conflicts: list[Row], holders: dict[Key, Held]
     ) -> dict[int, int]:
         if not conflicts:
             return {}
@@ -202,13 +175,5 @@ class Transaction:
         )
 
 
-def _columns(row: EventRow) -> tuple[object, ...]:
-    raw = row.raw
-    return (
-        *(row.id, row.tenant_id, row.workspace_id, row.event_id),
-        *(raw.type, raw.event, raw.name, raw.category),
-        *(raw.user_id, raw.anonymous_id, raw.group_id, raw.previous_id),
-        *(row.properties, row.traits, row.context, row.extra),
-        *(row.schema_version, row.request_id),
-        *(row.original_timestamp, row.sent_at, row.received_at, row.timestamp),
-    )
+async def _only(chunk: bytes) -> AsyncIterator[bytes]:
+    yield chunk

@@ -1,0 +1,173 @@
+//! The rows of several payloads that go down together: sorted, with twins set apart.
+#![forbid(unsafe_code)]
+
+use crate::row::{self, BIGINT, COLUMNS, TIMESTAMPTZ, UUID};
+use crate::rows::{EventKey, Row, Rows};
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What every file of COPY in its binary form begins with: signature, no flags, no extension.
+const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+const COPY_TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
+
+/// The columns of a row's place in the ledger.
+const LEDGER_COLUMNS: usize = 5;
+/// Before the columns of `events`: the ledger's key and hash.
+const KEY_COLUMNS: usize = 2;
+const ROW_BYTES: usize = 1_024;
+const LEDGER_ROW_BYTES: usize = 4 + 4 + 4 * 16 + 24;
+
+/// Rows of one payload, all of them or some.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub rows: Arc<Rows>,
+    pub range: Range<usize>,
+}
+
+impl Part {
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        self.rows.rows.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+/// One row of a plan: which part, and which of its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub part: usize,
+    pub row: usize,
+}
+
+/// `firsts` holds one row per key, in the one order that all writers use: by tenant, then by the
+/// bytes of the key. `twins` holds the further rows with the same keys, in the order they came.
+#[derive(Debug)]
+pub struct Plan {
+    parts: Vec<Part>,
+    firsts: Vec<Place>,
+    twins: Vec<Place>,
+}
+
+impl Plan {
+    #[must_use]
+    pub fn new(parts: Vec<Part>) -> Self {
+        let mut keyed: Vec<(i64, EventKey, Place)> = Vec::new();
+        for (part, rows) in parts.iter().enumerate() {
+            let tenant_id = rows.rows.arrival.tenant_id;
+            for (row, facts) in rows.rows().iter().enumerate() {
+                keyed.push((tenant_id, facts.event_key, Place { part, row }));
+            }
+        }
+        keyed.sort_unstable();
+        let mut plan = Self {
+            parts,
+            firsts: Vec::with_capacity(keyed.len()),
+            twins: Vec::new(),
+        };
+        let mut last = None;
+        for (tenant_id, event_key, place) in keyed {
+            if last.replace((tenant_id, event_key)) == Some((tenant_id, event_key)) {
+                plan.twins.push(place);
+            } else {
+                plan.firsts.push(place);
+            }
+        }
+        plan.twins.sort_unstable();
+        plan
+    }
+
+    /// Rows that may be new.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.firsts.len()
+    }
+
+    #[must_use]
+    pub const fn has_twins(&self) -> bool {
+        !self.twins.is_empty()
+    }
+
+    /// The payload and the row at *place*.
+    #[must_use]
+    pub fn at(&self, place: Place) -> Option<(&Part, &Row)> {
+        let part = self.parts.get(place.part)?;
+        Some((part, part.rows().get(place.row)?))
+    }
+
+    /// Who did not come first: those of *late* ids, and every twin.
+    #[must_use]
+    pub fn late(&self, late: &HashSet<i64>) -> Vec<Place> {
+        let is_late = |place: &Place| {
+            self.at(*place)
+                .is_some_and(|(_, row)| late.contains(&row.id))
+        };
+        let firsts = self.firsts.iter().filter(|place| is_late(place));
+        firsts.chain(&self.twins).copied().collect()
+    }
+
+    /// The array of `ledger_row` (*oid*) that claims the keys.
+    #[must_use]
+    pub fn ledger(&self, oid: u32) -> Vec<u8> {
+        self.array(oid, LEDGER_ROW_BYTES, |out, part, row| {
+            row::push_i32(out, LEDGER_COLUMNS);
+            push_typed(out, BIGINT, &part.arrival.tenant_id.to_be_bytes());
+            push_typed(out, UUID, &row.event_key);
+            push_typed(out, BIGINT, &row.id.to_be_bytes());
+            push_typed(out, BIGINT, &row.payload_hash.to_be_bytes());
+            out.extend_from_slice(&TIMESTAMPTZ.to_be_bytes());
+            row::push_time(out, Some(part.arrival.received_at));
+        })
+    }
+
+    /// The array of `event_row` (*oid*) that claims the keys and stores the events.
+    #[must_use]
+    pub fn records(&self, oid: u32) -> Vec<u8> {
+        self.array(oid, ROW_BYTES, |out, part, row| {
+            row::push_i32(out, KEY_COLUMNS + COLUMNS.len());
+            push_typed(out, UUID, &row.event_key);
+            push_typed(out, BIGINT, &row.payload_hash.to_be_bytes());
+            for ((_, oid), column) in COLUMNS.iter().zip(row::columns(part.bytes(row))) {
+                out.extend_from_slice(&oid.to_be_bytes());
+                row::push_optional(out, column);
+            }
+        })
+    }
+
+    /// The stream of COPY for `events`, without the rows whose ids are *late*.
+    #[must_use]
+    pub fn copy(&self, late: &HashSet<i64>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.firsts.len() * ROW_BYTES);
+        out.extend_from_slice(COPY_HEADER);
+        for (part, row) in self.firsts.iter().filter_map(|place| self.at(*place)) {
+            if late.is_empty() || !late.contains(&row.id) {
+                out.extend_from_slice(part.rows.bytes(row));
+            }
+        }
+        out.extend_from_slice(&COPY_TRAILER);
+        out
+    }
+
+    /// An array in its binary form: dimensions, nulls, type, length, lower bound, elements.
+    fn array(
+        &self,
+        oid: u32,
+        element_bytes: usize,
+        push: impl Fn(&mut Vec<u8>, &Rows, &Row),
+    ) -> Vec<u8> {
+        let mut out = Vec::with_capacity(20 + self.firsts.len() * element_bytes);
+        row::push_i32(&mut out, 1);
+        row::push_i32(&mut out, 0);
+        out.extend_from_slice(&oid.to_be_bytes());
+        row::push_i32(&mut out, self.firsts.len());
+        row::push_i32(&mut out, 1);
+        for (part, row) in self.firsts.iter().filter_map(|place| self.at(*place)) {
+            row::push_measured(&mut out, |out| push(out, &part.rows, row));
+        }
+        out
+    }
+}
+
+fn push_typed(out: &mut Vec<u8>, oid: u32, bytes: &[u8]) {
+    out.extend_from_slice(&oid.to_be_bytes());
+    row::push_column(out, bytes);
+}

@@ -1,0 +1,207 @@
+//! A scanned body, what is wrong with it, and the step from it to rows.
+#![forbid(unsafe_code)]
+
+use super::ids::RowIds;
+use super::rows::Rows;
+use crate::content;
+use crate::envelope::Scan as CoreScan;
+use crate::event::Event as CoreEvent;
+use crate::field::Field;
+use crate::plan::Part;
+use crate::row::Arrival as CoreArrival;
+use crate::rows::{Refused, Rows as CoreRows};
+use crate::violation::{Actual, Malformed as CoreMalformed, Violation as CoreViolation};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString};
+use std::sync::Arc;
+
+#[pyclass(frozen, module = "service._native")]
+pub(super) struct Scan {
+    body: Py<PyBytes>,
+    scan: CoreScan,
+}
+
+/// What is true for every event of one request: read from an object with these attributes.
+#[derive(FromPyObject)]
+struct Arrival {
+    tenant_id: i64,
+    workspace_id: i64,
+    key_id: Py<PyString>,
+    request_id: i64,
+    received_at_us: i64,
+    schema_version: String,
+}
+
+#[pyclass(frozen, get_all, module = "service._native")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "event_id is one word, here as everywhere"
+)]
+pub(super) struct Event {
+    event_id: Option<String>,
+    sent_at: Option<String>,
+    content: Py<PyBytes>,
+}
+
+#[pyclass(frozen, get_all, module = "service._native")]
+pub(super) struct Violation {
+    code: &'static str,
+    field: Option<String>,
+    message: String,
+    event_id: Option<String>,
+    payload: Py<PyBytes>,
+}
+
+#[pyclass(frozen, get_all, module = "service._native")]
+pub(super) struct Malformed {
+    code: &'static str,
+    field: Option<String>,
+    message: String,
+    offset: Option<usize>,
+    limit: Option<usize>,
+    actual: Option<Py<PyAny>>,
+}
+
+/// Which of the payload's events, the id it would have had, and why it has no row.
+type Refusal = (usize, i64, Violation);
+
+#[pymethods]
+impl Scan {
+    #[getter]
+    fn write_key(&self) -> Option<&str> {
+        self.scan.write_key.as_deref()
+    }
+
+    #[getter]
+    fn sent_at(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let body = self.text(py)?;
+        Ok(self.scan.sent_at.and_then(|value| value.kept_text(body)))
+    }
+
+    #[getter]
+    fn context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let body = self.text(py)?;
+        let context = self.scan.context.map(|value| value.raw(body).as_bytes());
+        Ok(context.map(|context| PyBytes::new(py, context)))
+    }
+
+    #[getter]
+    const fn count(&self) -> usize {
+        self.scan.count
+    }
+
+    #[getter]
+    fn events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let events = PyList::empty(py);
+        let body = self.text(py)?;
+        for event in &self.scan.events {
+            match event {
+                Ok(event) => events.append(Py::new(py, self.event(py, event, body))?)?,
+                Err(refused) => events.append(Py::new(py, violation(py, refused))?)?,
+            }
+        }
+        Ok(events)
+    }
+
+    fn rows(
+        &self,
+        py: Python<'_>,
+        ids: &Bound<'_, RowIds>,
+        arrival: Arrival,
+    ) -> PyResult<(Rows, Vec<Refusal>)> {
+        let count = i64::try_from(self.scan.events.len())?;
+        let ids = ids
+            .borrow_mut()
+            .take(arrival.received_at_us / 1_000, count)?;
+        let facts = CoreArrival {
+            tenant_id: arrival.tenant_id,
+            workspace_id: arrival.workspace_id,
+            request_id: arrival.request_id,
+            received_at: arrival.received_at_us,
+            schema_version: arrival.schema_version,
+        };
+        let (rows, refused) = CoreRows::new(&self.scan, self.text(py)?, &ids, facts);
+        let part = Part {
+            range: 0..rows.rows.len(),
+            rows: Arc::new(rows),
+        };
+        let refused = refused.into_iter().map(
+            |Refused {
+                 place,
+                 id,
+                 violation: refused,
+             }| (place, id, violation(py, &refused)),
+        );
+        Ok((Rows::new(part, arrival.key_id), refused.collect()))
+    }
+}
+
+impl Scan {
+    pub const fn new(body: Py<PyBytes>, scan: CoreScan) -> Self {
+        Self { body, scan }
+    }
+
+    /// The body, which was found to be UTF-8 when it was scanned.
+    fn text<'a>(&'a self, py: Python<'a>) -> PyResult<&'a str> {
+        simdutf8::basic::from_utf8(self.body.as_bytes(py))
+            .map_err(|_| PyValueError::new_err("the body has changed since it was scanned"))
+    }
+
+    fn event(&self, py: Python<'_>, event: &CoreEvent, body: &str) -> Event {
+        let mut content = Vec::new();
+        content::push(&mut content, event, self.scan.unknown_of(event), body);
+        let sent_at = event.fields.get(Field::SentAt);
+        Event {
+            event_id: event.event_id(body).map(std::borrow::Cow::into_owned),
+            sent_at: sent_at.map(|value| value.text(body).into_owned()),
+            content: PyBytes::new(py, &content).unbind(),
+        }
+    }
+}
+
+#[pymethods]
+impl Violation {
+    fn __repr__(&self) -> String {
+        format!(
+            "Violation(code='{}', message={:?})",
+            self.code, self.message
+        )
+    }
+}
+
+#[pymethods]
+impl Malformed {
+    fn __repr__(&self) -> String {
+        format!(
+            "Malformed(code='{}', message={:?})",
+            self.code, self.message
+        )
+    }
+}
+
+fn violation(py: Python<'_>, violation: &CoreViolation) -> Violation {
+    Violation {
+        code: violation.code.name(),
+        field: violation.field.clone(),
+        message: violation.message.clone(),
+        event_id: violation.event_id.clone(),
+        payload: PyBytes::new(py, &violation.payload).unbind(),
+    }
+}
+
+pub(super) fn malformed(py: Python<'_>, malformed: CoreMalformed) -> PyResult<Malformed> {
+    let actual = match malformed.actual {
+        None => None,
+        Some(Actual::Count(count)) => Some(count.into_pyobject(py)?.into_any().unbind()),
+        Some(Actual::Text(text)) => Some(text.into_pyobject(py)?.into_any().unbind()),
+    };
+    Ok(Malformed {
+        code: malformed.code.name(),
+        field: malformed.field,
+        message: malformed.message,
+        offset: malformed.offset,
+        limit: malformed.limit,
+        actual,
+    })
+}

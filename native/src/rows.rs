@@ -1,0 +1,174 @@
+//! What is stored of one payload: a row for each event that passed, with its id, key and hash.
+#![forbid(unsafe_code)]
+
+use crate::base36;
+use crate::content;
+use crate::envelope::Scan;
+use crate::event::Event;
+use crate::field::EventType;
+use crate::hash::{EVENT_KEY_BYTES, content_hash, event_key};
+use crate::row::{self, Arrival, Given};
+use crate::text::push_quoted;
+use crate::time::corrected;
+use crate::violation::{Code, Violation};
+use std::borrow::Cow;
+use std::ops::Range;
+
+pub type EventKey = [u8; EVENT_KEY_BYTES];
+
+/// Numbers, times and lengths of a row, and texts of one, about.
+const FRAME_BYTES: usize = 320;
+
+/// The rows of one payload; their bytes one after the other.
+#[derive(Debug)]
+pub struct Rows {
+    pub arrival: Arrival,
+    pub rows: Vec<Row>,
+    /// By type, in the order of `EventType::ALL`.
+    pub types: [usize; EventType::ALL.len()],
+    bytes: Vec<u8>,
+    contents: Vec<u8>,
+}
+
+/// One row: what the ledger holds of it, and where its bytes are.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub id: i64,
+    pub event_key: EventKey,
+    pub payload_hash: i64,
+    bytes: Range<usize>,
+    content: Range<usize>,
+}
+
+/// An event that has no row: which of the payload's it was, and the id it would have had.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub place: usize,
+    pub id: i64,
+    pub violation: Violation,
+}
+
+impl Rows {
+    /// Makes the rows of the events that *scan* found in *body*; *ids* are as many as its events.
+    #[must_use]
+    pub fn new(scan: &Scan, body: &str, ids: &[i64], arrival: Arrival) -> (Self, Vec<Refused>) {
+        let mut rows = Self {
+            arrival,
+            rows: Vec::with_capacity(scan.events.len()),
+            types: [0; EventType::ALL.len()],
+            bytes: Vec::with_capacity(body.len() + scan.events.len() * FRAME_BYTES),
+            contents: Vec::with_capacity(body.len()),
+        };
+        let mut refused = Vec::new();
+        for (place, (event, &id)) in scan.events.iter().zip(ids).enumerate() {
+            let outcome = match event {
+                Ok(event) => rows.push((scan, body), event, id),
+                Err(violation) => Err(*violation.clone()),
+            };
+            if let Err(violation) = outcome {
+                refused.push(Refused {
+                    place,
+                    id,
+                    violation,
+                });
+            }
+        }
+        (rows, refused)
+    }
+
+    fn push(
+        &mut self,
+        (scan, body): (&Scan, &str),
+        event: &Event,
+        id: i64,
+    ) -> Result<(), Violation> {
+        let timestamp = self.timestamp(scan, body, event)?;
+        let event_id = event.event_id(body);
+        let event_id = event_id.unwrap_or_else(|| Cow::Owned(base36::encode(id.cast_unsigned())));
+        let content = self.contents.len();
+        content::push(&mut self.contents, event, scan.unknown_of(event), body);
+        let content = content..self.contents.len();
+        let given = Given {
+            id,
+            event_id: &event_id,
+            timestamp,
+        };
+        let bytes = self.bytes.len();
+        row::push(&mut self.bytes, (scan, body), event, &self.arrival, &given);
+        self.rows.push(Row {
+            id,
+            event_key: event_key(&event_id),
+            payload_hash: content_hash(
+                self.arrival.workspace_id,
+                self.contents.get(content.clone()).unwrap_or_default(),
+            ),
+            bytes: bytes..self.bytes.len(),
+            content,
+        });
+        if let Some(count) = self.types.get_mut(event.event_type as usize) {
+            *count += 1;
+        }
+        Ok(())
+    }
+
+    fn timestamp(&self, scan: &Scan, body: &str, event: &Event) -> Result<i64, Violation> {
+        let times = event.times;
+        let given = times.timestamp.or(times.original);
+        let sent_at = times.sent_at.or(scan.sent_at_us);
+        corrected(given, sent_at, self.arrival.received_at).map_err(|fault| Violation {
+            code: Code::InvalidTimestamp,
+            field: Some("timestamp".to_owned()),
+            message: format!("timestamp {fault}"),
+            event_id: event.event_id(body).map(Cow::into_owned),
+            payload: event.place.payload(body),
+        })
+    }
+
+    /// The row's bytes in the binary form of COPY.
+    #[must_use]
+    pub fn bytes(&self, row: &Row) -> &[u8] {
+        self.bytes.get(row.bytes.clone()).unwrap_or_default()
+    }
+
+    /// The event's canonical content.
+    #[must_use]
+    pub fn content(&self, row: &Row) -> &[u8] {
+        self.contents.get(row.content.clone()).unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn event_id(&self, row: &Row) -> &str {
+        let column = row::columns(self.bytes(row)).nth(row::EVENT_ID).flatten();
+        str::from_utf8(column.unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// When it was sent, by its sender's clock: microseconds since `PostgreSQL`'s epoch.
+    #[must_use]
+    pub fn sent_at(&self, row: &Row) -> Option<i64> {
+        let column = row::columns(self.bytes(row)).nth(row::SENT_AT).flatten()?;
+        Some(i64::from_be_bytes(*column.first_chunk()?))
+    }
+
+    /// Bytes that all of these rows take in memory.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.bytes.len() + self.contents.len()
+    }
+
+    /// The answer for *rows* when each of them is new: a JSON array, as the wire has it.
+    #[must_use]
+    pub fn accepted(&self, rows: &[Row]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(rows.len() * 64 + 2);
+        out.push(b'[');
+        for (place, row) in rows.iter().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(b"{\"event_id\":");
+            push_quoted(&mut out, self.event_id(row));
+            out.extend_from_slice(b",\"status\":\"accepted\"}");
+        }
+        out.push(b']');
+        out
+    }
+}
