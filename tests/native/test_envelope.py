@@ -20,7 +20,7 @@ def malformed(body: str) -> Malformed:
 
 def test_the_envelopes_members_are_cut_out() -> None:
     taken = scan(
-        f'{{"sentAt":"now","x":[1],"batch":[{GOOD}],'
+        f'{{"sentAt":"2026-03-01","x":[1],"batch":[{GOOD}],'
         '"context":{ "ip":"::1" },"writeKey":"k\\u0065y"}'
     )
 
@@ -29,7 +29,7 @@ def test_the_envelopes_members_are_cut_out() -> None:
         taken.sent_at,
         taken.context,
         taken.count,
-    ) == ("key", "now", b'{ "ip":"::1" }', 1)
+    ) == ("key", "2026-03-01", b'{ "ip":"::1" }', 1)
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,10 @@ def test_the_envelopes_members_are_cut_out() -> None:
     [
         ('"writeKey":7,"sentAt":null', None, None),
         ('"writeKey":null', None, None),
-        ('"writeKey":{"a":1},"sent_at":"s"', None, "s"),
-        ('"sent_at":null,"sentAt":"s"', None, "s"),
-        ('"sent_at":"s","sentAt":"\\u0073"', None, "s"),
+        ('"writeKey":{"a":1},"sent_at":"2026-03-01"', None, "2026-03-01"),
+        ('"sent_at":null,"sentAt":"2026-03-01"', None, "2026-03-01"),
+        ('"sent_at":"2026-03-01","sentAt":"\\u0032026-03-01"', None, "2026-03-01"),
+        ('"sentAt":""', None, ""),
         ('"context":null', None, None),
         ('"other":NaN,"another":"\\u0000\\ud800","third":1e999', None, None),
         ('"other":1,"other":2', None, None),
@@ -82,6 +83,8 @@ def test_what_is_absent_or_not_ours_does_no_harm(
         ('{"batch":[],"sentAt":"\\ud800"}', "invalid_text", "sentAt"),
         ('{"batch":[],"writeKey":"\\u0000"}', "invalid_text", "writeKey"),
         ('{"batch":[],"x\\u0000":1}', "invalid_text", "x\\u0000"),
+        ('{"batch":[],"sentAt":"soon"}', "invalid_timestamp", "sentAt"),
+        ('{"batch":[],"sentAt":"1969-12-31"}', "invalid_timestamp", "sentAt"),
         ('{"context":' + '{"a":' * 64 + "1" + "}" * 64 + ',"batch":[]}', "too_deep", "context"),
     ],
 )
@@ -97,6 +100,17 @@ def test_a_refusal_says_what_was_found() -> None:
 
     assert refused.message == "batch must be an array, this is an object"
     assert refused.actual == "an object"
+
+
+def test_a_time_of_sending_that_is_none_is_quoted() -> None:
+    assert (
+        'sentAt "soon" is not an ISO 8601 time such as 2026-01-31T12:00:00.000Z'
+        == malformed('{"batch":[],"sentAt":"soon"}').message
+    )
+    assert (
+        'sentAt "1969-12-31" is before 1970'
+        == malformed('{"batch":[],"sentAt":"1969-12-31"}').message
+    )
 
 
 def test_what_is_not_json_comes_before_what_is_missing() -> None:
@@ -121,7 +135,8 @@ def test_events_past_the_limit_are_counted_and_held_to_the_grammar_alone() -> No
 
 def test_a_good_event_keeps_its_envelope_out_of_its_content() -> None:
     alone = scan(f'{{"batch":[{GOOD}]}}').events[0]
-    within = scan(f'{{"sentAt":"s","context":{{"a":1}},"writeKey":"k","batch":[{GOOD}]}}').events[0]
+    envelope = '"sentAt":"2026-03-01","context":{"a":1},"writeKey":"k"'
+    within = scan(f'{{{envelope},"batch":[{GOOD}]}}').events[0]
 
     assert isinstance(alone, Event)
     assert isinstance(within, Event)

@@ -101,6 +101,12 @@ def content(event: str) -> dict[str, Any]:
         ('{"type":"page","other":1,"oth\\u0065r":1}', "ambiguous_field", "other"),
         ('{"type":"page","event":"a","\\u0065vent":"a"}', "ambiguous_field", "event"),
         ('{"type":"page","writeKey":"a","writeKey":"a"}', "ambiguous_field", "writeKey"),
+        ('{"type":"page","timestamp":"soon"}', "invalid_timestamp", "timestamp"),
+        ('{"type":"page","timestamp":"1969-12-31"}', "invalid_timestamp", "timestamp"),
+        ('{"type":"page","original_timestamp":"t"}', "invalid_timestamp", "original_timestamp"),
+        ('{"type":"page","originalTimestamp":"t"}', "invalid_timestamp", "originalTimestamp"),
+        ('{"type":"page","sent_at":"now"}', "invalid_timestamp", "sent_at"),
+        ('{"type":"page","sentAt":" "}', "invalid_timestamp", "sentAt"),
         ("[]", "invalid_event", None),
         ("null", "invalid_event", None),
         ('"text"', "invalid_event", None),
@@ -139,6 +145,14 @@ def test_an_event_that_breaks_a_rule_is_refused_alone(
             '{"type":"page","messageId":"\\n"}',
             "messageId must have no control characters, this has U+000A",
         ),
+        (
+            '{"type":"page","sentAt":"a\\tb"}',
+            'sentAt "a\\tb" is not an ISO 8601 time such as 2026-01-31T12:00:00.000Z',
+        ),
+        (
+            '{"type":"page","sent_at":"1970-01-01T00:00:00+01:00"}',
+            'sent_at "1970-01-01T00:00:00+01:00" is before 1970',
+        ),
     ],
 )
 def test_a_refusal_names_the_field_the_limit_and_what_was_found(event: str, message: str) -> None:
@@ -158,10 +172,12 @@ def test_a_refusal_names_the_field_the_limit_and_what_was_found(event: str, mess
         ('{"type":"page","name":"","category":""}', {"name": "", "category": ""}),
         ('{"type":"page","properties":null,"traits":{}}', {"traits": {}}),
         ('{"type":"page","writeKey":"secret","wri\\u0074ekey":1}', {"extra": {"writekey": 1}}),
-        ('{"type":"page","event_id":"x","messageId":"x","sentAt":"s"}', {}),
+        ('{"type":"page","event_id":"x","messageId":"x","sentAt":"2026-03-01"}', {}),
         ('{"type":"page","b":1,"a":[{"c":2}]}', {"extra": {"b": 1, "a": [{"c": 2}]}}),
-        ('{"type":"page","originalTimestamp":"o","timestamp":"t"}',
-         {"timestamp": "t", "original_timestamp": "o"}),
+        ('{"type":"page","originalTimestamp":"2026-02-28 23:59+01:00","timestamp":"2026-W09-7"}',
+         {"timestamp": "2026-W09-7", "original_timestamp": "2026-02-28 23:59+01:00"}),
+        ('{"type":"page","timestamp":"","originalTimestamp":"","sentAt":""}',
+         {"timestamp": "", "original_timestamp": ""}),
         ('{"type":"page","event":"","previous_id":"p"}', {"event": "", "previous_id": "p"}),
         ('{"type":"page","properties":{"a":1,"a":2}}', {"properties": {"a": 2}}),
         ('{"type":"identify","anonymousId":"a"}', {"type": "identify", "anonymous_id": "a"}),
@@ -183,10 +199,10 @@ def test_documents_are_kept_byte_for_byte() -> None:
 
 @pytest.mark.parametrize("event_id", ["a", "é" * 100, " a ", "'", '\\"', "\\u00e9"])
 def test_an_event_id_is_any_text_without_control_characters(event_id: str) -> None:
-    verdict = judge(f'{{"type":"page","messageId":"{event_id}","sentAt":"now"}}')
+    verdict = judge(f'{{"type":"page","messageId":"{event_id}","sentAt":"2026-03-01"}}')
 
     assert isinstance(verdict, Event)
-    assert (json.loads(f'"{event_id}"'), "now") == (verdict.event_id, verdict.sent_at)
+    assert (json.loads(f'"{event_id}"'), "2026-03-01") == (verdict.event_id, verdict.sent_at)
 
 
 @pytest.mark.parametrize("member", ['"x":1', '"event_id":null', '"messageId":""'])

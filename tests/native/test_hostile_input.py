@@ -17,6 +17,7 @@ SEED = (
     b'"sentAt":"2026-01-01T00:00:00Z","context":{"ip":"::1"},"writeKey":"k"}'
 )
 JSON_LIKE = st.text(st.sampled_from('{}[]":,\\u0123dDeE+-.tfn \n\ta\x01é'), max_size=40)
+TIME = "2026-03-01T12:00:00.5+01:00"
 NO_NUL_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9)
 VALUES = st.recursive(
     st.none()
@@ -134,8 +135,8 @@ def test_what_python_writes_is_taken_and_kept(
 
 @given(NO_NUL_TEXT.filter(bool), NO_NUL_TEXT)
 def test_neither_spelling_nor_escapes_nor_order_change_the_content(user_id: str, name: str) -> None:
-    ours = {"type": "page", "user_id": user_id, "name": name, "original_timestamp": "t"}
-    theirs = {"name": name, "originalTimestamp": "t", "type": "page", "userId": user_id}
+    ours = {"type": "page", "user_id": user_id, "name": name, "original_timestamp": TIME}
+    theirs = {"name": name, "originalTimestamp": TIME, "type": "page", "userId": user_id}
     bodies = [
         json.dumps({"batch": [ours]}, ensure_ascii=False),
         json.dumps({"batch": [theirs]}, ensure_ascii=True, indent=2),

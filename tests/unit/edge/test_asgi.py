@@ -3,6 +3,7 @@
 import pytest
 
 from service._native import Scan
+from service.content import decode_event
 from service.model import EVENT_TYPES
 from service.pipeline.check import Arrival, Checked, Checker
 from tests.unit.edge.client import EdgeBench
@@ -24,7 +25,7 @@ async def test_each_type_of_event_has_its_path(
     answer = await bench.post(f"/v1/{event_type}{slash}", EVENT)
 
     assert (200, "accepted") == (answer.status, answer.content["status"])
-    assert [event_type] == [row.raw.type for row in bench.store.events]
+    assert [event_type] == [decode_event(row.content).type for row in bench.store.events]
 
 
 @pytest.mark.parametrize("path", ["/v1/batch", "/v1/batch/"])
@@ -134,9 +135,9 @@ class Panic(BaseException):
 class PanickingChecker(Checker):
     """Panics at a page, and does its work for the rest."""
 
-    def check(self, scanned: Scan, arrival: Arrival, size_bytes: int) -> Checked:
-        checked = super().check(scanned, arrival, size_bytes)
-        if "page" in checked.types:
+    def check(self, scanned: Scan, arrival: Arrival) -> Checked:
+        checked = super().check(scanned, arrival)
+        if "page" in checked.payload.events.types:
             raise Panic
         return checked
 

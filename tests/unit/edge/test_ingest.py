@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from service.testing import NOON
+from tests.pgcopy import read_copy
 from tests.unit.edge.client import EdgeBench
 
 PAGE = {"type": "page"}
@@ -15,6 +16,12 @@ PAGE = {"type": "page"}
 @pytest.fixture
 async def bench() -> EdgeBench:
     return EdgeBench()
+
+
+def stored(bench: EdgeBench) -> list[dict[str, Any]]:
+    """Return the columns of all rows that went to the store."""
+    payloads = [payload for flush in bench.store.flushes for payload in flush]
+    return [row for payload in payloads for row in read_copy(payload.events.copy())]
 
 
 async def test_verdicts_are_told_in_the_order_of_the_events(bench: EdgeBench) -> None:
@@ -55,7 +62,7 @@ async def test_a_row_carries_the_request_the_version_and_the_arrival(bench: Edge
     await bench.post("/v1/page", {})
 
     assert [(1, "2.0", NOON), (2, "1.0", NOON)] == [
-        (row.request_id, row.schema_version, row.received_at) for row in bench.store.events
+        (row["request_id"], row["schema_version"], row["received_at"]) for row in stored(bench)
     ]
 
 
@@ -81,7 +88,8 @@ async def test_a_key_may_be_in_the_body_alone(
     body = msgspec.json.encode(envelope | {"writeKey": bench.minted.text})
 
     assert 200 == (await bench.ask("POST", path, body)).status
-    assert bench.minted.text.encode() not in msgspec.json.encode(bench.store.events)
+    assert bench.minted.text not in str(stored(bench))
+    assert bench.minted.text.encode() not in bench.store.events[0].content
 
 
 @pytest.mark.parametrize(

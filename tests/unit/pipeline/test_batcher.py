@@ -1,7 +1,7 @@
 """Requests gather and go down together; each is answered after the write that holds it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -11,7 +11,7 @@ from service.pipeline.queue import QueueLimits
 from service.reasons import Reason, Refusal
 from service.testing import FixedClock, MemoryStore, Sender
 
-Task = asyncio.Task[list[Verdict]]
+Task = asyncio.Task[Sequence[Verdict]]
 
 
 class Panic(BaseException):
@@ -29,7 +29,7 @@ class Write:
 
     @property
     def event_ids(self) -> list[list[str]]:
-        return [[row.event_id for row in payload.events] for payload in self.payloads]
+        return [payload.events.event_ids for payload in self.payloads]
 
     def succeed(self) -> None:
         self.gate.set_result(None)

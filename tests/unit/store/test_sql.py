@@ -7,7 +7,7 @@ from service.store.sql import statement
 
 def test_a_statement_is_found_by_its_name() -> None:
     assert statement("ping") == "SELECT 1"
-    assert statement("insert_ledger").endswith("RETURNING id")
+    assert statement("insert_rejected").endswith("ON CONFLICT DO NOTHING")
 
 
 def test_a_statement_holds_nothing_of_the_next() -> None:
