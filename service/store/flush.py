@@ -29,15 +29,20 @@ class Held(NamedTuple):
 class Flush(msgspec.Struct, frozen=True):
     """Rows that go down together; `plan` has the one order that all writers use."""
 
-    plan: Plan
+    events: list[Rows]
     rejected: list[RejectedRow]
-    days: set[date]
+    plan: Plan
+
+    @property
+    def days(self) -> set[date]:
+        """The days (UTC) whose partitions it needs."""
+        arrivals = [moment(rows.received_at_us) for rows in self.events]
+        return {arrival.date() for arrival in arrivals + [row.received_at for row in self.rejected]}
 
 
 def flush_of(events: list[Rows], rejected: list[RejectedRow]) -> Flush:
     """Put rows together."""
-    days = {moment(rows.received_at_us).date() for rows in events if len(rows)}
-    return Flush(Plan(events), rejected, days | {row.received_at.date() for row in rejected})
+    return Flush(events, rejected, Plan(events))
 
 
 def verdicts_of(payload: Payload, late: Verdicts) -> Accepted | list[Verdict]:
