@@ -12,6 +12,8 @@ pub mod field;
 pub mod hash;
 pub mod ids;
 pub mod json;
+#[cfg(feature = "panic-for-tests")]
+pub mod planted;
 pub mod rules;
 pub mod text;
 pub mod token;
