@@ -111,9 +111,21 @@ down: ## Stop the containers; the data stays
 
 .PHONY: lock
 lock: $(VENV)/.tools ## Pin the Python packages anew, with hashes
-	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --only-group tools pyproject.toml -o requirements/tools.txt
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --group tools -o requirements/tools.txt
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/run.txt
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements/dev.txt
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --constraints requirements/dev.txt --group peers -o requirements/peers.txt
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --group load -o requirements/load.txt
+
+# What the benchmark compares with: beside the packages of .venv, in versions that suit them.
+$(VENV)/.peers: $(VENV)/.packages requirements/peers.txt
+	@echo "setup: peers"
+	$(UV) pip install --quiet --require-hashes -r requirements/peers.txt
+	@touch $@
+
+.PHONY: peers
+peers: setup $(VENV)/.peers ## The peers of the benchmark: their packages, and their tests
+	$(BIN)/python -m pytest bench/peers $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what was built; data and .venv stay
