@@ -40,8 +40,14 @@ async def until(condition: Callable[[], Awaitable[T]], timeout_s: float, promise
 class Service:
     """`python -m service` as a child, in a session of its own so that all of it can be ended."""
 
-    def __init__(self, database_url: str, folder: Path, **settings: str) -> None:
-        """*settings* are the service's own, in lower case and without the prefix."""
+    def __init__(
+        self, database_url: str, folder: Path, *, root: Path = ROOT, **settings: str
+    ) -> None:
+        """
+        *settings* are the service's own, in lower case and without the prefix.
+
+        *root*: where `service` is imported from, when it is not the one under development.
+        """
         self.port, self.metrics_port = free_port(), free_port()
         self.url = f"http://{HOST}:{self.port}"
         self.metrics_url = f"http://{HOST}:{self.metrics_port}/metrics"
@@ -52,7 +58,7 @@ class Service:
         given = {"workers": "2", "log_format": "json"} | settings
         given |= {"port": str(self.port), "metrics_port": str(self.metrics_port)}
         self._given = given
-        self._environment = os.environ | {"PYTHONPATH": str(ROOT), "DATABASE_URL": database_url}
+        self._environment = os.environ | {"PYTHONPATH": str(root), "DATABASE_URL": database_url}
         self._environment |= {f"FOREBAY_{name.upper()}": value for name, value in given.items()}
 
     async def start(self) -> None:
