@@ -127,6 +127,17 @@ $(VENV)/.peers: $(VENV)/.packages requirements/peers.txt
 peers: setup $(VENV)/.peers ## The peers of the benchmark: their packages, and their tests
 	$(BIN)/python -m pytest bench/peers $(ARGS)
 
+# Apart from .venv: locust brings a pytest plugin that patches the world.
+$(VENV)/.load: $(VENV)/.packages requirements/load.txt
+	@echo "setup: locust"
+	$(PYTHON) -m venv --clear $(VENV)/load
+	$(UV) pip sync --quiet --require-hashes --python $(VENV)/load/bin/python requirements/load.txt
+	@touch $@
+
+.PHONY: load
+load: setup $(VENV)/.load ## Locust: make load USERS=20 DURATION=30 (a service of its own, or URL=https://… KEYS="fb1_… fb1_…": stores events there)
+	@$(BIN)/python -m bench.load --users "$${USERS-20}" --duration "$${DURATION-30}" --url "$${URL-}" --keys "$${KEYS-}" $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what was built; data and .venv stay
 	rm -rf target dist service/*.so .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
