@@ -123,7 +123,7 @@ class Service:
     @property
     def worker_pids(self) -> list[int]:
         """The workers that live."""
-        return [pid for pid in self._started_pids() if _is_alive(pid)]
+        return [pid for pid in self._started_pids() if is_alive(pid)]
 
     async def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Wait for its own end, and return the exit code."""
@@ -159,9 +159,19 @@ class Service:
         return [line["pid"] for line in self.log_lines("worker_started")]
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process runs."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether it has ended, and nobody has asked how: in a container perhaps nobody ever does."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:  # not on Linux, or gone just now
+        return False
+    return state == "Z"
