@@ -7,17 +7,20 @@ makes a PostgreSQL and a service of its own, and compares what was acknowledged 
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
-from bench.load.site import ROOT, lent_site
+import httpx
+
+from bench.database import own_database
 from bench.load.tally import Tally, failures, summary
+from bench.server import ROOT, Server, service
 
 LOCUST: Final = ROOT / ".venv/load/bin/locust"
-_TENANTS: Final = 3
 _LAST_ANSWERS_S: Final = 15
 
 
@@ -30,13 +33,30 @@ def main() -> int:
     options.reports.mkdir(parents=True, exist_ok=True)
     if options.url:
         tally = _send(options, options.url, options.keys.split())
-        return _conclude(options.reports, tally, failures(tally))
-    with lent_site(_TENANTS, options.workers, options.reports / "service.log") as site:
-        print(f"load: a service of its own at {site.url}, {_TENANTS} tenants", flush=True)
-        tally = _send(options, site.url, site.keys)
-        ended = [] if site.is_running else ["the service ended during the run"]
-        site.stop()
-        return _conclude(options.reports, tally, ended + failures(tally, site.stored()))
+        found = failures(tally)
+    else:
+        tally, found = _try_own(options)
+    return _conclude(options.reports, tally, found)
+
+
+def _try_own(options: argparse.Namespace) -> tuple[Tally, list[str]]:
+    """Aim at a service of our own; return also what is wrong."""
+    with own_database() as database, service(database.url, options.workers) as server:
+        print(f"load: a service of its own, {len(database.keys)} tenants", flush=True)
+        try:
+            keys = [key.api_key for key in database.keys]
+            tally = _send(options, f"http://{server.address}", keys)
+        finally:
+            shutil.copyfile(server.log, options.reports / "service.log")
+        found = failures(tally, database.stored("events"))
+        return tally, found if _is_ready(server) else ["the service is gone", *found]
+
+
+def _is_ready(server: Server) -> bool:
+    try:
+        return httpx.get(f"http://{server.address}/health/ready").is_success
+    except httpx.TransportError:
+        return False
 
 
 def _send(options: argparse.Namespace, url: str, keys: list[str]) -> Tally:
