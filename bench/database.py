@@ -39,6 +39,9 @@ _LEDGER: Final = "event_deduplication"
 _EVENT_TABLES: Final = ("events", _LEDGER, "rejected_events", "naive.events")
 
 
+_EXISTING: Final = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
+
+
 class ForeignDatabaseError(Exception):
     """The database is not one that this benchmark made."""
 
@@ -72,16 +75,18 @@ class Database:
 
     def empty(self, *, keeps_ledger: bool = False) -> None:
         """Begin anew: no events, no ledger, nothing left to write from before."""
-        for table in _EVENT_TABLES:
-            if keeps_ledger and table == _LEDGER:
-                continue
-            if self.value("SELECT to_regclass($1) IS NOT NULL", table):
-                self.execute(f"TRUNCATE {table}")
-        self.checkpoint()
+        tables = [table for table in _EVENT_TABLES if not (keeps_ledger and table == _LEDGER)]
 
-    def checkpoint(self) -> None:
-        """Write what is dirty, so that no run pays for the one before."""
-        self.execute("CHECKPOINT")
+        async def empty(own: Any) -> None:
+            query = (
+                "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
+            )
+            found = [row["name"] for row in await own.fetch(query, tables)]
+            await own.execute(f"TRUNCATE {', '.join(found)}")
+            # Written now, so that no run pays for the one before.
+            await own.execute("CHECKPOINT")
+
+        asyncio.run(self._on_own(empty))
 
     def stored(self, table: str) -> int:
         """Return how many events are in *table*."""
