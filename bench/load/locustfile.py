@@ -40,6 +40,7 @@ class Sender(FastHttpUser):
     def send(self) -> None:
         """Send one request and judge its answer."""
         request = self._traffic.next()
+        tally.sent(request)
         began = time.perf_counter()
         with self.client.post(
             request.path,
@@ -50,7 +51,7 @@ class Sender(FastHttpUser):
         ) as response:
             latency_ms = (time.perf_counter() - began) * 1000
             fault = request.fault_in(response.status_code, response.content or b"")
-            tally.count(request, fault, latency_ms)
+            tally.settle(request, fault, latency_ms)
             tally.seconds = time.monotonic() - started
             if fault is None:
                 response.success()
@@ -73,9 +74,14 @@ def begin(**_: Any) -> None:
 
 @events.quitting.add_listener
 def end(environment: Any, **_: Any) -> None:
-    """Hand over the counts; the judgement is made there."""
-    tally.write(Path(os.environ["LOAD_TALLY"]))
+    """Leave the judgement to who started us."""
     environment.process_exit_code = 0
+
+
+@events.quit.add_listener
+def hand_over(**_: Any) -> None:
+    """Save the counts, now that no user sends any more."""
+    tally.write(Path(os.environ["LOAD_TALLY"]))
 
 
 def _report_progress() -> None:

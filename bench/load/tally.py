@@ -27,8 +27,12 @@ class Tally:
     seconds: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
 
-    def count(self, request: Request, fault: str | None, latency_ms: float) -> None:
-        """Count one request; *fault* is what was wrong with its answer."""
+    def sent(self, request: Request) -> None:
+        """Count what may be stored from now on, also if no answer comes."""
+        self.unsettled += request.expected.count("accepted")
+
+    def settle(self, request: Request, fault: str | None, latency_ms: float) -> None:
+        """Count the answer to what was sent; *fault* is what was wrong with it."""
         if request.is_to_be_refused:
             self.to_refuse += 1
             self.refused += fault is None
@@ -36,9 +40,9 @@ class Tally:
         self.requests += 1
         self.retries += request.is_retry
         if fault is not None:
-            self.unsettled += request.expected.count("accepted")
             return
         self.answered += 1
+        self.unsettled -= request.expected.count("accepted")
         self.latencies_ms.append(latency_ms)
         self.accepted += request.expected.count("accepted")
         self.duplicates += request.expected.count("duplicate")

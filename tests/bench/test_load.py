@@ -21,7 +21,8 @@ def answer(*statuses: str) -> bytes:
 def tally_of(good: int, bad: int = 0, latency_ms: float = 5.0) -> Tally:
     tally = Tally()
     for number in range(good + bad):
-        tally.count(ONE, None if number < good else "no answer", latency_ms)
+        tally.sent(ONE)
+        tally.settle(ONE, None if number < good else "no answer", latency_ms)
     return tally
 
 
@@ -83,7 +84,7 @@ def test_any_other_answer_is_a_fault(
 
 def test_a_run_without_a_failure_will_do() -> None:
     tally = tally_of(100)
-    tally.count(REFUSED, None, 900.0)
+    tally.settle(REFUSED, None, 900.0)
 
     assert [] == failures(tally, stored=100)
     assert "success of the rest: 100.00% (expected 100 %, floor 95%)" in summary(tally)
@@ -105,7 +106,7 @@ def test_a_slow_run_will_not_do() -> None:
 
 def test_what_was_wrongly_stored_will_not_do() -> None:
     tally = tally_of(10)
-    tally.count(REFUSED, "200 instead of 400", 5.0)
+    tally.settle(REFUSED, "200 instead of 400", 5.0)
 
     assert ["only 0.00% of what was to be refused was"] == failures(tally)
 
@@ -117,3 +118,12 @@ def test_stored_is_what_was_acknowledged_and_at_most_what_is_unsettled(
     stored: int, will_do: bool
 ) -> None:
     assert will_do == (failures(tally_of(good=96, bad=4), stored) == [])
+
+
+def test_an_event_whose_answer_never_came_may_be_stored_or_not() -> None:
+    tally = tally_of(good=10)
+    tally.sent(ONE)
+
+    assert [] == failures(tally, stored=10)
+    assert [] == failures(tally, stored=11)
+    assert [] != failures(tally, stored=12)
