@@ -1,28 +1,17 @@
 """The peer is worth comparing with: it stores, drops repeats and answers as it says."""
 
 import asyncio
-import contextlib
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import asyncpg
 import httpx
 import pytest
 
-from provision import postgres
+from bench.database import own_database
+from bench.server import naive_peer
 from provision.keys import NewKey
-from provision.migrate import migrate
-from provision.tenants import create_tenant
 
-ROOT: Final = Path(__file__).parents[2]
-START_TIMEOUT_S: Final = 30.0
 TRACK: Final = {"type": "track", "event": "Order Completed", "userId": "u1"}
 
 
@@ -52,42 +41,10 @@ class Site(NamedTuple):
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    folder = Path(tempfile.mkdtemp(prefix="forebay-bench-"))
-    folder.chmod(0o711)  # as root the server runs as another user, who has to get in
-    with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder)
-        server = stack.enter_context(postgres.start(folder / "server", max_wal_senders=0))
-        acme, zenith = asyncio.run(_provision(server.url()))
-        port = postgres.free_port()
-        peer = subprocess.Popen(
-            [sys.executable, "-m", "bench.peers.naive", "--port", str(port)],
-            cwd=ROOT,
-            env=os.environ | {"DATABASE_URL": server.url()},
-        )
-        stack.callback(peer.wait, 30)
-        stack.callback(peer.terminate)
-        client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}"))
-        _wait_until_ready(client, peer)
-        yield Site(client, server.url(), acme, zenith)
-
-
-async def _provision(database_url: str) -> tuple[NewKey, NewKey]:
-    await migrate(database_url)
-    connection = await asyncpg.connect(database_url)
-    try:
-        return await create_tenant(connection, "acme"), await create_tenant(connection, "zenith")
-    finally:
-        connection.terminate()
-
-
-def _wait_until_ready(client: httpx.Client, peer: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while peer.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(httpx.TransportError):
-            if client.get("/health/ready").json() == {"ready": True}:
-                return
-        time.sleep(0.05)
-    raise AssertionError("the peer does not answer")
+    with own_database() as database, naive_peer(database.url, workers=1) as server:
+        acme, zenith, *_ = database.keys
+        with httpx.Client(base_url=f"http://{server.address}") as client:
+            yield Site(client, database.url, acme, zenith)
 
 
 def test_an_event_is_stored_before_it_is_acknowledged(site: Site) -> None:
