@@ -41,6 +41,14 @@ _EVENT_TABLES: Final = ("events", _LEDGER, "rejected_events", "naive.events")
 
 _EXISTING: Final = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
 
+# Keys as random as the hashes of real ids, so that they land all over the index.
+_FILL: Final = f"""
+INSERT INTO {_LEDGER} (tenant_id, event_key, id, payload_hash, received_at)
+SELECT 1 + number % {len(_TENANTS)}, event_key('long-ago-' || number), number, number,
+       now() - interval '1 day'
+FROM generate_series({{first}}, {{end}}) AS number
+"""  # noqa: S608 - names of our own
+
 
 class ForeignDatabaseError(Exception):
     """The database is not one that this benchmark made."""
@@ -87,6 +95,20 @@ class Database:
             await own.execute("CHECKPOINT")
 
         asyncio.run(self._on_own(empty))
+
+    def fill_ledger(self, first: int, end: int) -> None:
+        """Put ids into the ledger as if they had come long ago: those numbered from *first*."""
+        self.execute(_FILL.format(first=first, end=end - 1))
+        self.execute(f"ANALYZE {_LEDGER}")
+        self.execute("CHECKPOINT")
+
+    def forget_all_but(self, ids: int) -> None:
+        """Take out of the ledger what runs have put there, and leave what was filled in."""
+        if ids == 0:
+            self.execute(f"TRUNCATE {_LEDGER}")
+            return
+        self.execute(f"DELETE FROM {_LEDGER} WHERE id >= {ids}")  # noqa: S608 - a number of ours
+        self.execute(f"VACUUM {_LEDGER}")
 
     def stored(self, table: str) -> int:
         """Return how many events are in *table*."""

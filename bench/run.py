@@ -14,7 +14,7 @@ from typing import Final
 from bench import machine, results, tables
 from bench.database import SETTINGS, ForeignDatabaseError, own_database
 from bench.experiment import Experiment, Plan
-from bench.scenarios import batches, latency, singles
+from bench.scenarios import batches, growth, latency, memory, peaks, singles
 from bench.server import ServerError
 from bench.traffic import LoadError, build_generator
 
@@ -24,8 +24,9 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     batches.NAME: batches.run,
     singles.NAME: singles.run,
     latency.NAME: latency.run,
+    peaks.NAME: peaks.run,
 }
-LONG_FORMS: Final[dict[str, Scenario]] = {}
+LONG_FORMS: Final[dict[str, Scenario]] = {growth.NAME: growth.run, memory.NAME: memory.run}
 _QUICK: Final[dict[str, Scenario]] = {
     batches.NAME: batches.run,
     singles.NAME: lambda experiment: singles.run(experiment, {1: (32, 128)}),
