@@ -9,6 +9,8 @@ PYTHON ?= python3
 # Tests side by side: most of them wait for processes.
 JOBS ?= 3
 NATIVE_SOURCES := Cargo.toml Cargo.lock native/Cargo.toml native/build.rs $(wildcard native/src/*.rs native/src/*/*.rs)
+# A workspace of its own: a change of it makes no native core stale.
+GENERATOR := --manifest-path bench/generator/Cargo.toml --target-dir target/generator
 UV := $(BIN)/uv
 # uv keeps its own index settings; a lock of ours names no address.
 export UV_PYTHON_DOWNLOADS := never
@@ -51,6 +53,8 @@ run: setup ## From a fresh clone to a running service, its PostgreSQL included
 test: setup ## The whole suite, with its own PostgreSQL (or the one of DATABASE_URL)
 	@echo "test: native core"
 	cargo test --quiet --locked --no-default-features
+	@echo "test: load generator"
+	cargo test --quiet --locked $(GENERATOR)
 	@echo "test: suite"
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -rfEs -n $(JOBS) --dist loadfile $(ARGS)
@@ -80,12 +84,15 @@ check: setup ## Lint, types, import contracts, native lints
 	cargo fmt --check
 	cargo clippy --quiet --locked --all-targets -- -D warnings
 	cargo clippy --quiet --locked --all-targets --no-default-features -- -D warnings
+	cargo fmt --manifest-path bench/generator/Cargo.toml --check
+	cargo clippy --quiet --locked --all-targets $(GENERATOR) -- -D warnings
 
 .PHONY: format
 format: setup ## Format Python and Rust
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	cargo fmt
+	cargo fmt --manifest-path bench/generator/Cargo.toml
 
 .PHONY: provision
 provision: setup ## Tenants, workspaces and keys: make provision ARGS="tenant create acme"
@@ -111,9 +118,49 @@ down: ## Stop the containers; the data stays
 
 .PHONY: lock
 lock: $(VENV)/.tools ## Pin the Python packages anew, with hashes
-	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --only-group tools pyproject.toml -o requirements/tools.txt
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --group tools -o requirements/tools.txt
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/run.txt
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements/dev.txt
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --constraints requirements/dev.txt --group peers -o requirements/peers.txt
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --constraints requirements/dev.txt --group bench -o requirements/bench.txt
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --group load -o requirements/load.txt
+
+# What the benchmark compares with: beside the packages of .venv, in versions that suit them.
+$(VENV)/.peers: $(VENV)/.packages requirements/peers.txt
+	@echo "setup: peers"
+	$(UV) pip install --quiet --require-hashes -r requirements/peers.txt
+	@touch $@
+
+.PHONY: peers
+peers: setup $(VENV)/.peers ## The peers of the benchmark: their packages, and their tests
+	$(BIN)/python -m pytest bench/peers $(ARGS)
+
+# Apart from .venv: locust brings a pytest plugin that patches the world.
+$(VENV)/.load: $(VENV)/.packages requirements/load.txt
+	@echo "setup: locust"
+	$(PYTHON) -m venv --clear $(VENV)/load
+	$(UV) pip sync --quiet --require-hashes --python $(VENV)/load/bin/python requirements/load.txt
+	@touch $@
+
+.PHONY: load
+load: setup $(VENV)/.load ## Locust: make load USERS=20 DURATION=30 (a service of its own, or URL=https://… KEYS="fb1_… fb1_…": stores events there)
+	@$(BIN)/python -m bench.load --users "$${USERS-20}" --duration "$${DURATION-30}" --url "$${URL-}" --keys "$${KEYS-}" $(ARGS)
+
+# What draws the plots: beside the packages of .venv, in versions that suit them.
+$(VENV)/.bench: $(VENV)/.packages requirements/bench.txt
+	@echo "setup: plots"
+	$(UV) pip install --quiet --require-hashes -r requirements/bench.txt
+	@touch $@
+
+.PHONY: bench
+bench: setup $(VENV)/.peers $(VENV)/.bench ## How fast: half an hour, on a PostgreSQL of its own; writes bench/README.md (ARGS="growth memory": the long forms)
+	@command -v wrk >/dev/null || echo "bench: wrk is not installed (apt-get install wrk): peaks come from the closed loop alone"
+	$(BIN)/python -m bench.run $(ARGS)
+	$(BIN)/python -m bench.render
+
+.PHONY: bench-short
+bench-short: setup $(VENV)/.peers ## How fast, the gates alone: under 2 minutes
+	$(BIN)/python -m pytest -q --benchmark-enable --benchmark-columns=min,median,rounds bench/micro bench/gates $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what was built; data and .venv stay

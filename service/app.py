@@ -22,6 +22,7 @@ from service.edge.request import Receive, Scope, Send
 from service.model import Limits, Payload, Written
 from service.obs import log as logs
 from service.obs.metrics import Metrics
+from service.parent import drain_with_parent, exit_with_parent
 from service.pipeline.batcher import Batcher
 from service.pipeline.check import Checker
 from service.pipeline.quarantine import QuarantineBudget
@@ -210,6 +211,7 @@ class App:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        exit_with_parent()
         try:
             settings = config.load()
             logs.configure(settings.log_level, settings.log_format)
@@ -220,6 +222,7 @@ class App:
             await send({"type": "lifespan.startup.failed", "message": type(error).__name__})
             return
         log.info("worker_started", pid=os.getpid(), number=worker.number)
+        drain_with_parent(settings.drain_timeout_s)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await worker.stop()

@@ -105,6 +105,8 @@ fn utf8(body: &[u8]) -> Result<&str, Box<Malformed>> {
 
 /// Steps to the object that a body must be.
 fn begin(body: &str) -> Result<Scanner<'_>, Box<Malformed>> {
+    #[cfg(feature = "panic-for-tests")]
+    crate::planted::panic_if_asked(crate::planted::IN_SCAN, body.as_bytes());
     let Some(mut scanner) = Scanner::new(body) else {
         return Err(Box::new(too_long(body)));
     };

@@ -14,6 +14,8 @@ pub mod hash;
 pub mod ids;
 pub mod json;
 pub mod plan;
+#[cfg(feature = "panic-for-tests")]
+pub mod planted;
 pub mod row;
 pub mod rows;
 pub mod rules;

@@ -55,6 +55,8 @@ impl Plan {
         for (part, rows) in parts.iter().enumerate() {
             let tenant_id = rows.rows.arrival.tenant_id;
             for (row, facts) in rows.rows().iter().enumerate() {
+                #[cfg(feature = "panic-for-tests")]
+                crate::planted::panic_if_asked(crate::planted::IN_FLUSH, rows.rows.bytes(facts));
                 keyed.push((tenant_id, facts.event_key, Place { part, row }));
             }
         }

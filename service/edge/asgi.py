@@ -73,8 +73,13 @@ class Edge:
         started = self._clock.monotonic()
         request_id = RequestId(*self._take_request_id())
         method = scope["method"]
-        access = Access(request_id.text, method if method in _METHODS else "other")
-        reply, extra = await self._answer(scope, receive, request_id, access)
+        route = self._routes.get(scope["path"])
+        access = Access(
+            request_id=request_id.text,
+            method=method if method in _METHODS else "other",
+            endpoint="unknown" if route is None else route.endpoint,
+        )
+        reply, extra = await self._answer(route, scope, receive, request_id, access)
         is_head = method == "HEAD"
         await send(
             {
@@ -93,9 +98,13 @@ class Edge:
         self._access_log.answered(access, reply.status, reply.code, duration_s)
 
     async def _answer(
-        self, scope: Scope, receive: Receive, request_id: RequestId, access: Access
+        self,
+        route: _Ingested | _Reported | None,
+        scope: Scope,
+        receive: Receive,
+        request_id: RequestId,
+        access: Access,
     ) -> tuple[Reply, tuple[Header, ...]]:
-        route = self._routes.get(scope["path"])
         is_ingest = isinstance(route, _Ingested)
         extra = self._cors.headers(_origin(scope)) if is_ingest else ()
         inbound = Inbound(scope, receive)
@@ -124,7 +133,6 @@ class Edge:
     ) -> Reply:
         if route is None:
             raise Refusal(Reason.NOT_FOUND)
-        access.endpoint = route.endpoint
         _require_method(scope["method"], route.allow)
         if isinstance(route, _Reported):
             return await route.report()

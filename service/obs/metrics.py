@@ -1,12 +1,18 @@
 """
 Every metric, declared once. Labels come from closed sets: never a path, an id or a key.
 
-The workers write to files in the folder that PROMETHEUS_MULTIPROC_DIR names (set before this
-module is imported); the process that started them reads all of them for `/metrics`.
+A worker gathers what it counts and writes it down a little later, many values at once, to files in
+the folder that PROMETHEUS_MULTIPROC_DIR names (set before this module is imported). The process
+that started the workers reads all of them for `/metrics`.
 """
 
+import asyncio
+import atexit
 import os
 import re
+import time
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -18,19 +24,38 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS: Final = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000)
+# Long enough to gather a burst, short enough for a scrape to wait until all is written down.
+_GATHER_S: Final = 0.02
+_SCRAPE_DELAY_S: Final = 2 * _GATHER_S
 _PID: Final = re.compile(r"_(\d+)\.db$")
 
+
+class _Histogram(Histogram):
+    """Takes many values for little more than the price of one."""
+
+    def observe_all(self, amounts: list[float]) -> None:
+        """Observe each of *amounts*, which are left in order."""
+        amounts.sort()
+        self._sum.inc(sum(amounts))
+        counted = 0
+        for bound, bucket in zip(self._upper_bounds, self._buckets, strict=True):
+            up_to = bisect_right(amounts, bound)
+            if up_to > counted:
+                bucket.inc(up_to - counted)
+                counted = up_to
+
+
 EVENTS: Final = Counter("forebay_events_total", "Events by outcome.", ["outcome"])
-REQUEST_SECONDS: Final = Histogram(
+REQUEST_SECONDS: Final = _Histogram(
     "forebay_request_duration_seconds",
     "From the first byte seen to the answer sent, by endpoint and status.",
     ["endpoint", "status"],
     buckets=_SECONDS,
 )
-FLUSH_SECONDS: Final = Histogram(
+FLUSH_SECONDS: Final = _Histogram(
     "forebay_flush_duration_seconds", "Storing a batch, retries included.", buckets=_SECONDS
 )
-FLUSH_ROWS: Final = Histogram("forebay_flush_rows", "Rows of a batch.", buckets=_ROWS)
+FLUSH_ROWS: Final = _Histogram("forebay_flush_rows", "Rows of a batch.", buckets=_ROWS)
 FLUSH_FAULTS: Final = Counter(
     "forebay_flush_faults_total", "Failed tries to store a batch, by class of fault.", ["fault"]
 )
@@ -43,44 +68,73 @@ QUARANTINE_DROPPED: Final = Counter(
 
 
 class Metrics:
-    """The measures of one worker, with its labels bound once."""
+    """
+    The measures of one worker.
+
+    To count is to append to a list. What was counted is handed over together a little later, where
+    there is a loop to do it; without one, at once.
+    """
 
     def __init__(self) -> None:
-        self._requests: dict[tuple[str, int], Histogram] = {}
-        self._events: dict[str, Counter] = {}
-        self._faults: dict[str, Counter] = {}
+        self._requests: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
+        self._events: defaultdict[str, int] = defaultdict(int)
+        self._flush_rows: list[float] = []
+        self._flush_seconds: list[float] = []
+        self._queued_rows: int | None = None
+        self._is_due = False
+        atexit.register(self.hand_over)  # a worker that ends has no later
 
     def request_answered(self, endpoint: str, status: int, duration_s: float) -> None:
         """Count one request."""
-        histogram = self._requests.get((endpoint, status))
-        if histogram is None:
-            histogram = REQUEST_SECONDS.labels(endpoint, str(status))
-            self._requests[endpoint, status] = histogram
-        histogram.observe(duration_s)
+        self._requests[endpoint, status].append(duration_s)
+        if not self._is_due:
+            self._hand_over_soon()
 
     def events_ended(self, outcome: str, events: int) -> None:
         """Count events that ended alike."""
-        counter = self._events.get(outcome)
-        if counter is None:
-            counter = self._events[outcome] = EVENTS.labels(outcome)
-        counter.inc(events)
+        self._events[outcome] += events
+        if not self._is_due:
+            self._hand_over_soon()
 
     def batch_flushed(self, rows: int, queued_rows: int, duration_s: float) -> None:
         """Count one flush, however it ended."""
-        FLUSH_ROWS.observe(rows)
-        FLUSH_SECONDS.observe(duration_s)
-        QUEUE_ROWS.set(queued_rows)
+        self._flush_rows.append(rows)
+        self._flush_seconds.append(duration_s)
+        self._queued_rows = queued_rows
+        if not self._is_due:
+            self._hand_over_soon()
 
     def flush_failed(self, fault: str) -> None:
         """Count one failed try."""
-        counter = self._faults.get(fault)
-        if counter is None:
-            counter = self._faults[fault] = FLUSH_FAULTS.labels(fault)
-        counter.inc()
+        FLUSH_FAULTS.labels(fault).inc()
 
     def quarantine_dropped(self, events: int) -> None:
         """Count refused events that were not kept."""
         QUARANTINE_DROPPED.inc(events)
+
+    def hand_over(self) -> None:
+        """Write down what was gathered."""
+        self._is_due = False
+        requests, self._requests = self._requests, defaultdict(list)
+        for (endpoint, status), seconds in requests.items():
+            REQUEST_SECONDS.labels(endpoint, str(status)).observe_all(seconds)
+        events, self._events = self._events, defaultdict(int)
+        for outcome, count in events.items():
+            EVENTS.labels(outcome).inc(count)
+        if self._queued_rows is not None:
+            FLUSH_ROWS.observe_all(self._flush_rows)
+            FLUSH_SECONDS.observe_all(self._flush_seconds)
+            QUEUE_ROWS.set(self._queued_rows)
+            self._flush_rows, self._flush_seconds, self._queued_rows = [], [], None
+
+    def _hand_over_soon(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.hand_over()
+            return
+        self._is_due = True
+        loop.call_later(_GATHER_S, self.hand_over)
 
 
 class _AllWorkers:
@@ -91,6 +145,8 @@ class _AllWorkers:
         self._files = MultiProcessCollector(None, path=str(folder))  # type: ignore[no-untyped-call]
 
     def collect(self) -> Iterator[Metric]:
+        # What was answered before the question belongs in the answer, and may still be gathered.
+        time.sleep(_SCRAPE_DELAY_S)
         for path in self._folder.glob("gauge_live*.db"):
             pid = _PID.search(path.name)
             # A worker that crashed leaves its gauges, and they would be counted for ever.

@@ -27,6 +27,11 @@ class OwnPostgres:
     async def start(self) -> None:
         self.server = await asyncio.to_thread(postgres.start, self._folder, **self._settings)
 
+    async def has_ended(self) -> bool:
+        """Whether the server has ended, by itself perhaps."""
+        process = self.server._process
+        return process is not None and process.poll() is not None
+
     async def make_database(self, name: str, options: str = "") -> str:
         """Make a migrated database and return its URL."""
         async with self.admin() as admin:

@@ -40,8 +40,14 @@ async def until(condition: Callable[[], Awaitable[T]], timeout_s: float, promise
 class Service:
     """`python -m service` as a child, in a session of its own so that all of it can be ended."""
 
-    def __init__(self, database_url: str, folder: Path, **settings: str) -> None:
-        """*settings* are the service's own, in lower case and without the prefix."""
+    def __init__(
+        self, database_url: str, folder: Path, *, root: Path = ROOT, **settings: str
+    ) -> None:
+        """
+        *settings* are the service's own, in lower case and without the prefix.
+
+        *root*: where `service` is imported from, when it is not the one under development.
+        """
         self.port, self.metrics_port = free_port(), free_port()
         self.url = f"http://{HOST}:{self.port}"
         self.metrics_url = f"http://{HOST}:{self.metrics_port}/metrics"
@@ -52,7 +58,7 @@ class Service:
         given = {"workers": "2", "log_format": "json"} | settings
         given |= {"port": str(self.port), "metrics_port": str(self.metrics_port)}
         self._given = given
-        self._environment = os.environ | {"PYTHONPATH": str(ROOT), "DATABASE_URL": database_url}
+        self._environment = os.environ | {"PYTHONPATH": str(root), "DATABASE_URL": database_url}
         self._environment |= {f"FOREBAY_{name.upper()}": value for name, value in given.items()}
 
     async def start(self) -> None:
@@ -117,7 +123,7 @@ class Service:
     @property
     def worker_pids(self) -> list[int]:
         """The workers that live."""
-        return [pid for pid in self._started_pids() if _is_alive(pid)]
+        return [pid for pid in self._started_pids() if is_alive(pid)]
 
     async def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Wait for its own end, and return the exit code."""
@@ -153,9 +159,19 @@ class Service:
         return [line["pid"] for line in self.log_lines("worker_started")]
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process runs."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether it has ended, and nobody has asked how: in a container perhaps nobody ever does."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:  # not on Linux, or gone just now
+        return False
+    return state == "Z"

@@ -11,8 +11,9 @@ import pytest
 
 from tests.acceptance.conftest import make_service, own_postgres, site, start_site
 from tests.chaos.report import REPORT
+from tests.chaos.small_disk import small_disk
 
-__all__ = ["make_service", "own_postgres", "site", "start_site"]
+__all__ = ["make_service", "own_postgres", "site", "small_disk", "start_site"]
 
 IS_LONG: Final = os.environ.get("CHAOS_LONG", "") == "1"
 

@@ -13,7 +13,7 @@ import pytest
 
 from provision.keys import NewKey
 from tests.acceptance.ledger import Event, Ledger, event_of, load, mixed, new_ledger
-from tests.acceptance.running import HOST, until
+from tests.acceptance.running import HOST, Service, until
 from tests.acceptance.site import Site, new_ids
 from tests.acceptance.wire import Wire, connect, post
 from tests.chaos.report import REPORT
@@ -64,7 +64,7 @@ async def test_a_leaving_service_answers_what_was_begun_also_to_a_slow_client(
         batches = mixed(ledger, seed=1)
         async with load(site, key, connections=8, ledger=ledger, batches=batches):
             await slow.begin()
-            await _until_acked(ledger)
+            await until_acked(ledger)
             began = time.monotonic()
             site.service.signal(number)
             await until(_has_begun_to_leave(site, pids, number), 20, "it leaves")
@@ -73,7 +73,7 @@ async def test_a_leaving_service_answers_what_was_begun_also_to_a_slow_client(
                 assert 0 == await site.service.wait(EXIT_S)
             else:
                 await until(partial(_are_replaced, site, pids), EXIT_S, "the workers are new")
-                await _until_acked(ledger)
+                await until_acked(ledger)
             run.recovered(time.monotonic() - began)
         assert [] == await ledger.findings(site, key)
         if number is signal.SIGTERM:
@@ -92,7 +92,7 @@ async def test_a_client_that_goes_in_mid_request_leaves_all_of_its_events_or_non
     gone: list[SlowClient] = []
     batches = mixed(ledger, seed=1)
     async with load(site, key, connections=4, ledger=ledger, batches=batches):
-        await _until_acked(ledger)
+        await until_acked(ledger)
         for _ in range(600 if is_long else 60):
             slow = SlowClient(await connect(site.service.url), key, ledger)
             await slow.begin()
@@ -104,7 +104,7 @@ async def test_a_client_that_goes_in_mid_request_leaves_all_of_its_events_or_non
             slow.leave()
             gone.append(slow)
             run.cuts += 1
-        await _until_acked(ledger)
+        await until_acked(ledger)
     assert {200} == set(ledger.statuses)
     assert not ledger.faults
 
@@ -120,18 +120,20 @@ async def test_a_client_that_goes_in_mid_request_leaves_all_of_its_events_or_non
 def _has_begun_to_leave(
     site: Site, pids: set[int], number: signal.Signals
 ) -> Callable[[], Awaitable[bool]]:
-    async def is_refused() -> bool:
-        try:
-            _, writer = await asyncio.open_connection(HOST, site.service.port)
-        except ConnectionRefusedError:
-            return True
-        writer.close()
-        return False
-
     async def has_new() -> bool:
         return bool(set(site.service.worker_pids) - pids)
 
-    return is_refused if number is signal.SIGTERM else has_new
+    return partial(is_refused, site.service) if number is signal.SIGTERM else has_new
+
+
+async def is_refused(service: Service) -> bool:
+    """Whether nobody listens for new connections."""
+    try:
+        _, writer = await asyncio.open_connection(HOST, service.port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
 
 
 async def _are_replaced(site: Site, pids: set[int]) -> bool:
@@ -139,7 +141,8 @@ async def _are_replaced(site: Site, pids: set[int]) -> bool:
     return len(now) == site.service.workers and not set(now) & pids
 
 
-async def _until_acked(ledger: Ledger) -> None:
+async def until_acked(ledger: Ledger) -> None:
+    """Wait until the load goes on well."""
     acked = len(ledger.verdicts)
 
     async def has_gone_on() -> bool:

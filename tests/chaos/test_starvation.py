@@ -2,10 +2,7 @@
 
 import asyncio
 import contextlib
-import errno
 import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -24,12 +21,12 @@ from tests.acceptance.running import until
 from tests.acceptance.site import Site, new_ids, track
 from tests.acceptance.test_outage import check_refusals
 from tests.chaos.report import REPORT, Run
+from tests.chaos.small_disk import fill, make_room
 
 SETTINGS: Final = {"flush_timeout_s": "1", "connect_timeout_s": "1"}
 # Promised are five seconds; a busy machine is given five times as long, and what it took is noted.
 RECOVERY_S: Final = 25.0
 GROWTH: Final = 10
-TMPFS_MIB: Final = 96
 CONNECTIONS_MAX: Final = 20
 
 
@@ -39,14 +36,15 @@ async def under_load(site: Site, key: NewKey, run: Run) -> AsyncIterator[Ledger]
     ledger = new_ledger(site)
     batches = mixed(ledger, seed=1)
     async with load(site, key, connections=4, ledger=ledger, batches=batches):
-        await _see(ledger, lambda: len(ledger.verdicts), 20)
+        await see(ledger, lambda: len(ledger.verdicts), 20)
         yield ledger
     check_refusals(ledger.answers)
     assert not ledger.faults
     await run.judge(ledger, site, key)
 
 
-async def _see(ledger: Ledger, count: Callable[[], int], timeout_s: float) -> None:
+async def see(ledger: Ledger, count: Callable[[], int], timeout_s: float) -> None:
+    """Wait until what is counted has grown by some."""
     before = count()
 
     async def has_grown() -> bool:
@@ -55,9 +53,10 @@ async def _see(ledger: Ledger, count: Callable[[], int], timeout_s: float) -> No
     await until(has_grown, timeout_s, f"it goes on: {ledger.statuses}")
 
 
-async def _recover(ledger: Ledger, run: Run) -> None:
+async def recover(ledger: Ledger, run: Run) -> None:
+    """Wait until events are acked again, and note how long it took."""
     began = time.monotonic()
-    await _see(ledger, lambda: len(ledger.verdicts), RECOVERY_S)
+    await see(ledger, lambda: len(ledger.verdicts), RECOVERY_S)
     run.recovered(time.monotonic() - began)
 
 
@@ -75,9 +74,9 @@ async def test_a_database_that_is_away_for_long_is_503_and_back_by_itself(
             end = time.monotonic() + away_s
             while time.monotonic() < end:
                 # Refused all the time, and never as unknown: the key is still known, or not judged.
-                await _see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
+                await see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
             proxy.set_line(Line.OPEN)
-            await _recover(ledger, run)
+            await recover(ledger, run)
 
 
 @pytest.fixture
@@ -101,11 +100,11 @@ async def test_a_server_without_a_free_connection_is_503_and_back_by_itself(
         try:
             await _take_all(url, hogs)
             run.cuts += 1
-            await _see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
+            await see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
         finally:
             for hog in hogs:
                 hog.terminate()
-        await _recover(ledger, run)
+        await recover(ledger, run)
         await until(site.service.is_ready, RECOVERY_S, "it is ready again")
 
 
@@ -121,43 +120,12 @@ async def _take_all(url: str, hogs: list[Any]) -> None:
                 hogs.append(await asyncpg.connect(url))
 
 
-@pytest.fixture
-def disk() -> Iterator[Path]:
-    """Mount a disk that is soon full, in memory; skip where that is not allowed."""
-    folder = Path(tempfile.mkdtemp(prefix="forebay-tests-disk-"))
-    mount = shutil.which("mount")
-    try:
-        if mount is None:
-            pytest.skip("no program to mount a disk with")
-        mounting = [mount, "-t", "tmpfs", "-o", f"size={TMPFS_MIB}m,mode=755", "tmpfs", str(folder)]
-        done = subprocess.run(mounting, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"mounting a disk is not allowed here: {done.stderr.strip()}")
-        try:
-            yield folder
-        finally:
-            subprocess.run(["umount", folder], check=True)
-    finally:
-        folder.rmdir()
-
-
-def _fill(ballast: Path) -> None:
-    """Write until there is no room left."""
-    with ballast.open("ab", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(65_536))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-
-
 async def test_a_full_disk_is_503_and_back_by_itself_when_there_is_room(
-    disk: Path, own_postgres: OwnPostgres, start_site: StartSite
+    small_disk: Path, own_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     """The tables' disk is full; the log's is not, so that PostgreSQL itself goes on."""
     run, own = REPORT.begin("disk full"), own_postgres
-    space, account = disk / "space", own.server.place.account
+    space, account = small_disk / "space", own.server.place.account
     space.mkdir()
     shutil.chown(space, account.uid, account.gid)
     async with own.admin() as admin:
@@ -167,13 +135,12 @@ async def test_a_full_disk_is_503_and_back_by_itself_when_there_is_room(
     site.database_url = url
     key = await site.make_key()
     async with under_load(site, key, run) as ledger:
-        ballast = disk / "ballast"
-        await asyncio.to_thread(_fill, ballast)
-        await _see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
+        await asyncio.to_thread(fill, small_disk)
+        await see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
         faults = {line["fault"] for line in site.service.log_lines("flush_try_failed")}
         assert {"capacity"} == faults
-        ballast.unlink()
-        await _recover(ledger, run)
+        make_room(small_disk)
+        await recover(ledger, run)
 
 
 async def test_a_row_that_is_held_for_long_stops_nobody_else(

@@ -1,0 +1,116 @@
+"""
+The bare store: flushes made beforehand, replayed over as many connections as the service has.
+
+What an event costs here is what it costs PostgreSQL, and the driver, to keep it at all: no HTTP, no
+check, no answer. The statements are the service's own. Speaks as the generator does: `begin`,
+`end`, then one line of JSON.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import uvloop
+
+from bench.database import DATA, URL, require_own
+from bench.floors.rows import COLUMNS, Flush, Owner, batches
+from service.store.sql import statement
+
+Connection = Any
+
+# More than two cores store; when they are used up all the same, the time is counted to there.
+_ROWS_PER_S_MAX: Final = 70_000
+
+
+async def replay(options: argparse.Namespace) -> dict[str, float]:
+    """Store what was made beforehand until the time is up; return what was stored how fast."""
+    connections = [await _connect(os.environ[URL]) for _ in range(options.connections)]
+    await require_own(connections[0], Path(os.environ[DATA]))
+    owners = [
+        Owner(*row)
+        for row in await connections[0].fetch("SELECT tenant_id, workspace_id FROM api_keys")
+    ]
+    rows = int(_ROWS_PER_S_MAX * (options.warmup + options.seconds))
+    made = list(batches(rows, options.flush_rows, owners, seed=time.time_ns()))
+    flushes = iter(made)
+    started = time.monotonic()
+    begin, end = started + options.warmup, started + options.warmup + options.seconds
+    counts = Counts(begin, end)
+    await asyncio.gather(
+        counts.say(),
+        *(_store(connection, flushes, counts) for connection in connections),
+    )
+    # The connections stay until whoever watches has read what their sessions cost.
+    await asyncio.to_thread(sys.stdin.read)
+    stored_s = min(end, counts.last) - begin
+    return {"events_per_s": counts.rows / stored_s, "flush_rows": options.flush_rows}
+
+
+class Counts:
+    """What was stored between *begin* and *end*."""
+
+    def __init__(self, begin: float, end: float) -> None:
+        self.begin, self.end = begin, end
+        self.rows = 0
+        self.last = begin
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.end
+
+    def stored(self, rows: int) -> None:
+        """Count a flush that has been committed."""
+        now = time.monotonic()
+        if self.begin <= now < self.end:
+            self.rows += rows
+            self.last = now
+
+    async def say(self) -> None:
+        """Say when the measured time begins and ends."""
+        for moment, word in ((self.begin, "begin"), (self.end, "end")):
+            await asyncio.sleep(moment - time.monotonic())
+            print(word, flush=True)
+
+
+async def _store(connection: Connection, flushes: Iterator[Flush], counts: Counts) -> None:
+    while not counts.is_over and (flush := next(flushes, None)) is not None:
+        rows = len(flush.ledger[0])
+        await connection.execute(statement("begin"))
+        new = await connection.fetch(statement("insert_ledger"), *flush.ledger)
+        assert len(new) == rows
+        await connection.copy_to_table(
+            "events", source=io.BytesIO(flush.copy), columns=COLUMNS, format="binary"
+        )
+        assert await connection.execute("COMMIT") == "COMMIT"
+        counts.stored(rows)
+
+
+async def _connect(url: str) -> Connection:
+    connection = await asyncpg.connect(url)
+    await connection.set_type_codec(
+        "uuid", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary"
+    )
+    return connection
+
+
+def main() -> None:
+    """Replay, and say the figures."""
+    parser = argparse.ArgumentParser(prog="python -m bench.floors.store_floor")
+    parser.add_argument("--connections", type=int, default=2)
+    parser.add_argument("--flush-rows", type=int, default=500)
+    parser.add_argument("--warmup", type=float, default=1.5)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    figures = uvloop.run(replay(parser.parse_args()))
+    print(json.dumps(figures), flush=True)
+
+
+if __name__ == "__main__":
+    main()

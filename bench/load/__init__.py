@@ -1,0 +1,1 @@
+"""`make load`: many users at once, a judgement, reports."""

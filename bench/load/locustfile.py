@@ -1,0 +1,95 @@
+"""
+The users, for locust. `python -m bench.load` starts it with what it needs.
+
+LOAD_KEYS: the keys of the tenants. LOAD_SECONDS: how long it takes. LOAD_TALLY: where to count.
+"""
+
+import itertools
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import gevent
+from locust import FastHttpUser, between, events, task
+
+from bench.load.tally import Tally
+from bench.load.traffic import Request, Traffic
+
+KEYS: Final = itertools.cycle(os.environ["LOAD_KEYS"].split())
+SECONDS: Final = int(os.environ["LOAD_SECONDS"])
+_PROGRESS_S: Final = 5
+
+tally: Final = Tally()
+started: Final = time.monotonic()
+
+
+class Sender(FastHttpUser):
+    """One of a tenant's senders, which waits a moment after each answer."""
+
+    wait_time = between(0.05, 0.15)
+    network_timeout = 15.0
+    connection_timeout = 5.0
+
+    def on_start(self) -> None:
+        """Take the next tenant's key."""
+        self._key = next(KEYS)
+        self._traffic = Traffic()
+
+    @task
+    def send(self) -> None:
+        """Send one request and judge its answer."""
+        request = self._traffic.next()
+        tally.sent(request)
+        began = time.perf_counter()
+        with self.client.post(
+            request.path,
+            data=request.body,
+            headers={"Content-Type": "application/json", "X-API-Key": self._key},
+            name=_name(request),
+            catch_response=True,
+        ) as response:
+            latency_ms = (time.perf_counter() - began) * 1000
+            fault = request.fault_in(response.status_code, response.content or b"")
+            tally.settle(request, fault, latency_ms)
+            tally.seconds = time.monotonic() - started
+            if fault is None:
+                response.success()
+                self._traffic.remember(request)
+            else:
+                response.failure(fault)
+
+
+def _name(request: Request) -> str:
+    if request.is_to_be_refused:
+        return f"{request.path} (to be refused)"
+    return f"{request.path} (sent again)" if request.is_retry else request.path
+
+
+@events.test_start.add_listener
+def begin(**_: Any) -> None:
+    """Say every few seconds how far it is."""
+    gevent.spawn(_report_progress)
+
+
+@events.quitting.add_listener
+def end(environment: Any, **_: Any) -> None:
+    """Leave the judgement to who started us."""
+    environment.process_exit_code = 0
+
+
+@events.quit.add_listener
+def hand_over(**_: Any) -> None:
+    """Save the counts, now that no user sends any more."""
+    tally.write(Path(os.environ["LOAD_TALLY"]))
+
+
+def _report_progress() -> None:
+    while True:
+        gevent.sleep(_PROGRESS_S)
+        print(
+            f"load: {time.monotonic() - started:3.0f}/{SECONDS} s"
+            f"  {tally.requests:,} requests  {tally.accepted:,} events accepted"
+            f"  {tally.requests - tally.answered:,} failed  p50 {tally.percentile_ms(0.5):.1f} ms",
+            flush=True,
+        )

@@ -1,0 +1,69 @@
+"""Where and with what a benchmark ran, for its results; and whether it may run at all."""
+
+import datetime as dt
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from bench.server import ROOT
+from service import _native
+
+_PACKAGES: Final = ("granian", "asyncpg", "msgspec", "uvloop")
+
+
+class DebugBuildError(Exception):
+    """The native core is not a release build."""
+
+
+def require_release(build_profile: str = _native.build_profile) -> None:
+    """
+    Refuse to measure a debug build.
+
+    Raises
+    ------
+    DebugBuildError
+        The native core is one.
+    """
+    if build_profile != "release":
+        raise DebugBuildError(
+            f"the native core is a {build_profile} build, and its speed means nothing: "
+            "run make setup, which builds it in release"
+        )
+
+
+def describe(postgres: str) -> dict[str, Any]:
+    """Return machine, versions and commit."""
+    return {
+        "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "commit": _git("rev-parse", "--short", "HEAD"),
+        "is_changed": bool(_git("status", "--porcelain", "--", "service", "native", "migrations")),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "kernel": platform.release(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "versions": {
+            "forebay": _native.__version__,
+            "python": platform.python_version(),
+            "postgresql": postgres,
+            **{package: version(package) for package in _PACKAGES},
+        },
+    }
+
+
+def _cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def _git(*arguments: str) -> str:
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    done = subprocess.run([git, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()

@@ -1,0 +1,94 @@
+"""
+`python -m bench.run`: measure, and leave the samples in bench/results.
+
+make bench runs all of it but the long forms; --quick prints the figures of one short round.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from bench import machine, results, tables
+from bench.database import SETTINGS, ForeignDatabaseError, own_database
+from bench.experiment import Experiment, Plan
+from bench.scenarios import batches, growth, latency, memory, peaks, singles
+from bench.server import ServerError
+from bench.traffic import LoadError, build_generator
+
+Scenario = Callable[[Experiment], None]
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    batches.NAME: batches.run,
+    singles.NAME: singles.run,
+    latency.NAME: latency.run,
+    peaks.NAME: peaks.run,
+}
+LONG_FORMS: Final[dict[str, Scenario]] = {growth.NAME: growth.run, memory.NAME: memory.run}
+_QUICK: Final[dict[str, Scenario]] = {
+    batches.NAME: batches.run,
+    singles.NAME: lambda experiment: singles.run(experiment, {1: (32, 128)}),
+    latency.NAME: lambda experiment: latency.run(experiment, (latency.HALF,)),
+}
+
+
+def main() -> int:
+    """Measure what was asked for; return the exit code."""
+    options = _options()
+    if os.environ.pop("DATABASE_URL", None):
+        print("DATABASE_URL is not used: a benchmark writes only to a database of its own.")
+    try:
+        machine.require_release()
+        build_generator()
+        _measure(options)
+    except (machine.DebugBuildError, ForeignDatabaseError, LoadError, ServerError) as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 1
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> None:
+    scenarios = _QUICK if options.quick else SCENARIOS | LONG_FORMS
+    chosen = options.scenarios or list(_QUICK if options.quick else SCENARIOS)
+    with own_database(options.postgres_bin) as database:
+        about = machine.describe(database.version)
+        for name in chosen:
+            experiment = Experiment(database, _plan(options))
+            if not experiment.has_peer:
+                print("The peer is left out, its packages are missing: run make peers.")
+            scenarios[name](experiment)
+            if options.quick:
+                print(tables.goals(experiment.samples))
+            else:
+                results.write(name, about, SETTINGS, experiment)
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    rounds = options.rounds or (1 if options.quick else 5)
+    seconds = options.seconds or (2.0 if options.quick else 5.0)
+    settings = dict(setting.split("=", 1) for setting in options.setting)
+    return Plan(rounds=rounds, seconds=seconds, settings=settings)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    names = [*SCENARIOS, *LONG_FORMS]
+    parser.add_argument("scenarios", nargs="*", choices=[*names, []], help=", ".join(names))
+    parser.add_argument("--quick", action="store_true", help="one short round, figures printed")
+    parser.add_argument("--rounds", type=int, help="samples of each, the median counts")
+    parser.add_argument("--seconds", type=float, help="measured time of each sample")
+    parser.add_argument("--postgres-bin", type=Path, help="folder of another PostgreSQL's programs")
+    parser.add_argument(
+        "--setting",
+        action="append",
+        default=[],
+        metavar="FOREBAY_NAME=VALUE",
+        help="of the service, to compare",
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

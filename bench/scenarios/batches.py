@@ -1,0 +1,40 @@
+"""Batches of 50: how near the service comes to what the store can take at all."""
+
+import functools
+from typing import Final
+
+from bench.experiment import Experiment, Step
+
+NAME: Final = "batches"
+CONNECTIONS: Final = 32
+EVENTS: Final = 50
+WORKERS: Final = (1, 2)
+
+
+def run(experiment: Experiment) -> None:
+    """Measure service, store floor and peer with one and with two workers."""
+    for workers in WORKERS:
+        # The service first: the floor replays flushes as large as it makes.
+        steps: list[Step] = [functools.partial(_service, experiment, workers)]
+        steps.append(functools.partial(_store_floor, experiment, workers))
+        if experiment.has_peer:
+            steps.append(functools.partial(_peer, experiment, workers))
+        experiment.alternating(steps)
+
+
+def _service(experiment: Experiment, workers: int) -> None:
+    load = experiment.plan.load(CONNECTIONS, batch=EVENTS)
+    with experiment.service(workers) as server:
+        experiment.send(server, load, {"scenario": NAME, "side": "service", "workers": workers})
+
+
+def _store_floor(experiment: Experiment, workers: int) -> None:
+    rows = experiment.median("flush_rows", scenario=NAME, side="service", workers=workers)
+    load = experiment.plan.load(0, batch=EVENTS)
+    experiment.replay(round(rows), workers, load, {"scenario": NAME})
+
+
+def _peer(experiment: Experiment, workers: int) -> None:
+    load = experiment.plan.load(CONNECTIONS, batch=EVENTS)
+    with experiment.naive_peer(workers) as server:
+        experiment.send(server, load, {"scenario": NAME, "side": "naive", "workers": workers})
