@@ -2,12 +2,16 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that fails by unwrap says where")]
 
+use _native::content;
 use _native::envelope::{Scan, scan_batch, scan_event};
-use _native::event::Event;
 use _native::field::EventType;
+use _native::row::{self, Arrival, COLUMNS};
+use _native::rows::Rows;
 use _native::violation::{Code, Malformed, Violation};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+
+const NOON: i64 = 1_772_366_400_000_000; // 2026-03-01T12:00:00Z
 
 const SEED: &str = r#"{"batch":[{"type":"track","event":"a\u00e9\n","userId":42,"messageId":"m",
  "properties":{"a":[1,-0.5e+3,true,null,{"b":"😀"}]},"context":{},"x":"y","writeKey":"k"},
@@ -18,7 +22,7 @@ const SEED: &str = r#"{"batch":[{"type":"track","event":"a\u00e9\n","userId":42,
 fn scan_all(body: &[u8]) {
     for scanned in [scan_batch(body, 3), scan_event(body, EventType::Track)] {
         match scanned {
-            Ok(scan) => scan.events.iter().for_each(check_event),
+            Ok(scan) => check_rows(&scan, str::from_utf8(body).unwrap()),
             Err(malformed) => {
                 assert!(!malformed.message.is_empty());
                 assert!(malformed.offset.is_none_or(|offset| offset <= body.len()));
@@ -27,20 +31,37 @@ fn scan_all(body: &[u8]) {
     }
 }
 
-fn check_event(event: &Result<Event, Box<Violation>>) {
-    match event {
-        Ok(event) => {
-            let content: Vec<Value> = serde_json::from_slice(&event.content).unwrap();
-            assert_eq!(14, content.len());
-        }
-        Err(violation) => assert!(!violation.message.is_empty() && !violation.payload.is_empty()),
+/// Each event has a row or a reason, and each of them is whole.
+fn check_rows(scan: &Scan, body: &str) {
+    let arrival = Arrival {
+        tenant_id: 1,
+        workspace_id: 1,
+        request_id: 1,
+        received_at: NOON,
+        schema_version: "1.0".to_owned(),
+    };
+    let ids: Vec<i64> = (1..).take(scan.events.len()).collect();
+    let (rows, refused) = Rows::new(scan, body, &ids, arrival);
+    assert_eq!(scan.events.len(), rows.rows.len() + refused.len());
+    for row in &rows.rows {
+        let content: Vec<Value> = serde_json::from_slice(rows.content(row)).unwrap();
+        assert_eq!(14, content.len());
+        assert_eq!(COLUMNS.len(), row::columns(rows.bytes(row)).count());
+    }
+    for violation in refused.iter().map(|refused| &refused.violation) {
+        assert!(!violation.message.is_empty() && !violation.payload.is_empty());
     }
 }
 
-fn one(event: &str) -> Result<Event, Box<Violation>> {
+/// The content of an event, or why it is refused.
+fn one(event: &str) -> Result<String, Box<Violation>> {
     let body = format!(r#"{{"batch":[{event}]}}"#);
-    let mut scan = scan_batch(body.as_bytes(), 1).unwrap();
-    scan.events.remove(0)
+    let scan = scan_batch(body.as_bytes(), 1).unwrap();
+    check_rows(&scan, &body);
+    let event = scan.events[0].as_ref().map_err(Clone::clone)?;
+    let mut content = Vec::new();
+    content::push(&mut content, event, scan.unknown_of(event), &body);
+    Ok(String::from_utf8(content).unwrap())
 }
 
 fn malformed(body: &str) -> Malformed {
@@ -100,7 +121,7 @@ proptest! {
         } else {
             event.to_string()
         };
-        let content: Value = serde_json::from_slice(&one(&sent).unwrap().content).unwrap();
+        let content: Value = serde_json::from_str(&one(&sent).unwrap()).unwrap();
 
         prop_assert_eq!(&event["properties"], &content[10]);
         prop_assert_eq!(&event["other"], &content[13]["other"]);
@@ -121,7 +142,7 @@ proptest! {
             escaped(&name), escaped(&id), escaped(&name)
         ));
 
-        prop_assert_eq!(plain.unwrap().content, other.unwrap().content);
+        prop_assert_eq!(plain.unwrap(), other.unwrap());
     }
 }
 
@@ -132,7 +153,11 @@ fn the_seed_of_the_mutations_is_a_good_body() {
     assert_eq!(2, scan.count);
     assert!(scan.events.iter().all(Result::is_ok));
     assert_eq!(Some("k"), scan.write_key.as_deref());
-    assert_eq!(Some(br#"{"ip":"::1"}"#.to_vec()), scan.context);
+    assert_eq!(
+        Some(r#"{"ip":"::1"}"#),
+        scan.context.map(|context| context.raw(SEED))
+    );
+    assert_eq!(Some(1_767_225_600_000_000), scan.sent_at_us);
 }
 
 #[test]
@@ -145,7 +170,7 @@ fn the_content_has_its_fixed_places() {
 
     assert_eq!(
         r#"["alias","","7e0",null,null,"p",null,null,null,null,null,null,null,null]"#,
-        String::from_utf8(event.unwrap().content).unwrap()
+        event.unwrap()
     );
 }
 

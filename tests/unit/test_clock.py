@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from service.clock import SystemClock, unix_ms
+from service.clock import SystemClock, moment
+from service.testing import NOON, FixedClock
 
 
 def test_the_systems_clock_is_utc_and_never_steps_back() -> None:
@@ -12,5 +13,10 @@ def test_the_systems_clock_is_utc_and_never_steps_back() -> None:
     assert clock.monotonic() <= clock.monotonic()
 
 
-def test_milliseconds_are_whole_and_since_1970() -> None:
-    assert 1_999 == unix_ms(datetime(1970, 1, 1, 0, 0, 1, 999_999, tzinfo=UTC))
+def test_microseconds_are_whole_and_since_1970() -> None:
+    clock = SystemClock()
+    before = clock.now()
+
+    assert before <= moment(clock.unix_us()) <= clock.now()
+    assert moment(FixedClock().unix_us()) == NOON
+    assert moment(1_999_999) == datetime(1970, 1, 1, 0, 0, 1, 999_999, tzinfo=UTC)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from service.content import as_object, decode_event, document
+from service.content import as_object, decode_event
 
 CANONICAL = (
     b'["track","Signed Up","u",null,null,null,null,"c","2026-03-01",null,'
@@ -18,8 +18,8 @@ def test_documents_stay_the_bytes_they_were() -> None:
     raw = decode_event(CANONICAL)
 
     assert ("track", "Signed Up", "u", None) == (raw.type, raw.event, raw.user_id, raw.group_id)
-    assert b'{ "a" : 1.50e3 }' == document(raw.properties)
-    assert (None, b"{}") == (document(raw.traits), document(raw.context))
+    documents = (raw.properties, raw.traits, raw.context, raw.extra)
+    assert [b'{ "a" : 1.50e3 }', b"null", b"{}", b'{"plan":"pro"}'] == [*map(bytes, documents)]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'["track"]', b"[" + b"1," * 13 + b"1]"])

@@ -2,24 +2,28 @@
 
 import json
 import random
+from datetime import timedelta
 
 import msgspec
 import pytest
 
-from service.model import Outcome
+from service._native import event_key
+from service.model import Accepted, Outcome, Verdict
 from service.reasons import CONFLICT_MESSAGES, Reason
 from service.store.flush import (
     Held,
     conflict_verdict,
+    flush_of,
     held_by,
-    key_of,
     outcome_of,
-    plan,
     quarantined,
+    verdicts_of,
 )
 from service.testing import NOON, Sender, make_event, make_key
+from tests.pgcopy import read_copy
 
 HASH_VERSION_BITS = 4
+ANOTHERS = Verdict("x", Outcome.CONFLICT)
 
 
 @pytest.fixture
@@ -29,35 +33,109 @@ def sender() -> Sender:
 
 def test_rows_are_sorted_by_tenant_and_by_the_bytes_of_their_key() -> None:
     senders = [Sender(make_key(tenant_id=tenant), worker=tenant) for tenant in (10, 9, 2)]
-    rows = [row for sender in senders for row in sender.rows(*map(make_event, "abcdefgh"))]
-    random.Random(1).shuffle(rows)
+    made = [sender.rows(*map(make_event, "abcdefgh")) for sender in senders]
+    parts = [rows.part(place, place + 1) for rows in made for place in range(len(rows))]
+    random.Random(1).shuffle(parts)
 
-    keys = [key_of(row) for row in plan(rows, []).firsts]
+    rows = read_copy(flush_of(parts, []).plan.copy([]))
 
+    keys = [(row["tenant_id"], event_key(row["event_id"])) for row in rows]
     assert sorted(keys) == keys
     assert [2] * 8 + [9] * 8 + [10] * 8 == [tenant for tenant, _ in keys]
 
 
 def test_the_first_to_arrive_goes_first_and_its_twins_stay_in_order(sender: Sender) -> None:
-    first, second, third = (sender.row("a", plan=number) for number in range(3))
-    other = sender.row("b")
+    first, second, third = (sender.rows(make_event("a", plan=number)) for number in range(3))
+    other = sender.rows(make_event("b"))
 
-    planned = plan([first, other, second, third], [])
+    plan = flush_of([first, other, second, third], []).plan
 
-    assert {first.id, other.id} == {row.id for row in planned.firsts}
-    assert [second, third] == planned.twins
+    assert (2, True) == (len(plan), plan.has_twins)
+    assert {*first.ids, *other.ids} == {row["id"] for row in read_copy(plan.copy([]))}
+    assert [*second.ids, *third.ids] == [row.id for row in plan.late([])]
+
+
+def test_twins_of_one_request_are_told_apart_too(sender: Sender) -> None:
+    rows = sender.rows(make_event("a"), make_event("b"), make_event("a", plan="pro"))
+
+    plan = flush_of([rows], []).plan
+
+    assert rows.ids[2:] == [row.id for row in plan.late([])]
+    assert set(rows.ids[:2]) == {row["id"] for row in read_copy(plan.copy([]))}
 
 
 def test_the_same_id_in_two_tenants_is_no_twin(sender: Sender) -> None:
-    elsewhere = Sender(make_key(tenant_id=2), worker=8).row("a")
+    elsewhere = Sender(make_key(tenant_id=2), worker=8)
 
-    assert [] == plan([sender.row("a"), elsewhere], []).twins
+    plan = flush_of([sender.rows(make_event("a")), elsewhere.rows(make_event("a"))], []).plan
+
+    assert (2, False) == (len(plan), plan.has_twins)
+
+
+def test_late_rows_are_not_copied_and_go_before_twins(sender: Sender) -> None:
+    rows = sender.rows(*map(make_event, "abc"))
+    twin = sender.rows(make_event("b"))
+    plan = flush_of([rows, twin], []).plan
+    late = [rows.ids[1], rows.ids[2]]
+
+    assert [rows.ids[0]] == [row["id"] for row in read_copy(plan.copy(late))]
+    judged = plan.late(late)
+    assert sorted(late) == sorted(row.id for row in judged[:2])
+    assert twin.ids == [row.id for row in judged[2:]]
+    assert {"b", "c"} == {row.event_id for row in judged}
+
+
+def test_a_row_is_with_its_key_wherever_it_came_from() -> None:
+    senders = [Sender(make_key(tenant_id=tenant), worker=tenant) for tenant in (2, 1)]
+    parts = [sender.rows(make_event("a"), make_event("a")) for sender in senders]
+
+    judged = flush_of(parts, []).plan.late([])
+
+    assert [sender.key.key_id for sender in senders] == [row.key_id for row in judged]
+    assert [2, 1] == [row.tenant_id for row in judged]
 
 
 def test_rejected_rows_go_along(sender: Sender) -> None:
     rejected = sender.check({"type": "nope"}).payload.rejected
 
-    assert rejected == plan([], rejected).rejected
+    assert rejected == flush_of([], rejected).rejected
+
+
+def test_a_flush_knows_the_days_of_its_rows(sender: Sender) -> None:
+    today = sender.payload(make_event("a"))
+    sender.clock.advance(24 * 3_600)
+    tomorrow = sender.check({"type": "nope"}).payload
+
+    flush = flush_of([today.events, tomorrow.events], tomorrow.rejected)
+
+    assert {NOON.date(), NOON.date() + timedelta(days=1)} == flush.days
+
+
+def test_verdicts_stand_in_the_order_of_the_payload(sender: Sender) -> None:
+    payload = sender.payload(*map(make_event, "abc"))
+    late = {
+        payload.events.ids[1]: Verdict("b", Outcome.DUPLICATE),
+        7: Verdict("x", Outcome.CONFLICT),
+    }
+
+    assert [
+        Verdict("a", Outcome.ACCEPTED),
+        Verdict("b", Outcome.DUPLICATE),
+        Verdict("c", Outcome.ACCEPTED),
+    ] == verdicts_of(payload, late)
+
+
+@pytest.mark.parametrize("late", [{}, {7: ANOTHERS}])
+def test_a_payload_without_late_rows_is_accepted_as_a_whole(
+    sender: Sender, late: dict[int, Verdict]
+) -> None:
+    payload = sender.payload(make_event('"\\'), make_event("é"))
+
+    verdicts = verdicts_of(payload, late)
+
+    assert isinstance(verdicts, Accepted)
+    assert [Verdict('"\\', Outcome.ACCEPTED), Verdict("é", Outcome.ACCEPTED)] == [*verdicts]
+    assert msgspec.json.encode([*verdicts]) == verdicts.on_the_wire()
 
 
 def test_a_row_that_holds_its_key_was_stored_by_an_earlier_try(sender: Sender) -> None:
@@ -92,14 +170,13 @@ def test_a_conflict_names_the_id_and_says_what_became_of_it(sender: Sender) -> N
 
 def test_what_goes_into_quarantine_can_be_sent_again(sender: Sender) -> None:
     sent = make_event("a", properties={"p": 1}, plan="pro", sent_at="2026-03-01T12:00:00Z")
-    row = sender.rows(sent)[0]
+    row = sender.rows(sent).all()[0]
 
     kept = quarantined(row, Reason.CONTENT_DIFFERS, "It differs.")
 
     assert sent == json.loads(kept.payload)
-    shared = set(kept.__struct_fields__) & set(row.__struct_fields__)
-    assert {"id", "tenant_id", "workspace_id", "event_id", "request_id", "received_at"} == shared
-    fields = msgspec.structs.asdict
-    assert {name: fields(row)[name] for name in shared} == {
-        name: fields(kept)[name] for name in shared
+    shared = ("id", "tenant_id", "workspace_id", "event_id", "request_id")
+    assert {name: getattr(row, name) for name in shared} == {
+        name: getattr(kept, name) for name in shared
     }
+    assert NOON == kept.received_at

@@ -1,0 +1,28 @@
+"""What the checks make of one event: the columns that are stored, or the row in quarantine."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from service.model import RejectedRow
+from service.testing import Sender
+from tests.pgcopy import read_copy
+
+
+def only(rows: Sequence[Any]) -> Any:
+    (row,) = rows
+    return row
+
+
+def rejected(sender: Sender, event: Any, **envelope: Any) -> RejectedRow:
+    payload = sender.check(event, **envelope).payload
+    assert 0 == len(payload.events)
+    row: RejectedRow = only(payload.rejected)
+    return row
+
+
+def accepted(sender: Sender, event: Any, **envelope: Any) -> dict[str, Any]:
+    """Return the columns that are stored of *event*, and its hash."""
+    payload = sender.check(event, **envelope).payload
+    assert payload.rejected == []
+    row: dict[str, Any] = only(read_copy(payload.events.copy()))
+    return row | {"payload_hash": only(payload.events.all()).payload_hash}
