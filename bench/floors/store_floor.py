@@ -8,20 +8,21 @@ check, no answer. The statements are the service's own. Speaks as the generator 
 
 import argparse
 import asyncio
-import io
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import asyncpg
 import uvloop
 
 from bench.database import DATA, URL, require_own
-from bench.floors.rows import COLUMNS, Flush, Owner, batches
+from bench.floors.rows import Flush, Flushes, Owner, batches
+from service import config
+from service._native import event_columns
+from service.store.pool import connect, pool_config
 from service.store.sql import statement
 
 Connection = Any
@@ -32,14 +33,17 @@ _ROWS_PER_S_MAX: Final = 70_000
 
 async def replay(options: argparse.Namespace) -> dict[str, float]:
     """Store what was made beforehand until the time is up; return what was stored how fast."""
-    connections = [await _connect(os.environ[URL]) for _ in range(options.connections)]
+    session = pool_config(config.Config(), os.environ[URL])
+    connections = [await connect(session) for _ in range(options.connections)]
     await require_own(connections[0], Path(os.environ[DATA]))
     owners = [
         Owner(*row)
         for row in await connections[0].fetch("SELECT tenant_id, workspace_id FROM api_keys")
     ]
     rows = int(_ROWS_PER_S_MAX * (options.warmup + options.seconds))
-    made = list(batches(rows, options.flush_rows, owners, seed=time.time_ns()))
+    types = connections[0].row_types
+    maker = Flushes(owners, types, seed=time.time_ns())
+    made = list(batches(maker, rows, options.flush_rows))
     flushes = iter(made)
     started = time.monotonic()
     begin, end = started + options.warmup, started + options.warmup + options.seconds
@@ -82,23 +86,18 @@ class Counts:
 
 async def _store(connection: Connection, flushes: Iterator[Flush], counts: Counts) -> None:
     while not counts.is_over and (flush := next(flushes, None)) is not None:
-        rows = len(flush.ledger[0])
         await connection.execute(statement("begin"))
-        new = await connection.fetch(statement("insert_ledger"), *flush.ledger)
-        assert len(new) == rows
+        late = await connection.fetch(statement("insert_ledger"), flush.ledger)
+        assert not late
         await connection.copy_to_table(
-            "events", source=io.BytesIO(flush.copy), columns=COLUMNS, format="binary"
+            "events", source=_only(flush.copy), columns=event_columns(), format="binary"
         )
         assert await connection.execute("COMMIT") == "COMMIT"
-        counts.stored(rows)
+        counts.stored(flush.rows)
 
 
-async def _connect(url: str) -> Connection:
-    connection = await asyncpg.connect(url)
-    await connection.set_type_codec(
-        "uuid", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary"
-    )
-    return connection
+async def _only(chunk: bytes) -> AsyncIterator[bytes]:
+    yield chunk
 
 
 def main() -> None:

@@ -1,43 +1,48 @@
-"""The flushes of the store floor are rows that PostgreSQL takes, as large as the service's."""
+"""The flushes of the store floor are rows that PostgreSQL takes, as many as were asked for."""
 
-import io
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from bench.floors.rows import COLUMNS, Flush, Flushes, Owner
-from service.store.transaction import EVENT_COLUMNS
+from bench.floors.rows import Flushes, Owner, batches
+from service import _native
+from service.store.pool import PoolConfig, connect
+from service.store.sql import statement
 
 OWNERS = [Owner(1, 1), Owner(2, 5)]
 
 
 @pytest.fixture
-def flush() -> Flush:
-    return Flushes(OWNERS, seed=1).make(200)
+async def session(store_config: PoolConfig) -> AsyncIterator[Any]:
+    session = await connect(store_config)
+    yield session
+    await session.close()
 
 
-def test_a_flush_is_sorted_by_the_key_of_the_ledger(flush: Flush) -> None:
-    keys = list(zip(*flush.ledger[:2], strict=True))
-
-    assert sorted(set(keys)) == keys
-    assert len(keys) == 200
+async def only(chunk: bytes) -> AsyncIterator[bytes]:
+    yield chunk
 
 
-def test_the_columns_are_those_that_the_service_writes() -> None:
-    assert EVENT_COLUMNS == COLUMNS
+async def test_postgresql_reads_what_was_made(session: Any) -> None:
+    await session.execute("SELECT ensure_event_partitions(current_date - 1, current_date + 1)")
+    flush = Flushes(OWNERS, session.row_types, seed=1).make(120)
 
-
-async def test_postgresql_reads_what_was_made(connection: Any, flush: Flush) -> None:
-    await connection.execute("SELECT ensure_event_partitions(current_date - 1, current_date + 1)")
-
-    await connection.copy_to_table(
-        "events", source=io.BytesIO(flush.copy), columns=COLUMNS, format="binary"
+    late = await session.fetch(statement("insert_ledger"), flush.ledger)
+    await session.copy_to_table(
+        "events", source=only(flush.copy), columns=_native.event_columns(), format="binary"
     )
 
-    row = await connection.fetchrow("SELECT * FROM events WHERE type = 'track' LIMIT 1")
-    assert row is not None
-    assert row["event"] == "Order Completed"
-    assert '"currency": "EUR"' in row["properties"]
-    assert await connection.fetchval("SELECT count(DISTINCT id) FROM events") == 200
-    ids = await connection.fetch("SELECT id FROM events ORDER BY tenant_id, event_key(event_id)")
-    assert [record["id"] for record in ids] == flush.ledger[2]
+    assert [] == late
+    assert 120 == flush.rows
+    rows = await session.fetch(
+        "SELECT id, event_id, type FROM events JOIN event_deduplication USING (tenant_id, id)"
+    )
+    assert 120 == len({row["id"] for row in rows}) == len({row["event_id"] for row in rows})
+    assert {"track", "identify"} == {row["type"] for row in rows}
+
+
+async def test_there_are_as_many_flushes_as_the_rows_need(session: Any) -> None:
+    flushes = Flushes(OWNERS, session.row_types, seed=1)
+
+    assert [30, 30, 30] == [flush.rows for flush in batches(flushes, 61, 30)]
