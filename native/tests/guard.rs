@@ -58,7 +58,12 @@ fn one(event: &str) -> Result<String, Box<Violation>> {
     let body = format!(r#"{{"batch":[{event}]}}"#);
     let scan = scan_batch(body.as_bytes(), 1).unwrap();
     check_rows(&scan, &body);
-    let event = scan.events[0].as_ref().map_err(Clone::clone)?;
+    let event = scan
+        .events
+        .first()
+        .unwrap()
+        .as_ref()
+        .map_err(Clone::clone)?;
     let mut content = Vec::new();
     content::push(&mut content, event, scan.unknown_of(event), &body);
     Ok(String::from_utf8(content).unwrap())
