@@ -46,7 +46,7 @@ class StoreBench:
         for written in await self.written(*payloads, timeout_s=timeout_s):
             if isinstance(written, Refusal):
                 raise written
-            verdicts.append(written)
+            verdicts.append(list(written))
         return verdicts
 
     async def written(self, *payloads: Payload, timeout_s: float = 20.0) -> list[Written]:
@@ -98,6 +98,12 @@ class Database:
 
     async def event_ids(self) -> list[str]:
         return [row["event_id"] for row in await self.events()]
+
+    async def refuse(self, condition: str) -> None:
+        """Let PostgreSQL itself refuse each event of which *condition* is true."""
+        await self.connection.execute(
+            f"ALTER TABLE events ADD CONSTRAINT no_poison CHECK (NOT ({condition}))"
+        )
 
     async def ledger_rows(self) -> int:
         rows: int = await self.connection.fetchval(

@@ -5,12 +5,11 @@ import random
 from asyncio import gather
 from collections import Counter
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 import pytest
 
-from service.model import EventRow, Outcome
+from service.model import Outcome
 from service.reasons import Reason
 from service.store.faults import Fault
 from service.testing import (
@@ -18,9 +17,9 @@ from service.testing import (
     FixedClock,
     Sender,
     always,
+    make_body,
     make_event,
     make_key,
-    make_payload,
 )
 from tests.integration.conftest import Database, MakeStore, StoreBench
 
@@ -43,9 +42,8 @@ EVERYTHING = {
 }
 
 
-def poisoned(row: EventRow, **fields: Any) -> EventRow:
-    """Return a row that PostgreSQL refuses."""
-    return msgspec.structs.replace(row, **fields or {"properties": b'{"a":"\\u0000"}'})
+# What the tests have PostgreSQL refuse.
+IS_POISON = "event = 'poison'"
 
 
 # --- what is stored ---
@@ -71,7 +69,7 @@ async def test_a_row_holds_what_was_sent(
         row["schema_version"],
         row["request_id"],
     )
-    assert payload.events[0].id == row["id"]
+    assert payload.events.ids == [row["id"]]
     happened = NOON - timedelta(hours=1) + timedelta(microseconds=123_456)
     assert (happened, happened - timedelta(seconds=1)) == (
         row["original_timestamp"],
@@ -105,8 +103,8 @@ async def test_every_event_has_a_ledger_row_that_points_to_it(
     assert (3, 3) == (joined, await database.ledger_rows())
 
 
-async def test_an_empty_flush_is_nothing(store: StoreBench) -> None:
-    assert [[]] == await store.write(make_payload([]))
+async def test_an_empty_flush_is_nothing(store: StoreBench, sender: Sender) -> None:
+    assert [[]] == await store.write(sender.payload())
 
 
 async def test_rejected_rows_are_kept_as_they_are(
@@ -302,72 +300,126 @@ async def test_keys_reach_the_ledger_in_one_order_however_their_events_came(
 async def test_a_row_that_postgresql_refuses_costs_only_itself(
     store: StoreBench, database: Database, place: int
 ) -> None:
+    await database.refuse(IS_POISON)
     senders = [Sender(make_key(tenant_id=tenant), worker=tenant) for tenant in range(1, 8)]
-    rows = [one.row(f"e{number}") for number, one in enumerate(senders)]
-    rows[place] = poisoned(rows[place])
-    rejected = senders[0].check({"type": "nope"}).payload.rejected
-    payloads = [make_payload([row]) for row in rows]
-    payloads[-1].rejected.extend(rejected)
+    events = [make_event(f"e{number}") for number in range(7)]
+    events[place]["event"] = "poison"
+    payloads = [one.payload(event) for one, event in zip(senders, events, strict=True)]
+    payloads[-1].rejected.extend(senders[0].payload({"type": "nope"}).rejected)
 
     got = await store.write(*payloads)
 
     (bad,) = got.pop(place)
     assert (Outcome.REJECTED, Reason.STORE_REFUSED) == (bad.status, bad.code)
     assert ["accepted"] * 6 == [own[0].status for own in got]
-    assert sorted({row.event_id for row in rows} - {f"e{place}"}) == sorted(
-        await database.event_ids()
-    )
+    expected = [f"e{number}" for number in range(7) if number != place]
+    assert expected == sorted(await database.event_ids())
     kept = {row["code"]: row for row in await database.rejected()}
     assert {"invalid_type", "store_refused"} == set(kept)
     assert f"e{place}" == kept["store_refused"]["event_id"]
     assert 6 == await database.ledger_rows()
 
 
+async def test_the_rows_of_one_request_share_its_poison_no_more_than_those_of_many(
+    store: StoreBench, sender: Sender, database: Database
+) -> None:
+    await database.refuse(IS_POISON)
+    names = ["a", "poison", "b", "c", "poison", "d", "e"]
+    events = [make_event(f"{number}", event=name) for number, name in enumerate(names)]
+
+    (got,) = await store.statuses(sender.payload(*events, {"type": "nope"}))
+
+    assert ["rejected" if name == "poison" else "accepted" for name in names] == got
+    assert ["0", "2", "3", "5", "6"] == sorted(await database.event_ids())
+    kept = Counter(row["code"] for row in await database.rejected())
+    assert {"invalid_type": 1, "store_refused": 2} == kept
+
+
+async def test_a_poisoned_row_is_kept_as_it_was_sent(
+    store: StoreBench, sender: Sender, database: Database
+) -> None:
+    await database.refuse(IS_POISON)
+    event = EVERYTHING | {"event": "poison"}
+    await store.write(sender.payload(event))
+
+    (kept,) = await database.rejected()
+    was_sent = json.loads(kept["payload"])
+    assert event["sentAt"] == was_sent.pop("sent_at")
+    assert {name: value for name, value in event.items() if name != "sentAt"} == was_sent
+    assert (1, 1, "e1", NOON) == tuple(
+        kept[name] for name in ("tenant_id", "workspace_id", "event_id", "received_at")
+    )
+
+
 async def test_a_poisoned_row_is_kept_only_within_the_budget(
     store: StoreBench, sender: Sender, database: Database
 ) -> None:
+    await database.refuse(IS_POISON)
     store.keep = always(False)
 
-    assert [["rejected"]] == await store.statuses(make_payload([poisoned(sender.row("a"))]))
+    assert [["rejected"]] == await store.statuses(sender.payload(make_event("a", event="poison")))
     assert [] == await database.rejected()
 
 
 @pytest.mark.parametrize(
-    "fields",
+    "refuse",
     [
-        {"event_id": "a\x00"},
-        {"properties": b"{"},
-        {"extra": b'{"a":1e400000}'},
-        {"schema_version": "\x00"},
-        {"request_id": 2**63},
+        "ADD CHECK (event <> 'poison')",
+        # What is no number cannot be read as one, and 0 divides nothing.
+        "ADD CHECK (event <> 'poison' OR event::int > 0)",
+        "ADD CHECK (1 / (event <> 'poison')::int = 1)",
+        "ALTER user_id SET NOT NULL",
+        "ALTER name TYPE varchar(6)",
     ],
 )
 async def test_whatever_postgresql_refuses_is_isolated_even_if_quarantine_refuses_it_too(
-    store: StoreBench, sender: Sender, database: Database, fields: dict[str, Any]
+    store: StoreBench, sender: Sender, database: Database, refuse: str
 ) -> None:
-    rows = [sender.row("first"), poisoned(sender.row("bad"), **fields), sender.row("last")]
+    await database.connection.execute(f"ALTER TABLE events {refuse}")
+    await database.connection.execute(
+        "ALTER TABLE rejected_events ADD CHECK (code <> 'store_refused')"
+    )
+    bad = make_event("bad", event="poison", name="longer than six", user_id=None, anonymous_id="a")
 
-    got = await store.statuses(make_payload(rows))
+    got = await store.statuses(sender.payload(make_event("first"), bad, make_event("last")))
 
     assert [["accepted", "rejected", "accepted"]] == got
     assert ["first", "last"] == await database.event_ids()
+    assert {Fault.DATA} == set(store.faults)
+
+
+async def test_a_text_that_no_column_can_hold_costs_its_request_alone(
+    store: StoreBench, sender: Sender, database: Database
+) -> None:
+    """The edge knows its versions, so that no such one comes: the store asks nobody to trust."""
+    bad = sender.check_body(make_body([make_event("bad")]), schema_version="\x00").payload
+
+    got = await store.statuses(
+        sender.payload(make_event("a")), bad, sender.payload(make_event("b"))
+    )
+
+    assert [["accepted"], ["rejected"], ["accepted"]] == got
+    assert ["a", "b"] == await database.event_ids()
 
 
 async def test_a_twin_takes_the_place_of_a_poisoned_first(
     store: StoreBench, sender: Sender, database: Database
 ) -> None:
-    rows = [poisoned(sender.row("a")), sender.row("a"), sender.row("a"), sender.row("b")]
+    await database.refuse(IS_POISON)
+    events = [make_event("a", event="poison"), *map(make_event, "aab")]
 
-    got = await store.statuses(make_payload(rows))
+    got = await store.statuses(sender.payload(*events))
 
     assert [["rejected", "accepted", "duplicate", "accepted"]] == got
     assert ["a", "b"] == await database.event_ids()
 
 
 async def test_the_answer_about_poison_names_no_part_of_the_database(
-    store: StoreBench, sender: Sender
+    store: StoreBench, sender: Sender, database: Database
 ) -> None:
-    ((verdict,),) = await store.write(make_payload([poisoned(sender.row("a"))]))
+    await database.refuse(IS_POISON)
+
+    ((verdict,),) = await store.write(sender.payload(make_event("a", event="poison")))
 
     assert "PostgreSQL refused to store this event." == verdict.message
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service import _native
-from service.content import decode_event, document
+from service.content import decode_event
 
 CORPUS: Final = Path(__file__).parent.parent / "corpus" / "documents.txt"
 DOCUMENTS: Final = CORPUS.read_text(encoding="utf-8").splitlines()
@@ -147,7 +147,8 @@ def _kept(text: str) -> bytes | None:
     (event,) = scanned.events
     if isinstance(event, _native.Violation):
         return None
-    return document(decode_event(event.content).properties)
+    properties = bytes(decode_event(event.content).properties)
+    return None if properties == b"null" else properties
 
 
 def _is_within_limits(text: str) -> bool:

@@ -7,9 +7,11 @@ import asyncpg
 import msgspec
 import pytest
 
+from service._native import Plan
 from service.config import Config
 from service.store.faults import UnsafeSessionError
 from service.store.pool import PoolConfig, connect, connections_per_worker, open_pool, pool_config
+from service.testing import Sender, make_event
 
 Setting = Callable[[str], Any]
 
@@ -92,12 +94,24 @@ async def test_no_wait_in_the_server_is_without_a_bound(store_config: PoolConfig
     session.terminate()
 
 
-async def test_documents_and_keys_travel_as_bytes(store_config: PoolConfig) -> None:
+async def test_keys_travel_as_bytes_and_rows_as_the_core_wrote_them(
+    store_config: PoolConfig,
+) -> None:
     session = await connect(store_config)
-    key = bytes(range(16))
+    rows = Sender().rows(make_event("a"), make_event("b", properties={"a": 1.5}))
+    written, types = Plan([rows]), session.row_types
+    keys = sorted(row.event_key for row in rows.all())
 
-    assert key == (await session.fetchval("SELECT $1::uuid", key))
-    assert b'{"a": 1.50}' == (await session.fetchval("SELECT $1::jsonb", b'{"a":1.50}'))[1:]
+    assert keys[0] == (await session.fetchval("SELECT $1::uuid", keys[0]))
+    claimed = await session.fetch(
+        "SELECT event_key FROM unnest($1::ledger_row[])", written.ledger(types.ledger_row)
+    )
+    assert keys == [row["event_key"] for row in claimed]
+    documents = await session.fetch(
+        "SELECT properties FROM unnest($1::event_row[]) ORDER BY event_id",
+        written.records(types.event_row),
+    )
+    assert [None, '{"a": 1.5}'] == [row["properties"] for row in documents]
     session.terminate()
 
 

@@ -1,5 +1,6 @@
 """What must be true of a batcher, whatever happens: seen from outside, after every step."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from service.model import Payload, Verdict
@@ -28,9 +29,9 @@ class Request:
         self.is_given_up = False
         self.is_flushed = False
         self.is_committed = False
-        self.answer: list[Verdict] | Reason | None = None
+        self.answer: Sequence[Verdict] | Reason | None = None
         # What it has to be answered, once that is settled.
-        self.due: list[Verdict] | Reason | None = None
+        self.due: Sequence[Verdict] | Reason | None = None
 
     @property
     def is_open(self) -> bool:
@@ -82,7 +83,7 @@ class Judge:
             request.is_given_up = True
             self._note("given up", request.number)
 
-    def answered(self, request: Request, answer: list[Verdict] | Reason) -> None:
+    def answered(self, request: Request, answer: Sequence[Verdict] | Reason) -> None:
         text = answer if isinstance(answer, Reason) else "stored"
         self._note("answered", request.number, text)
         self._require(request.is_open, "answered though nobody waits", request)
@@ -198,7 +199,7 @@ class Judge:
         self._require(is_told, "not every flush was told")
         self._rule()
 
-    def _due(self, request: Request) -> list[Verdict] | Reason | None:
+    def _due(self, request: Request) -> Sequence[Verdict] | Reason | None:
         """Return what *request* has to be answered by now."""
         if request.is_flushed:
             return request.due

@@ -1,6 +1,7 @@
 """Batchers with a bug each: a simulation that does not find these has nothing to say."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from service.model import Payload, Verdict
@@ -9,7 +10,7 @@ from service.pipeline.queue import Queue, Waiting
 from service.reasons import Refusal
 from tests.simulation.store import verdicts_of
 
-Waiter = asyncio.Future[list[Verdict]]
+Waiter = asyncio.Future[Sequence[Verdict]]
 Batch = list[Waiting[Waiter]]
 
 
@@ -41,7 +42,7 @@ class ForgetsTheUnbegun(Batcher):
 class GivesUpForAll(Batcher):
     """Takes a client that gives up for a reason to cancel its flush."""
 
-    async def submit(self, payload: Payload) -> list[Verdict]:
+    async def submit(self, payload: Payload) -> Sequence[Verdict]:
         try:
             return await super().submit(payload)
         except asyncio.CancelledError:

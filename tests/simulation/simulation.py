@@ -1,38 +1,38 @@
 """One run of the real batcher: clients, a fickle store and a drain, all by one seed."""
 
 import asyncio
+import functools
 import itertools
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final
 
-import msgspec
-
+from service._native import Rows
 from service.model import Payload, Verdict
 from service.pipeline.batcher import Batcher
 from service.pipeline.queue import QueueLimits
 from service.reasons import Reason, Refusal
-from service.testing import NOON, Sender
+from service.testing import FixedClock, Sender, make_event
 from tests.simulation.judge import Judge, Request, Violation
 from tests.simulation.loop import SeededLoop
 from tests.simulation.store import TICK_S, FickleStore
 
 MakeBatcher = Callable[..., Batcher]
 
-_ROW: Final = Sender().row("0")
+_SENDER: Final = Sender()
 _SPAN_S: Final = 4.0
 _NEXT_AT_ONCE: Final = 0.3
 
 
-class LoopClock:
+class LoopClock(FixedClock):
     """The loop's time as the service's clock."""
 
     def __init__(self, loop: SeededLoop) -> None:
-        self.monotonic = loop.time
+        super().__init__()
+        self._loop = loop
 
-    def now(self) -> datetime:
-        return NOON
+    def monotonic(self) -> float:
+        return self._loop.time()
 
 
 class Simulation:
@@ -90,8 +90,8 @@ class Simulation:
 
     def _send(self) -> None:
         number = next(self._numbers)
-        row = msgspec.structs.replace(_ROW, event_id=str(number))
-        request = Request(number, Payload([row] * self._upto(6), [], self._upto(60)))
+        rows = _rows(number, self._upto(6))
+        request = Request(number, Payload(rows, [], self._upto(60)))
         task = self._start(self._request, request)
         if self._rng.random() < 0.2:
             patience_s = int(self._rng.random() * 64) * TICK_S
@@ -104,7 +104,7 @@ class Simulation:
     async def _request(self, request: Request) -> None:
         self.judge.submitted(request)
         try:
-            answer: list[Verdict] | Reason = await self._batcher.submit(request.payload)
+            answer: Sequence[Verdict] | Reason = await self._batcher.submit(request.payload)
         except Refusal as refusal:
             answer = refusal.reason
         self.judge.answered(request, answer)
@@ -114,3 +114,9 @@ class Simulation:
     async def _drain(self, timeout_s: float) -> None:
         began_at = self._loop.time()
         self.judge.drained(began_at + timeout_s, is_done=await self._batcher.drain(timeout_s))
+
+
+@functools.cache
+def _rows(number: int, count: int) -> Rows:
+    """Return *count* rows that only the request of this number has."""
+    return _SENDER.rows(*[make_event(str(number))] * count)

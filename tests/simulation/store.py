@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final, Protocol
 
-from service.model import Outcome, Payload, Verdict, Write, Written
+from service.model import Accepted, Payload, Verdict, Write, Written
 from service.reasons import Reason, Refusal
 from tests.simulation.loop import SeededLoop
 
@@ -144,4 +144,4 @@ class FickleStore:
 
 def verdicts_of(payload: Payload) -> list[Verdict]:
     """Return what the store answers for *payload* when it has stored it."""
-    return [Verdict(row.event_id, Outcome.ACCEPTED) for row in payload.events]
+    return list(Accepted(payload.events))
