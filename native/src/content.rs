@@ -36,10 +36,12 @@ pub fn push(content: &mut Vec<u8>, event: &Event, unknown: &[Unknown], body: &st
     content.extend_from_slice(event.event_type.name().as_bytes());
     content.push(b'"');
     for field in PLACES {
-        content.push(b',');
         match event.fields.get(field) {
-            None => content.extend_from_slice(b"null"),
-            Some(value) => push_value(content, value, body),
+            None => content.extend_from_slice(b",null"),
+            Some(value) => {
+                content.push(b',');
+                push_value(content, value, body);
+            }
         }
     }
     content.push(b',');
@@ -69,7 +71,7 @@ fn push_value(content: &mut Vec<u8>, value: Value, body: &str) {
         // The rules let a number through in ids alone, where it is text.
         Kind::Number => push_quoted(content, value.raw(body)),
         Kind::Text if value.is_escaped => push_quoted(content, &value.text(body)),
-        _ => content.extend_from_slice(value.raw(body).as_bytes()),
+        _ => content.extend_from_slice(value.raw_bytes(body)),
     }
 }
 
@@ -78,9 +80,9 @@ pub fn push_unknown(out: &mut Vec<u8>, unknown: &[Unknown], body: &str) {
     let mut before = b'{';
     for member in unknown {
         out.push(before);
-        out.extend_from_slice(member.name.raw(body).as_bytes());
+        out.extend_from_slice(member.name.raw_bytes(body));
         out.push(b':');
-        out.extend_from_slice(member.value.raw(body).as_bytes());
+        out.extend_from_slice(member.value.raw_bytes(body));
         before = b',';
     }
     out.push(b'}');

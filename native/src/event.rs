@@ -93,6 +93,8 @@ pub struct Unknown {
 #[derive(Debug, Default)]
 pub struct Members {
     known: [[Option<Value>; SPELLINGS]; Field::COUNT],
+    /// A bit for each field that is known.
+    sent: u32,
     unknown: Vec<Unknown>,
     /// The first thing that the walk itself refuses.
     refusal: Option<Refusal>,
@@ -105,7 +107,7 @@ impl Members {
     /// # Errors
     /// Where it breaks the grammar.
     pub fn read(&mut self, scanner: &mut Scanner) -> Result<(), Fault> {
-        self.known = [[None; SPELLINGS]; Field::COUNT];
+        self.forget();
         self.unknown.clear();
         self.place.secrets.clear();
         self.refusal = None;
@@ -126,15 +128,29 @@ impl Members {
         Ok(())
     }
 
+    /// Only what was there: an event has half of the fields, in one spelling each.
+    fn forget(&mut self) {
+        for (field, values) in self.known.iter_mut().enumerate() {
+            if self.sent & (1 << field) != 0 {
+                *values = [None; SPELLINGS];
+            }
+        }
+        self.sent = 0;
+    }
+
     fn keep(&mut self, body: &str, name: Value, value: Value) {
-        let text = name.text(body);
-        let Some((field, spelling)) = Field::find(&text) else {
+        let found = match name.plain_bytes(body) {
+            Some(plain) => Field::find(plain),
+            None => Field::find(name.text(body).as_bytes()),
+        };
+        let Some((field, spelling)) = found else {
             self.unknown.push(Unknown { name, value });
             return;
         };
         if field == Field::WriteKey {
             self.place.secrets.push(value.span());
         }
+        self.sent |= 1 << field as u32;
         let slot = self
             .known
             .get_mut(field as usize)
@@ -142,7 +158,7 @@ impl Members {
         if let Some(slot) = slot
             && slot.replace(value).is_some()
         {
-            self.refuse(repeated(&text));
+            self.refuse(repeated(&name.text(body)));
         }
     }
 
@@ -194,8 +210,17 @@ impl Members {
     }
 
     #[must_use]
-    pub fn is_sent(&self, field: Field) -> bool {
-        !matches!(self.sent(field), [None, None])
+    pub const fn is_sent(&self, field: Field) -> bool {
+        self.sent & (1 << field as u32) != 0
+    }
+
+    /// The value of a field that came in one spelling.
+    #[must_use]
+    pub fn only(&self, field: Field) -> Option<Value> {
+        match self.sent(field) {
+            [Some(value), None] | [None, Some(value)] => Some(*value),
+            _ => None,
+        }
     }
 
     /// The key that a client with no headers sends in the body.

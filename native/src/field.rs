@@ -42,31 +42,31 @@ impl Field {
 
     /// The field with this name, and which of its spellings that is.
     #[must_use]
-    pub fn find(name: &str) -> Option<(Self, usize)> {
+    pub fn find(name: &[u8]) -> Option<(Self, usize)> {
         Some(match name {
-            "event_id" => (Self::EventId, 0),
-            "messageId" => (Self::EventId, 1),
-            "type" => (Self::Type, 0),
-            "event" => (Self::Event, 0),
-            "user_id" => (Self::UserId, 0),
-            "userId" => (Self::UserId, 1),
-            "anonymous_id" => (Self::AnonymousId, 0),
-            "anonymousId" => (Self::AnonymousId, 1),
-            "group_id" => (Self::GroupId, 0),
-            "groupId" => (Self::GroupId, 1),
-            "previous_id" => (Self::PreviousId, 0),
-            "previousId" => (Self::PreviousId, 1),
-            "name" => (Self::Name, 0),
-            "category" => (Self::Category, 0),
-            "timestamp" => (Self::Timestamp, 0),
-            "original_timestamp" => (Self::OriginalTimestamp, 0),
-            "originalTimestamp" => (Self::OriginalTimestamp, 1),
-            "sent_at" => (Self::SentAt, 0),
-            "sentAt" => (Self::SentAt, 1),
-            "properties" => (Self::Properties, 0),
-            "traits" => (Self::Traits, 0),
-            "context" => (Self::Context, 0),
-            "writeKey" => (Self::WriteKey, 0),
+            b"event_id" => (Self::EventId, 0),
+            b"messageId" => (Self::EventId, 1),
+            b"type" => (Self::Type, 0),
+            b"event" => (Self::Event, 0),
+            b"user_id" => (Self::UserId, 0),
+            b"userId" => (Self::UserId, 1),
+            b"anonymous_id" => (Self::AnonymousId, 0),
+            b"anonymousId" => (Self::AnonymousId, 1),
+            b"group_id" => (Self::GroupId, 0),
+            b"groupId" => (Self::GroupId, 1),
+            b"previous_id" => (Self::PreviousId, 0),
+            b"previousId" => (Self::PreviousId, 1),
+            b"name" => (Self::Name, 0),
+            b"category" => (Self::Category, 0),
+            b"timestamp" => (Self::Timestamp, 0),
+            b"original_timestamp" => (Self::OriginalTimestamp, 0),
+            b"originalTimestamp" => (Self::OriginalTimestamp, 1),
+            b"sent_at" => (Self::SentAt, 0),
+            b"sentAt" => (Self::SentAt, 1),
+            b"properties" => (Self::Properties, 0),
+            b"traits" => (Self::Traits, 0),
+            b"context" => (Self::Context, 0),
+            b"writeKey" => (Self::WriteKey, 0),
             _ => return None,
         })
     }
@@ -176,11 +176,11 @@ mod tests {
             "context",
             "writeKey",
         ] {
-            let (field, spelling) = Field::find(name).unwrap();
+            let (field, spelling) = Field::find(name.as_bytes()).unwrap();
 
             assert_eq!(name, field.names()[spelling]);
         }
-        assert_eq!(None, Field::find("eventId"));
+        assert_eq!(None, Field::find(b"eventId"));
         assert_eq!(Field::COUNT, Field::WriteKey as usize + 1);
     }
 

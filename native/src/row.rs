@@ -9,7 +9,7 @@ use crate::envelope::Scan;
 use crate::event::Event;
 use crate::field::Field;
 use crate::time::POSTGRES_EPOCH_US;
-use crate::value::{Kind, Value};
+use crate::value::Value;
 
 pub const BIGINT: u32 = 20;
 pub const TEXT: u32 = 25;
@@ -155,6 +155,7 @@ pub fn push_time(out: &mut Vec<u8>, moment: Option<i64>) {
 }
 
 pub fn push_column(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(size_of::<i32>() + bytes.len());
     push_i32(out, bytes.len());
     out.extend_from_slice(bytes);
 }
@@ -171,10 +172,10 @@ fn push_null(out: &mut Vec<u8>) {
 }
 
 fn push_text(out: &mut Vec<u8>, value: Value, body: &str) {
-    // A number that is an id is text, digit by digit.
-    if value.kind == Kind::Number {
-        push_column(out, value.raw(body).as_bytes());
+    if let Some(plain) = value.plain_bytes(body) {
+        push_column(out, plain);
     } else {
+        // A number that is an id is text, digit by digit.
         push_column(out, value.text(body).as_bytes());
     }
 }
@@ -183,7 +184,7 @@ fn push_document(out: &mut Vec<u8>, value: Option<Value>, body: &str) {
     let Some(value) = value else {
         return push_null(out);
     };
-    let raw = value.raw(body).as_bytes();
+    let raw = value.raw_bytes(body);
     push_i32(out, raw.len() + 1);
     out.push(JSONB_VERSION);
     out.extend_from_slice(raw);

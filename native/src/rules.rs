@@ -39,7 +39,10 @@ fn judge(members: &Members, body: &str, expected: Option<EventType>) -> Result<E
     let mut fields = Fields::default();
     for field in ORDER {
         if members.is_sent(field) {
-            let value = one_value(members, body, field).map_err(|refusal| *refusal)?;
+            let value = match members.only(field) {
+                Some(value) if is_plain(field.shape(), value) => Some(value),
+                _ => one_value(members, body, field).map_err(|refusal| *refusal)?,
+            };
             fields.set(field, value);
         }
     }
@@ -59,6 +62,15 @@ fn judge(members: &Members, body: &str, expected: Option<EventType>) -> Result<E
         unknown: 0..0,
         place: members.place().clone(),
     })
+}
+
+/// Whether a value is what most are: fit for its field, and neither null nor empty.
+const fn is_plain(shape: Shape, value: Value) -> bool {
+    match shape {
+        Shape::Object => matches!(value.kind, Kind::Object),
+        Shape::Secret => false,
+        _ => matches!(value.kind, Kind::Text) && !value.is_empty_text(),
+    }
 }
 
 /// Every field, each at the place of its number.
@@ -119,23 +131,31 @@ fn spelling_used(
 }
 
 fn check_shape(shape: Shape, value: Value, name: &str) -> Result<(), Box<Refusal>> {
-    let (is_fit, wanted) = match shape {
-        Shape::Id => (
-            matches!(value.kind, Kind::Text | Kind::Number),
-            "text or a number",
-        ),
-        Shape::EventId | Shape::Text => (value.kind == Kind::Text, "text"),
-        Shape::Object => (value.kind == Kind::Object, "an object"),
-        Shape::Secret => (true, "anything"),
+    let is_fit = match shape {
+        Shape::Id => matches!(value.kind, Kind::Text | Kind::Number),
+        Shape::EventId | Shape::Text => value.kind == Kind::Text,
+        Shape::Object => value.kind == Kind::Object,
+        Shape::Secret => true,
     };
     if is_fit {
         return Ok(());
     }
-    Err(Box::new(Refusal {
+    Err(misshapen(shape, value, name))
+}
+
+#[cold]
+fn misshapen(shape: Shape, value: Value, name: &str) -> Box<Refusal> {
+    let wanted = match shape {
+        Shape::Id => "text or a number",
+        Shape::EventId | Shape::Text => "text",
+        Shape::Object => "an object",
+        Shape::Secret => "anything",
+    };
+    Box::new(Refusal {
         code: Code::InvalidField,
         field: name.to_owned(),
         message: format!("{name} must be {wanted}, this is {}", value.kind.phrase()),
-    }))
+    })
 }
 
 fn event_type(

@@ -46,6 +46,21 @@ impl Value {
         body.get(self.span()).unwrap_or_default()
     }
 
+    /// The same as bytes, for who copies them: nobody has to find where a character begins.
+    #[must_use]
+    pub fn raw_bytes<'a>(&self, body: &'a str) -> &'a [u8] {
+        body.as_bytes().get(self.span()).unwrap_or_default()
+    }
+
+    /// The bytes of a text without escapes; none of anything else.
+    #[must_use]
+    pub fn plain_bytes<'a>(&self, body: &'a str) -> Option<&'a [u8]> {
+        match self.raw_bytes(body) {
+            [b'"', plain @ .., b'"'] if !self.is_escaped => Some(plain),
+            _ => None,
+        }
+    }
+
     #[must_use]
     pub const fn span(&self) -> Range<usize> {
         self.start as usize..self.end as usize
