@@ -1,0 +1,102 @@
+"""What the core writes is what the schema reads: columns, types, and the numbers of types."""
+
+import struct
+from typing import Any
+
+import asyncpg
+import pytest
+
+from provision.migrate import migrate
+from service._native import Plan, event_columns
+from service.store.pool import PoolConfig, RowTypes, connect
+from service.testing import Sender, make_event
+from tests.conftest import on_database
+from tests.integration.conftest import MakeStore
+
+COLUMNS = """
+    SELECT attname, atttypid::bigint FROM pg_attribute
+    WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+
+
+async def columns_of(connection: Any, relation: str) -> list[tuple[str, int]]:
+    """Return the columns of a table or a composite type: names, and the numbers of their types."""
+    return [tuple(row) for row in await connection.fetch(COLUMNS, relation)]
+
+
+def types_written(array: bytes, oid: int) -> list[int]:
+    """Return the numbers of types in the first element of an array of composites on the wire."""
+    dimensions, _, element, _, _, _, columns = struct.unpack_from("!iiIiiii", array)
+    assert (1, oid) == (dimensions, element)
+    types, offset = [], struct.calcsize("!iiIiiii")
+    for _ in range(columns):
+        number, length = struct.unpack_from("!Ii", array, offset)
+        types.append(number)
+        offset += 8 + max(length, 0)
+    return types
+
+
+@pytest.fixture
+def plan(sender: Sender) -> Plan:
+    return Plan([sender.rows(make_event("a"))])
+
+
+async def test_the_core_writes_every_column_of_events_in_its_order(
+    connection: Any, plan: Plan
+) -> None:
+    written = types_written(plan.records(1), 1)[2:]
+
+    expected = await columns_of(connection, "events")
+    assert expected == list(zip(event_columns(), written, strict=True))
+
+
+async def test_event_row_is_a_key_a_hash_and_the_columns_of_events(
+    connection: Any, plan: Plan
+) -> None:
+    attributes = await columns_of(connection, "event_row")
+
+    assert ["event_key", "payload_hash", *event_columns()] == [name for name, _ in attributes]
+    assert [number for _, number in attributes] == types_written(plan.records(7), 7)
+
+
+async def test_ledger_row_is_what_the_ledger_holds(connection: Any, plan: Plan) -> None:
+    attributes = await columns_of(connection, "ledger_row")
+
+    assert await columns_of(connection, "event_deduplication") == attributes
+    assert [number for _, number in attributes] == types_written(plan.ledger(7), 7)
+
+
+async def test_a_session_learns_the_numbers_of_its_own_database(
+    store_config: PoolConfig, connection: Any
+) -> None:
+    session = await connect(store_config)
+
+    expected = await connection.fetchrow(
+        "SELECT 'ledger_row'::regtype::oid::bigint, 'event_row'::regtype::oid::bigint"
+    )
+    assert RowTypes(*expected) == session.row_types
+    session.terminate()
+
+
+async def test_a_database_made_anew_has_other_numbers_and_the_same_pool_goes_on(
+    make_store: MakeStore,
+    sender: Sender,
+    connection: Any,
+    postgres_url: str,
+) -> None:
+    store = await make_store(connections_max=1)
+    await store.write(sender.payload(make_event("a")))
+    async with store.pool.acquire() as session:
+        before = session.row_types
+    name = await connection.fetchval("SELECT current_database()")
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    admin.terminate()
+    await migrate(on_database(postgres_url, name))
+
+    assert [["accepted"]] == await store.statuses(sender.payload(make_event("a")))
+
+    async with store.pool.acquire() as session:
+        assert set(before).isdisjoint(session.row_types)
+        assert 1 == await session.fetchval("SELECT count(*) FROM events WHERE tenant_id = 1")
