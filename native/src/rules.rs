@@ -140,22 +140,22 @@ fn check_shape(shape: Shape, value: Value, name: &str) -> Result<(), Box<Refusal
     if is_fit {
         return Ok(());
     }
-    Err(misshapen(shape, value, name))
+    Err(Box::new(misshapen(shape, value, name)))
 }
 
 #[cold]
-fn misshapen(shape: Shape, value: Value, name: &str) -> Box<Refusal> {
+fn misshapen(shape: Shape, value: Value, name: &str) -> Refusal {
     let wanted = match shape {
         Shape::Id => "text or a number",
         Shape::EventId | Shape::Text => "text",
         Shape::Object => "an object",
         Shape::Secret => "anything",
     };
-    Box::new(Refusal {
+    Refusal {
         code: Code::InvalidField,
         field: name.to_owned(),
         message: format!("{name} must be {wanted}, this is {}", value.kind.phrase()),
-    })
+    }
 }
 
 fn event_type(
