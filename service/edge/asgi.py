@@ -17,7 +17,7 @@ from service.edge.inbound import Inbound
 from service.edge.ingest import Ingest, RequestId
 from service.edge.probes import Probes
 from service.edge.replies import Header, Reply
-from service.edge.request import Headers, Receive, Scope, Send, read_headers
+from service.edge.request import Headers, Receive, Scope, Send, require_one_meaning
 from service.model import EVENT_TYPES
 from service.reasons import Reason, Refusal
 
@@ -37,7 +37,7 @@ class _Ingested(msgspec.Struct, frozen=True):
 
     endpoint: str
     event_type: str | None
-    allow: str = "POST, OPTIONS"
+    methods: tuple[str, ...] = ("POST", "OPTIONS")
 
 
 class _Reported(msgspec.Struct, frozen=True):
@@ -45,7 +45,10 @@ class _Reported(msgspec.Struct, frozen=True):
 
     endpoint: str
     report: Callable[[], Awaitable[Reply]]
-    allow: str = "GET, HEAD"
+    methods: tuple[str, ...] = ("GET", "HEAD")
+
+
+_Route = _Ingested | _Reported
 
 
 class Edge:
@@ -99,15 +102,16 @@ class Edge:
 
     async def _answer(
         self,
-        route: _Ingested | _Reported | None,
+        route: _Route | None,
         scope: Scope,
         receive: Receive,
         request_id: RequestId,
         access: Access,
     ) -> tuple[Reply, tuple[Header, ...]]:
+        headers: Headers = dict(scope["headers"])
         is_ingest = isinstance(route, _Ingested)
-        extra = self._cors.headers(_origin(scope)) if is_ingest else ()
-        inbound = Inbound(scope, receive)
+        extra = self._cors.headers(headers.get(b"origin")) if is_ingest else ()
+        inbound = Inbound(headers, receive)
         try:
             return await self._reply(route, scope, inbound, request_id, access), extra
         except Refusal as caught:
@@ -125,26 +129,29 @@ class Edge:
 
     async def _reply(
         self,
-        route: _Ingested | _Reported | None,
+        route: _Route | None,
         scope: Scope,
         inbound: Inbound,
         request_id: RequestId,
         access: Access,
     ) -> Reply:
+        method = scope["method"]
         if route is None:
             raise Refusal(Reason.NOT_FOUND)
-        _require_method(scope["method"], route.allow)
+        if method not in route.methods:
+            raise _method_refused(method, route.methods)
         if isinstance(route, _Reported):
             return await route.report()
-        if scope["method"] == "OPTIONS":
+        if method == "OPTIONS":
             return self._cors.preflight()
-        headers = read_headers(scope["headers"])
-        access.traceparent = _traceparent(headers)
+        headers = inbound.headers
+        require_one_meaning(headers, scope["headers"])
+        access.traceparent = _traceparent(headers.get(b"traceparent"))
         return await self._ingest.answer(route.event_type, request_id, headers, inbound, access)
 
 
-def _routes(probes: Probes) -> dict[str, _Ingested | _Reported]:
-    routes: dict[str, _Ingested | _Reported] = {
+def _routes(probes: Probes) -> dict[str, _Route]:
+    routes: dict[str, _Route] = {
         "/": _Reported("index", probes.index),
         "/health": _Reported("health", probes.health),
         "/health/live": _Reported("health_live", probes.live),
@@ -157,19 +164,16 @@ def _routes(probes: Probes) -> dict[str, _Ingested | _Reported]:
     return routes
 
 
-def _require_method(method: str, allow: str) -> None:
-    if method not in allow.split(", "):
-        raise Refusal(
-            Reason.METHOD_NOT_ALLOWED,
-            f"{method} is not allowed here; allowed: {allow}.",
-            allow=allow,
-        )
+def _method_refused(method: str, allowed: tuple[str, ...]) -> Refusal:
+    allow = ", ".join(allowed)
+    return Refusal(
+        Reason.METHOD_NOT_ALLOWED,
+        f"{method} is not allowed here; allowed: {allow}.",
+        allow=allow,
+    )
 
 
-def _origin(scope: Scope) -> bytes | None:
-    return next((value for name, value in scope["headers"] if name == b"origin"), None)
-
-
-def _traceparent(headers: Headers) -> str | None:
-    value = headers.get(b"traceparent", b"")
-    return value.decode("ascii") if _TRACEPARENT.fullmatch(value) else None
+def _traceparent(value: bytes | None) -> str | None:
+    if value is None or not _TRACEPARENT.fullmatch(value):
+        return None
+    return value.decode("ascii")

@@ -8,7 +8,7 @@ the sender sees a fault of the network, and tries again what was refused for goo
 import asyncio
 from typing import Any, Final
 
-from service.edge.request import Receive, Scope
+from service.edge.request import Headers, Receive, content_length
 
 _DISCARDED_BYTES_MAX: Final = 4 * 1024 * 1024
 _DISCARD_TIMEOUT_S: Final = 1.0
@@ -17,24 +17,20 @@ _DISCARD_TIMEOUT_S: Final = 1.0
 class Inbound:
     """The messages of one request's body; called like the server's `receive`."""
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    def __init__(self, headers: Headers, receive: Receive) -> None:
+        self.headers = headers
         self._receive = receive
-        headers = dict(scope["headers"])
-        length = headers.get(b"content-length", b"")
-        self._left = int(length) if length.isdigit() else None
-        # A sender that asks first whether to go on has not begun.
-        self._is_coming = b"expect" not in headers and (
-            bool(self._left) or b"transfer-encoding" in headers
-        )
+        self._received = 0
+        # Of the last message; None: there was none yet, or a read of one was given up.
+        self._more: bool | None = None
+        self._is_begun = False
 
     async def __call__(self) -> Any:
         """Return the next message."""
-        # Until it is here: after a read that was given up there is nothing to go on with.
-        self._is_coming = False
+        self._is_begun, self._more = True, None
         message = await self._receive()
-        if self._left is not None:
-            self._left -= len(message.get("body", b""))
-        self._is_coming = message.get("more_body", False) and self._left != 0
+        self._received += len(message.get("body", b""))
+        self._more = message.get("more_body", False)
         return message
 
     async def discard(self) -> None:
@@ -42,7 +38,16 @@ class Inbound:
         discarded = 0
         try:
             async with asyncio.timeout(_DISCARD_TIMEOUT_S):
-                while self._is_coming and discarded < _DISCARDED_BYTES_MAX:
+                while discarded < _DISCARDED_BYTES_MAX and self._is_coming():
                     discarded += len((await self()).get("body", b""))
         except TimeoutError:
             return
+
+    def _is_coming(self) -> bool:
+        length = content_length(self.headers)
+        if self._is_begun:
+            return bool(self._more) and self._received != length
+        # A sender that asks first whether to go on has not begun.
+        return b"expect" not in self.headers and (
+            bool(length) or b"transfer-encoding" in self.headers
+        )

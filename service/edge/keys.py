@@ -3,9 +3,10 @@
 import asyncio
 import base64
 import binascii
+import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from cachetools import TTLCache
@@ -22,6 +23,16 @@ log = structlog.get_logger()
 _NOBODY: Final = bytes(32)
 _LOOKUPS_MAX: Final = 256
 _LOOKUPS_AT_ONCE: Final = 2
+
+
+_KEY_HEADERS: Final = (b"authorization", b"x-api-key", b"x-write-key")
+
+
+class _Belief(NamedTuple):
+    """What was found under a public id, and until when (monotonic seconds) it is believed."""
+
+    key: ApiKey | None
+    until: float
 
 
 def key_in_headers(headers: Headers) -> str | None:
@@ -66,11 +77,36 @@ class KeyRing:
         """*find* asks the store."""
         self._find = find
         self._clock = clock
-        self._known: TTLCache[str, ApiKey | None] = TTLCache(
+        self._ttl_s = ttl_s
+        self._keys_max = keys_max
+        self._known: TTLCache[str, _Belief] = TTLCache(
             maxsize=keys_max, ttl=ttl_s, timer=clock.monotonic
         )
+        # By the SHA-256 of a header: most requests bring one that was believed a moment ago.
+        self._headers: dict[bytes, _Belief] = {}
         self._lookups: dict[str, asyncio.Task[ApiKey | None]] = {}
         self._turn = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
+
+    async def in_headers(self, headers: Headers) -> ApiKey | None:
+        """
+        Return the key that *headers* name, None when they name none.
+
+        Raises
+        ------
+        Refusal
+            As `authenticate` does.
+        """
+        digest = _header_digest(headers)
+        if digest is None:
+            return None
+        belief = self._headers.get(digest)
+        if belief is not None and self._clock.monotonic() < belief.until:
+            assert belief.key is not None  # noqa: S101 - only good keys are remembered here
+            if self._is_valid(belief.key):
+                return belief.key
+        key = await self.authenticate(key_in_headers(headers) or "")
+        self._remember_header(digest, key)
+        return key
 
     async def authenticate(self, text: str) -> ApiKey:
         """
@@ -85,7 +121,7 @@ class KeyRing:
         if credential is None:
             raise Refusal(Reason.UNAUTHORIZED)
         try:
-            key = self._known[credential.key_id]
+            key = self._known[credential.key_id].key
         except KeyError:
             key = await self._look_up(credential.key_id)
         if not self._is_good(key, credential):
@@ -97,16 +133,21 @@ class KeyRing:
         """Believe nothing about this key any longer, nor what is being looked up."""
         self._known.pop(key_id, None)
         self._lookups.pop(key_id, None)
+        self._headers.clear()  # seldom needed, and simpler than to find which were this key's
 
     def forget_all(self) -> None:
         """Believe nothing: changes may have been missed."""
         self._known.clear()
         self._lookups.clear()
+        self._headers.clear()
 
     def _is_good(self, key: ApiKey | None, credential: Credential) -> bool:
         expected = _NOBODY if key is None else key.secret_sha256
         is_same = hmac.compare_digest(expected, credential.secret_sha256)
-        if key is None or not is_same or key.is_disabled:
+        return key is not None and is_same and self._is_valid(key)
+
+    def _is_valid(self, key: ApiKey) -> bool:
+        if key.is_disabled:
             return False
         return key.expires_at is None or self._clock.now() < key.expires_at
 
@@ -136,4 +177,21 @@ class KeyRing:
             return  # the key was changed meanwhile
         del self._lookups[key_id]
         if not lookup.cancelled() and lookup.exception() is None:
-            self._known[key_id] = lookup.result()
+            until = self._clock.monotonic() + self._ttl_s
+            self._known[key_id] = _Belief(lookup.result(), until)
+
+    def _remember_header(self, digest: bytes, key: ApiKey) -> None:
+        belief = self._known.get(key.key_id)
+        if belief is None or belief.key is not key:
+            return  # the key was changed while it was looked up
+        if len(self._headers) >= self._keys_max:
+            self._headers.clear()  # one key can be written in many ways
+        self._headers[digest] = belief
+
+
+def _header_digest(headers: Headers) -> bytes | None:
+    for name in _KEY_HEADERS:
+        value = headers.get(name)
+        if value is not None:
+            return hashlib.sha256(name + value).digest()
+    return None

@@ -1,7 +1,7 @@
 """A request as the edge reads it: headers by name, and what two of them may not say."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
 from service.reasons import Reason, Refusal
@@ -18,32 +18,34 @@ _SCHEMA_VERSION: Final = re.compile(r"[0-9]{1,5}\.[0-9]{1,5}(\.[0-9]{1,5})?")
 _QUOTED_CHARS_MAX: Final = 64
 
 
-def read_headers(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
+def require_one_meaning(headers: Headers, pairs: Sequence[tuple[bytes, bytes]]) -> None:
     """
-    Return the headers by lower-case name; of repeated ones the last.
+    Refuse a request that two readers could read differently.
 
     Raises
     ------
     Refusal
         A header that may stand only once is there twice, or the body has two lengths.
     """
-    headers: Headers = {}
-    for name, value in pairs:
-        if name in headers and name in _ONCE:
-            text = name.decode("latin-1")
-            raise Refusal(
-                Reason.INVALID_REQUEST,
-                f"The header {text} is there twice; it may stand only once.",
-                field=text,
-            )
-        headers[name] = value
+    if len(headers) != len(pairs):
+        _require_once([name for name, _ in pairs])
     if b"transfer-encoding" in headers and b"content-length" in headers:
         raise Refusal(
             Reason.INVALID_REQUEST,
             "The request has both Content-Length and Transfer-Encoding; send one of them.",
             field="content-length",
         )
-    return headers
+
+
+def _require_once(names: list[bytes]) -> None:
+    for name in _ONCE:
+        if names.count(name) > 1:
+            text = name.decode("latin-1")
+            raise Refusal(
+                Reason.INVALID_REQUEST,
+                f"The header {text} is there twice; it may stand only once.",
+                field=text,
+            )
 
 
 def content_length(headers: Headers) -> int | None:

@@ -9,6 +9,7 @@ import pytest
 
 from service.apikey import mint
 from service.edge.keys import KeyRing, key_in_headers
+from service.edge.request import Headers
 from service.model import ApiKey
 from service.reasons import Reason, Refusal
 from service.testing import NOON, FixedClock, KeyTable, make_key
@@ -310,3 +311,120 @@ async def _reason(task: "asyncio.Task[ApiKey]") -> Reason:
     with pytest.raises(Refusal) as caught:
         await task
     return caught.value.reason
+
+
+def bearer(text: str) -> Headers:
+    return {b"authorization": b"Bearer " + text.encode()}
+
+
+async def test_headers_without_a_key_name_none() -> None:
+    table = KeyTable()
+
+    assert await ring(table).in_headers({b"accept": b"*/*"}) is None
+    assert [] == table.lookups
+
+
+async def test_a_header_is_believed_as_its_key_is() -> None:
+    minted = mint()
+    key = make_key(minted)
+    table = KeyTable(key)
+    keys = ring(table)
+    text = minted.text.encode()
+    headers = [bearer(minted.text), {b"x-api-key": text}, {b"authorization": basic(text + b":")}]
+
+    for one in headers * 3:
+        assert key == await keys.in_headers(one)
+
+    assert [key.key_id] == table.lookups
+
+
+async def test_a_header_says_nothing_in_the_place_of_another() -> None:
+    """The same bytes are a key in one header, and no scheme with a key in the other."""
+    minted = mint()
+    keys = ring(KeyTable(make_key(minted)))
+    text = minted.text.encode()
+    for _ in range(3):
+        await keys.in_headers({b"x-api-key": text})
+
+    with pytest.raises(Refusal):
+        await keys.in_headers({b"authorization": text})
+    with pytest.raises(Refusal):
+        await keys.in_headers({b"authorization": b"Bearer", b"x-api-key": text})
+
+
+async def believed(keys: KeyRing, headers: Headers) -> None:
+    """Let *headers* be believed: they are remembered once their key is."""
+    for _ in range(3):
+        await keys.in_headers(headers)
+
+
+@pytest.mark.parametrize("is_all", [False, True])
+async def test_a_believed_header_is_forgotten_with_its_key(is_all: bool) -> None:
+    minted = mint()
+    table = KeyTable(make_key(minted))
+    keys = ring(table)
+    await believed(keys, bearer(minted.text))
+
+    table.keys.clear()
+    if is_all:
+        keys.forget_all()
+    else:
+        keys.forget(minted.credential.key_id)
+
+    with pytest.raises(Refusal):
+        await keys.in_headers(bearer(minted.text))
+
+
+async def test_a_believed_header_is_believed_no_longer_than_its_key() -> None:
+    clock, minted = FixedClock(), mint()
+    table = KeyTable(make_key(minted))
+    keys = ring(table, clock)
+    await keys.in_headers(bearer(minted.text))
+    clock.advance(TTL_S - 0.001)
+    await believed(keys, bearer(minted.text))
+    assert 1 == len(table.lookups)
+
+    table.keys.clear()
+    clock.advance(0.002)
+
+    with pytest.raises(Refusal):
+        await keys.in_headers(bearer(minted.text))
+
+
+async def test_the_expiry_of_a_key_is_checked_at_every_believed_header() -> None:
+    clock, minted = FixedClock(), mint()
+    keys = ring(KeyTable(make_key(minted, expires_at=NOON + timedelta(seconds=10))), clock)
+    await believed(keys, bearer(minted.text))
+
+    clock.advance(10)
+
+    with pytest.raises(Refusal):
+        await keys.in_headers(bearer(minted.text))
+
+
+async def test_a_header_whose_key_changes_while_it_is_looked_up_is_not_believed() -> None:
+    minted = mint()
+    table = HeldTable()
+    keys = ring(table)
+    asking = asyncio.create_task(keys.in_headers(bearer(minted.text)))
+    await table.until_asked()
+    keys.forget(minted.credential.key_id)
+    table.answers[0].set_result(make_key(minted))
+    await asking
+
+    again = asyncio.create_task(keys.in_headers(bearer(minted.text)))
+    await table.until_asked()
+    table.answers[1].set_result(None)
+
+    with pytest.raises(Refusal):
+        await again
+
+
+async def test_no_more_headers_are_remembered_than_keys() -> None:
+    minted = mint()
+    keys = ring(KeyTable(make_key(minted)), keys_max=2)
+    for number in range(9):
+        pair = f"{minted.text}:{number}".encode()
+        await keys.in_headers({b"authorization": basic(pair)})
+
+    assert len(keys._headers) <= 2

@@ -2,10 +2,16 @@
 
 import pytest
 
-from service.edge.request import content_length, read_headers, schema_version
+from service.edge.request import Headers, content_length, require_one_meaning, schema_version
 from service.reasons import Reason, Refusal
 
 ALL: frozenset[str] = frozenset()
+
+
+def read_headers(pairs: list[tuple[bytes, bytes]]) -> Headers:
+    headers = dict(pairs)
+    require_one_meaning(headers, pairs)
+    return headers
 
 
 def test_of_a_repeated_header_the_last_counts() -> None:
