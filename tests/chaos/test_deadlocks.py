@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import struct
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -10,43 +11,65 @@ from typing import Any
 import msgspec
 import pytest
 
+from service._native import Plan, Row, Rows
 from service.clock import SystemClock
 from service.config import Config
-from service.model import EventRow
 from service.reasons import Refusal
 from service.store.faults import Fault
-from service.store.flush import Flush, plan
+from service.store.flush import Flush, verdicts_of
 from service.store.partitions import ensure_partitions
 from service.store.pool import open_pool, pool_config
 from service.store.settle import Bounds, Settler
-from service.testing import NOON, Sender, always, make_event
+from service.testing import NOON, Sender, always, make_event, make_payload
 from tests.acceptance.running import until
 
 WRITERS = 8
 KEYS = 200
 TIMEOUT_S = 50.0
+# Of an array on the wire: dimensions, nulls, type of the elements, their count, lower bound.
+ARRAY_HEAD = struct.Struct("!iiIii")
+COUNT = 3
 
-Plan = Callable[[list[EventRow]], Flush]
+PlanRows = Callable[[list[Rows]], Any]
 
 
-def sorted_plan(rows: list[EventRow]) -> Flush:
-    return plan(rows, [])
+class Unsorted:
+    """
+    What a plan would be without its rule: the rows in the order of their arrival.
 
+    Each row is planned alone, and the arrays of one element are put together to one of all.
+    """
 
-def unsorted_plan(rows: list[EventRow]) -> Flush:
-    """What `plan` would be without its rule: each writer keeps its own order."""
-    return Flush(rows, [], [])
+    has_twins = False
+
+    def __init__(self, parts: list[Rows]) -> None:
+        self._plan = Plan(parts)
+        self._rows = [
+            Plan([rows.part(place, place + 1)]) for rows in parts for place in range(len(rows))
+        ]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def records(self, oid: int) -> bytes:
+        arrays = [row.records(oid) for row in self._rows]
+        head = list(ARRAY_HEAD.unpack_from(arrays[0]))
+        head[COUNT] = len(arrays)
+        return ARRAY_HEAD.pack(*head) + b"".join(array[ARRAY_HEAD.size :] for array in arrays)
+
+    def late(self, late_ids: list[int]) -> list[Row]:
+        return self._plan.late(late_ids)
 
 
 class Storm:
     """Writers who store the same new keys at once, over and over."""
 
-    def __init__(self, pool: Any, plan_flush: Plan) -> None:
+    def __init__(self, pool: Any, plan_rows: PlanRows) -> None:
         self.faults: Counter[Fault] = Counter()
         self.verdicts: Counter[str] = Counter()
         self.rounds = 0
         self._senders = [Sender(worker=number) for number in range(WRITERS)]
-        self._plan = plan_flush
+        self._plan = plan_rows
         self._chance = random.Random(1)
         self._settler = Settler(
             pool,
@@ -57,27 +80,30 @@ class Storm:
         )
 
     async def blow(self) -> None:
-        """One round: every writer its own rows for the same new keys."""
+        """One round: every writer its own rows for the same new keys, in an order of its own."""
         self.rounds += 1
         events = [make_event(f"{self.rounds}-{number}") for number in range(KEYS)]
-        await asyncio.gather(*(self._write(sender.rows(*events)) for sender in self._senders))
+        await asyncio.gather(
+            *(
+                self._settle(sender.rows(*self._chance.sample(events, KEYS)))
+                for sender in self._senders
+            )
+        )
 
     async def write_in_order(self, events: list[Any]) -> None:
         """Write *events* in the order given, by the next sender."""
         await self._settle(self._senders.pop().rows(*events))
 
-    async def _write(self, rows: list[EventRow]) -> None:
-        self._chance.shuffle(rows)
-        await self._settle(rows)
-
-    async def _settle(self, rows: list[EventRow]) -> None:
-        flush, bounds = self._plan(rows), Bounds(time.monotonic() + TIMEOUT_S)
+    async def _settle(self, rows: Rows) -> None:
+        flush = Flush([rows], [], self._plan([rows]))
+        bounds = Bounds(time.monotonic() + TIMEOUT_S)
         while True:
             try:
-                verdicts = await self._settler.settle(flush, bounds)
+                late = await self._settler.settle(flush, bounds)
             except Refusal:
                 continue  # deadlocked at each of its tries: a sender would send again
-            self.verdicts.update(str(verdict.status) for verdict in verdicts.values())
+            verdicts = verdicts_of(make_payload(rows), late)
+            self.verdicts.update(str(verdict.status) for verdict in verdicts)
             return
 
 
@@ -114,7 +140,7 @@ async def deadlocks(pool: Any, connection: Any) -> int:
 async def test_writers_of_the_same_ids_never_deadlock(
     pool: Any, connection: Any, *, is_long: bool
 ) -> None:
-    storm = Storm(pool, sorted_plan)
+    storm = Storm(pool, Plan)
     end = time.monotonic() + (60.0 if is_long else 2.0)
     while time.monotonic() < end:
         await storm.blow()
@@ -122,6 +148,16 @@ async def test_writers_of_the_same_ids_never_deadlock(
     assert {} == storm.faults
     assert 0 == await deadlocks(pool, connection)
     await check(storm, connection)
+
+
+def test_unsorted_rows_differ_from_a_plan_by_their_order_alone() -> None:
+    rows = Sender().rows(*map(make_event, "abcde"))
+    keys = [row.event_key for row in rows.all()]
+    places = sorted(range(len(rows)), key=keys.__getitem__)
+
+    in_order = Unsorted([rows.part(place, place + 1) for place in places])
+
+    assert Plan([rows]).records(7) == in_order.records(7) != Unsorted([rows]).records(7)
 
 
 async def test_without_the_sort_they_do_and_still_each_event_is_stored_once(
@@ -133,7 +169,7 @@ async def test_without_the_sort_they_do_and_still_each_event_is_stored_once(
     Two writers with the same ids in opposite orders are stopped in the middle by a row that a third
     session holds: each has what the other wants next when that row is let go.
     """
-    storm = Storm(pool, unsorted_plan)
+    storm = Storm(pool, Unsorted)
     one, other = ([make_event(event_id) for event_id in order] for order in ("axb", "bxa"))
     holding = connection.transaction()
     await holding.start()
