@@ -81,8 +81,9 @@ class Accepted(Sequence[Verdict]):
     @overload
     def __getitem__(self, place: slice) -> list[Verdict]: ...
     def __getitem__(self, place: int | slice) -> Verdict | list[Verdict]:
-        verdicts = [Verdict(event_id, Outcome.ACCEPTED) for event_id in self._events.event_ids]
-        return verdicts[place]
+        if isinstance(place, int):
+            return Verdict(self._events.event_ids[place], Outcome.ACCEPTED)
+        return [Verdict(event_id, Outcome.ACCEPTED) for event_id in self._events.event_ids[place]]
 
     def __iter__(self) -> Iterator[Verdict]:
         return iter(self[:])

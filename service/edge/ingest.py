@@ -9,7 +9,7 @@ from service.clock import Clock
 from service.edge import replies
 from service.edge.access import Access
 from service.edge.body import read_body
-from service.edge.keys import KeyRing, key_in_headers
+from service.edge.keys import KeyRing
 from service.edge.replies import Reply
 from service.edge.request import Headers, Receive, schema_version
 from service.model import ApiKey, Limits, Payload, Verdict
@@ -72,8 +72,12 @@ class Ingest:
             The request as a whole is not accepted.
         """
         version = self._schema_version(headers, access)
-        key = await self._key(key_in_headers(headers), access)
-        limits = self._limits_of_unknown_key() if key is None else self._limits(key)
+        key = await self._keys.in_headers(headers)
+        if key is None:
+            limits = self._limits_of_unknown_key()
+        else:
+            _note_key(access, key)
+            limits = self._limits(key)
         body = await read_body(
             receive, headers, bytes_max=limits.bytes_max, timeout_s=self._config.body_timeout_s
         )
@@ -81,8 +85,8 @@ class Ingest:
         access.size_bytes = len(body)
         scanned = scan(body, event_type, limits.events_max)
         if key is None:
-            key = await self._key(scanned.write_key or "", access)
-            assert key is not None  # noqa: S101 - a text was given
+            key = await self._keys.authenticate(scanned.write_key or "")
+            _note_key(access, key)
             limits = _least(limits, self._limits(key))
             _require_size(len(body), limits)
         _require_count(scanned.count, limits)
@@ -114,14 +118,6 @@ class Ingest:
         access.schema_version = version
         return version
 
-    async def _key(self, text: str | None, access: Access) -> ApiKey | None:
-        if text is None:
-            return None
-        key = await self._keys.authenticate(text)
-        access.tenant_id, access.workspace_id = key.tenant_id, key.workspace_id
-        access.key_id = key.key_id
-        return key
-
     def _limits_of_unknown_key(self) -> Limits:
         """Clients that name their key only in the body are read before it is known."""
         defaults = self._config.limits
@@ -132,7 +128,14 @@ class Ingest:
 
     def _limits(self, key: ApiKey) -> Limits:
         defaults = self._config.limits
+        if key.bytes_max is None and key.events_max is None:
+            return defaults
         return Limits(key.bytes_max or defaults.bytes_max, key.events_max or defaults.events_max)
+
+
+def _note_key(access: Access, key: ApiKey) -> None:
+    access.tenant_id, access.workspace_id = key.tenant_id, key.workspace_id
+    access.key_id = key.key_id
 
 
 def _least(scanned: Limits, own: Limits) -> Limits:
