@@ -94,16 +94,17 @@ class Accepted(Sequence[Verdict]):
 
 
 class Payload(msgspec.Struct, frozen=True):
-    """What one request brings to the store; `size_bytes` is what its rows take in memory."""
+    """
+    What one request brings to the store.
+
+    `size_bytes` is what its rows take in memory; `rows` is their number, at least one, as an empty
+    payload takes its place in the queue too.
+    """
 
     events: Rows
     rejected: list[RejectedRow]
     size_bytes: int
-
-    @property
-    def rows(self) -> int:
-        """The number of rows, at least one: an empty payload takes its place in the queue too."""
-        return len(self.events) + len(self.rejected) or 1
+    rows: int
 
 
 Written = Sequence[Verdict] | Refusal

@@ -89,6 +89,8 @@ class Checker:
         if self._ids is None:
             raise Refusal(Reason.STORE_UNAVAILABLE)
         events, refused = scanned.rows(self._ids, arrival)
+        if not refused:
+            return Checked(Payload(events, [], events.size_bytes, len(events) or 1), {})
         rejected = [
             _rejected(row_id, violation, arrival)
             for _, row_id, violation in refused
@@ -96,7 +98,8 @@ class Checker:
         ]
         size_bytes = events.size_bytes + sum(len(row.payload) for row in rejected)
         verdicts = {place: _verdict(violation) for place, _, violation in refused}
-        return Checked(Payload(events, rejected, size_bytes), verdicts)
+        rows = len(events) + len(rejected) or 1
+        return Checked(Payload(events, rejected, size_bytes, rows), verdicts)
 
 
 def _verdict(violation: _native.Violation) -> Verdict:

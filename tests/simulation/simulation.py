@@ -91,7 +91,7 @@ class Simulation:
     def _send(self) -> None:
         number = next(self._numbers)
         rows = _rows(number, self._upto(6))
-        request = Request(number, Payload(rows, [], self._upto(60)))
+        request = Request(number, Payload(rows, [], self._upto(60), len(rows)))
         task = self._start(self._request, request)
         if self._rng.random() < 0.2:
             patience_s = int(self._rng.random() * 64) * TICK_S

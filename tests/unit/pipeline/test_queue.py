@@ -3,7 +3,7 @@
 from service.model import Payload, RejectedRow
 from service.pipeline.queue import Queue, QueueLimits, Waiting
 from service.reasons import Reason
-from service.testing import NOON
+from service.testing import NOON, Sender
 
 LIMITS = QueueLimits(
     queue_rows_max=10, queue_bytes_max=1_000, batch_rows_max=4, batch_bytes_max=400
@@ -12,7 +12,8 @@ LIMITS = QueueLimits(
 
 def item(name: str, rows: int = 1, size_bytes: int = 0, deadline: float = 0.0) -> Waiting[str]:
     row = RejectedRow(1, 1, 1, None, Reason.INVALID_EVENT, None, "", b"", 1, NOON)
-    return Waiting(Payload([], [row] * rows, size_bytes), name, deadline)
+    payload = Payload(Sender().rows(), [row] * rows, size_bytes, max(rows, 1))
+    return Waiting(payload, name, deadline)
 
 
 def queue_of(*items: Waiting[str]) -> Queue[str]:
