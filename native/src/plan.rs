@@ -125,6 +125,8 @@ impl Plan {
     #[must_use]
     pub fn records(&self, oid: u32) -> Vec<u8> {
         self.array(oid, ROW_BYTES, |out, part, row| {
+            #[cfg(feature = "panic-for-tests")]
+            crate::planted::panic_if_asked(crate::planted::IN_WRITE, part.bytes(row));
             row::push_i32(out, KEY_COLUMNS + COLUMNS.len());
             push_typed(out, UUID, &row.event_key);
             push_typed(out, BIGINT, &row.payload_hash.to_be_bytes());
@@ -141,6 +143,8 @@ impl Plan {
         let mut out = Vec::with_capacity(self.firsts.len() * ROW_BYTES);
         out.extend_from_slice(COPY_HEADER);
         for (part, row) in self.firsts.iter().filter_map(|place| self.at(*place)) {
+            #[cfg(feature = "panic-for-tests")]
+            crate::planted::panic_if_asked(crate::planted::IN_WRITE, part.rows.bytes(row));
             if late.is_empty() || !late.contains(&row.id) {
                 out.extend_from_slice(part.rows.bytes(row));
             }

@@ -3,8 +3,10 @@
 
 /// Asks for a panic while a body is scanned.
 pub const IN_SCAN: &str = "panic in the scan, for a test";
-/// Asks for a panic while the flush that holds the event is prepared.
+/// Asks for a panic while a flush is prepared, before its transaction begins.
 pub const IN_FLUSH: &str = "panic in the flush, for a test";
+/// Asks for a panic while rows are written out; in a transaction its ids are in the ledger by then.
+pub const IN_WRITE: &str = "panic in the write, for a test";
 
 /// Panics when `bytes` hold the text that asks for it.
 ///

@@ -12,6 +12,8 @@ from tests.acceptance.running import ROOT
 FEATURE: Final = "panic-for-tests"
 # What an event has to hold: native/src/planted.rs.
 IN_SCAN: Final = "panic in the scan, for a test"
+IN_FLUSH: Final = "panic in the flush, for a test"
+IN_WRITE: Final = "panic in the write, for a test"
 # Kept between runs: only the first has to compile what the core is made of.
 _TARGET: Final = ROOT / "target/panicking"
 _SHIM: Final = (

@@ -1,64 +1,132 @@
-"""The core panics under load: that costs its own request, at once, and nobody else."""
+"""The core panics under load: whom that costs an answer is told so at once, and nobody else."""
 
+import asyncio
+import contextlib
+import time
 import tomllib
+from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+import httpx
 import msgspec
 import pytest
 
 from service import _native
+from tests.acceptance.conftest import StartSite
 from tests.acceptance.ledger import Event, Ledger, event_of, load, mixed, new_ledger
 from tests.acceptance.running import ROOT, Service, until
 from tests.acceptance.site import Site, new_ids
-from tests.chaos.panicking import FEATURE, IN_SCAN, build_panicking
+from tests.chaos.panicking import FEATURE, IN_FLUSH, IN_SCAN, IN_WRITE, build_panicking
 from tests.chaos.report import REPORT
 
-MATES: Final = 4
+QUEUE_ROWS: Final = 20
+# Whoever waits is to be answered for the panic, not for its time.
+PATIENT: Final = {
+    "flush_timeout_s": "40",
+    "lock_timeout_ms": "20000",
+    "statement_timeout_ms": "20000",
+}
 # Promised is one second; a busy machine is given five times as long, and what it took is noted.
 ANSWER_S: Final = 5.0
 ACKED_BETWEEN: Final = 20
 
 
+class Panic(NamedTuple):
+    """Where the core panics, what comes of it, and how the log calls that."""
+
+    text: str
+    answer: tuple[int, str]
+    event: str
+
+
+SCAN: Final = Panic(IN_SCAN, (500, "internal_error"), "request_failed")
+# Before its transaction, and in the middle of it: what it had written is rolled back.
+FLUSH: Final = Panic(IN_FLUSH, (503, "outcome_unknown"), "flush_failed")
+WRITE: Final = Panic(IN_WRITE, (503, "outcome_unknown"), "flush_failed")
+
+
 @pytest.fixture
-async def panicking_site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    """Return a running service whose core panics when it is asked to."""
+async def start_panicking(database_url: str, tmp_path: Path) -> AsyncIterator[StartSite]:
+    """Start a service of one worker whose core panics when it is asked to."""
     root = await build_panicking(tmp_path / "panicking")
-    service = Service(database_url, tmp_path, root=root)
-    try:
-        await service.start()
-        yield Site(service, database_url)
-    finally:
-        service.kill()
+    with contextlib.ExitStack() as stack:
+
+        async def start(**settings: str) -> Site:
+            service = Service(database_url, tmp_path, root=root, workers="1", **settings)
+            stack.callback(service.kill)
+            await service.start()
+            return Site(service, database_url)
+
+        yield start
 
 
-async def test_a_panic_in_the_scan_is_answered_at_once_and_harms_nobody(
-    panicking_site: Site, *, is_long: bool
+@pytest.mark.parametrize("panic", [SCAN, FLUSH, WRITE])
+async def test_a_panic_is_answered_at_once_and_the_worker_serves_on(
+    start_panicking: StartSite, panic: Panic, *, is_long: bool
 ) -> None:
-    """Its batch is not stored, the others' are, and the workers serve on."""
-    site, run = panicking_site, REPORT.begin("the core panics in a scan")
-    key, ledger, workers = await site.make_key(), new_ledger(site), set(site.service.worker_pids)
-    panics = 200 if is_long else 20
+    """Its request is not stored, nor its flush-mates; they are told so, and others are served."""
+    where = panic.text.partition(",")[0].removeprefix("panic ")
+    site, run = await start_panicking(), REPORT.begin(f"the core panics {where}")
+    key, ledger, workers = await site.make_key(), new_ledger(site), site.service.worker_pids
+    panics = 200 if is_long else 5
     batches = mixed(ledger, seed=1)
-    loading = load(site, key, connections=4, ledger=ledger, batches=batches)
+    loading = load(site, key, connections=8, ledger=ledger, batches=batches)
     async with loading, site.client(key) as client:
         for _ in range(panics):
-            events = asking_for(IN_SCAN)
+            events = asking_for(panic.text)
             ledger.write_sent(events)
             answer = await client.post("/v1/batch", json={"batch": events})
             ledger.write_answer(events, answer)
             run.cuts += 1
-            run.recovered(answer.elapsed.total_seconds())
-            assert (500, "internal_error") == (answer.status_code, answer.json()["code"])
+            assert panic.answer == (answer.status_code, answer.json()["code"])
             await _until_acked(ledger)
+    for answer in ledger.answers:
+        run.recovered(answer.elapsed.total_seconds())
+        assert panic.answer == (answer.status_code, answer.json()["code"])
     assert run.recovery_s < ANSWER_S
-    assert panics == ledger.statuses.pop(500)
-    assert {200} == set(ledger.statuses)
     assert not ledger.faults
-    assert workers == set(site.service.worker_pids)
-    assert panics == len(site.service.log_lines("request_failed"))
+    assert workers == site.service.worker_pids
+    assert panics == len(site.service.log_lines(panic.event))
     await run.judge(ledger, site, key)
+
+
+async def test_all_who_wait_for_a_flush_are_told_that_the_core_panicked_in_it(
+    start_panicking: StartSite,
+) -> None:
+    """They gather behind a flush that waits for a row; theirs begins when it has the row."""
+    site = await start_panicking(flushes_max="1", queue_rows_max=str(QUEUE_ROWS), **PATIENT)
+    key, (held, *ids) = await site.make_key(), new_ids(1 + 4 * QUEUE_ROWS)
+    async with site.client(key, limits=httpx.Limits()) as client, site.database() as holder:
+        transaction = holder.transaction()
+        await transaction.start()
+        await holder.execute(
+            "INSERT INTO event_deduplication VALUES ($1, event_key($2), 1, 1, now())",
+            key.tenant_id,
+            held,
+        )
+        first = _send(client, [event_of(held)])
+        await until(partial(_is_held, site), ANSWER_S, "the first flush waits")
+        waiting = [_send(client, asking_for(FLUSH.text))]
+
+        async def is_full() -> bool:
+            waiting.append(_send(client, [event_of(ids.pop())]))
+            await asyncio.wait(waiting, timeout=0.01, return_when=asyncio.FIRST_COMPLETED)
+            return any(request.done() for request in waiting)
+
+        await until(is_full, ANSWER_S, "the queue is full")
+        released = time.monotonic()
+        await transaction.rollback()
+        answers = await asyncio.gather(*waiting)
+        assert time.monotonic() - released < ANSWER_S
+    codes = Counter(answer.json().get("code", "stored") for answer in answers)
+    assert codes["outcome_unknown"] >= QUEUE_ROWS // 2
+    # One may have been on its way when the queue was full, and have come after all was over.
+    assert codes.keys() <= {"outcome_unknown", "overloaded", "stored"}
+    assert 200 == (await first).status_code
+    assert 1 + codes["stored"] == len(await site.event_ids(key))
 
 
 def test_no_core_that_serves_can_be_asked_to_panic() -> None:
@@ -69,15 +137,14 @@ def test_no_core_that_serves_can_be_asked_to_panic() -> None:
 
     assert ["python", "pyo3/extension-module"] == project["tool"]["maturin"]["features"]
     assert {"default": ["python"], "python": ["dep:pyo3"], FEATURE: []} == features
-    assert IN_SCAN.encode() not in Path(_native.__file__).read_bytes()
+    assert b"for a test" not in Path(_native.__file__).read_bytes()
     assert isinstance(_native.scan_batch(asked, 50), _native.Scan)
 
 
 def asking_for(text: str) -> list[Event]:
-    """Return a batch of new events, the middle one of which asks for a panic."""
-    events = [event_of(event_id) for event_id in new_ids(MATES + 1)]
-    events[MATES // 2] = {**events[MATES // 2], "properties": {"asked": text}}
-    return events
+    """Return a batch of new events: one asks for a panic, one is refused and goes elsewhere."""
+    first, last = new_ids(2)
+    return [{**event_of(first), "properties": {"asked": text}}, event_of(f"{last}-bad")]
 
 
 async def _until_acked(ledger: Ledger) -> None:
@@ -87,3 +154,16 @@ async def _until_acked(ledger: Ledger) -> None:
         return len(ledger.verdicts) >= acked + ACKED_BETWEEN
 
     await until(has_gone_on, 5 * ANSWER_S, "the others are served")
+
+
+def _send(client: httpx.AsyncClient, events: list[Event]) -> asyncio.Task[httpx.Response]:
+    return asyncio.create_task(client.post("/v1/batch", json={"batch": events}))
+
+
+async def _is_held(site: Site) -> bool:
+    async with site.database() as watcher:
+        is_held: bool = await watcher.fetchval(
+            "SELECT count(*) > 0 FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+    return is_held
