@@ -42,9 +42,14 @@ SELECT id FROM given WHERE id NOT IN (SELECT id FROM new)
 
 -- name: find_ledger
 -- What the ledger holds for keys that were not new; a statement of its own, for a new snapshot.
+-- When nothing was new the transaction has written nothing, and its COMMIT would not wait for a
+-- synchronous standby, which may not hold these rows yet: whoever stored them may have lost its
+-- session, or the server, while it waited. So one is given something small to wait for.
 SELECT held.tenant_id, held.event_key, held.id, held.payload_hash, held.received_at
 FROM unnest($1::bigint[], $2::uuid[]) AS asked (tenant_id, event_key)
 JOIN event_deduplication AS held USING (tenant_id, event_key)
+WHERE current_setting('synchronous_standby_names') = ''
+   OR (SELECT pg_logical_emit_message(true, 'forebay', '')) IS NOT NULL
 
 -- name: find_workspaces
 -- The workspace of stored events, to tell an id used elsewhere from one used with other content.
