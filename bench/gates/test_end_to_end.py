@@ -15,7 +15,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench import machine
 from bench.database import own_database
-from bench.experiment import Experiment, Plan, cpu_us_per_event
+from bench.experiment import Experiment, Plan
+from bench.figures import cpu_us_per_event
 from bench.server import Server
 from bench.traffic import Load, Sample
 
