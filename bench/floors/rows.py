@@ -66,13 +66,14 @@ class Flushes:
         return Flush(ledger, _SIGNATURE + b"".join(row for *_, row in made) + _TRAILER)
 
     def _row(self, tail: bytes) -> tuple[int, bytes, int, bytes]:
-        owner = self._random.choice(self._owners)
-        event_id = b"%032x" % self._random.getrandbits(128)
+        chance = self._random.getrandbits(128)
+        owner = self._owners[chance % len(self._owners)]
+        event_id = b"%032x" % chance
         id_ = next(self._ids)
         head = _HEADER.pack(
             len(COLUMNS), 8, id_, 8, owner.tenant_id, 8, owner.workspace_id, len(event_id)
         )
-        row = head + event_id + self._random.choice(self._kinds) + tail
+        row = head + event_id + self._kinds[(chance >> 64) % _KINDS] + tail
         return owner.tenant_id, hashlib.sha256(event_id).digest()[:16], id_, row
 
 
