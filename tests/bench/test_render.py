@@ -6,7 +6,7 @@ import pytest
 
 from bench import render, results, tables
 from bench.traffic import LoadError
-from bench.wrk import read
+from bench.wrk.command import read
 
 WRK = """
   2 threads and 64 connections
