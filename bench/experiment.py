@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import re
-import statistics
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from bench import server as servers
 from bench import traffic
 from bench.database import Database
+from bench.figures import cpu_us_per_event
 from bench.server import Server
 from bench.traffic import Load, Sample
 
@@ -107,12 +107,6 @@ class Experiment:
         print(f"{time.monotonic() - self._started:6.0f} s  {_line(sample)}", flush=True)
         return sample
 
-    def median(self, figure: str, **labels: Any) -> float:
-        """Return the median of *figure* over the samples so labelled."""
-        return statistics.median(
-            float(sample[figure]) for sample in self.samples if labels.items() <= sample.items()
-        )
-
 
 class Flushes:
     """How many rows the flushes of a service hold, by its own metrics."""
@@ -156,9 +150,3 @@ def _figures(sample: Sample) -> Iterator[str]:
     for part in ("service", "postgres", "generator", "floor"):
         if f"{part}_cpu_s" in sample:
             yield f"{part} {cpu_us_per_event(sample, part):.1f} us"
-
-
-def cpu_us_per_event(sample: Sample, part: str) -> float:
-    """Return what one event cost *part*, in microseconds of CPU."""
-    per_second = sample[f"{part}_cpu_s"] / sample["watched_s"]
-    return float(per_second / sample["events_per_s"] * 1e6)

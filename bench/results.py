@@ -4,29 +4,20 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from bench.experiment import Experiment
 from bench.traffic import Sample
 
 FOLDER: Final = Path(__file__).parent / "results"
 
+Head = dict[str, Any]
+"""Where and with what samples were taken; `scenario` names them."""
 
-def write(
-    name: str, about: dict[str, Any], settings: dict[str, str | int], experiment: Experiment
-) -> None:
+
+def write(head: Head, samples: list[Sample], folder: Path = FOLDER) -> None:
     """Write the samples of one scenario, a line each, so that a change can be read."""
-    FOLDER.mkdir(exist_ok=True)
-    plan = experiment.plan
-    head = {
-        "scenario": name,
-        "about": about,
-        "postgresql_settings": settings,
-        "service_settings": plan.settings,
-        "rounds": plan.rounds,
-        "seconds": plan.seconds,
-    }
-    lines = ",\n".join(f"  {json.dumps(_rounded(sample))}" for sample in experiment.samples)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ",\n".join(f"  {json.dumps(_rounded(sample))}" for sample in samples)
     text = json.dumps(head, indent=1)[:-2] + f',\n "samples": [\n{lines}\n ]\n}}\n'
-    (FOLDER / f"{name}.json").write_text(text)
+    (folder / f"{head['scenario']}.json").write_text(text)
 
 
 def read(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:

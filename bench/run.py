@@ -1,7 +1,7 @@
 """
 `python -m bench.run`: measure, and leave the samples in bench/results.
 
-make bench runs all of it but the long forms; --quick prints the figures of one short round.
+Without names it is all but the long forms. With --quick or --setting the figures are only printed.
 """
 
 import argparse
@@ -52,17 +52,20 @@ def main() -> int:
 def _measure(options: argparse.Namespace) -> None:
     scenarios = _QUICK if options.quick else SCENARIOS | LONG_FORMS
     chosen = options.scenarios or list(_QUICK if options.quick else SCENARIOS)
+    plan = _plan(options)
     with own_database(options.postgres_bin) as database:
         about = machine.describe(database.version)
         for name in chosen:
-            experiment = Experiment(database, _plan(options))
+            experiment = Experiment(database, plan)
             if not experiment.has_peer:
                 print("The peer is left out, its packages are missing: run make peers.")
             scenarios[name](experiment)
-            if options.quick:
-                print(tables.goals(experiment.samples))
-            else:
-                results.write(name, about, SETTINGS, experiment)
+            print(f"\n{tables.goals_table(experiment.samples)}\n", flush=True)
+            # Quick figures and those of other settings are looked at, not kept.
+            if not (options.quick or plan.settings):
+                head = {"scenario": name, "about": about, "postgresql_settings": SETTINGS}
+                head |= {"rounds": plan.rounds, "seconds": plan.seconds}
+                results.write(head, experiment.samples)
 
 
 def _plan(options: argparse.Namespace) -> Plan:

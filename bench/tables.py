@@ -1,124 +1,165 @@
-"""The figures of samples as tables: medians beside the goals."""
+"""Samples as Markdown tables: medians, with the range of events/s beside them."""
 
-import statistics
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final
 
-from bench.experiment import cpu_us_per_event
-from bench.scenarios import batches, latency, singles
-from bench.traffic import Sample
+from bench import goals
+from bench.figures import Figure, Samples, cpu, median, ratio, values
+from bench.scenarios import batches, growth, latency, peaks, singles
 
-Samples = list[Sample]
+Row = tuple[str, ...]
 
-
-class Goal(NamedTuple):
-    """A figure, what it is to be, and how it is written."""
-
-    what: str
-    bound: str
-    value: float | None
-    is_met: bool
-    digits: int = 2
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """The row of the table."""
-        value = "not measured" if self.value is None else f"{self.value:,.{self.digits}f}"
-        return self.what, self.bound, value, "" if self.value is None else _yes(self.is_met)
+_SIDES: Final = {
+    "service": "Forebay",
+    "store_floor": "store floor",
+    "http_floor": "HTTP floor",
+    "naive": "naive peer",
+}
 
 
-def goals(samples: Samples) -> str:
-    """Return the table of the figures that have a goal, as far as *samples* hold them."""
-    rows = [goal.cells for goal in _goals(samples) if goal.value is not None]
-    return table(("figure", "goal", "measured", "reached"), rows)
+def goals_table(samples: Samples) -> str:
+    """Return the figures that have a goal."""
+    return table(goals.HEAD, (goal.cells for goal in goals.goals(samples)))
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def batches_table(samples: Samples) -> str:
+    """Return the batches of every side."""
+    head = ("workers", "", "events/s (range)", "p50 ms", "p99 ms", *_CPU_HEAD, "rows a flush")
+    return table(head, _batches(samples))
+
+
+def singles_table(samples: Samples) -> str:
+    """Return the single events of every side, by connections."""
+    head = ("workers", "connections", "", "requests/s (range)", "p50 ms", "p99 ms", *_CPU_HEAD)
+    return table((*head, "CPU ÷ HTTP floor"), _singles(samples))
+
+
+def latency_table(samples: Samples) -> str:
+    """Return the latencies at shares of the peak."""
+    head = ("workers", "share of peak", "requests/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms")
+    return table((*head, "max ms"), _latency(samples))
+
+
+def peaks_table(samples: Samples) -> str:
+    """Return the peaks by both generators."""
+    head = ("events a request", "generator", "requests/s (range)", "p50 ms", "p99 ms")
+    return table(head, _peaks(samples))
+
+
+def growth_table(samples: Samples) -> str:
+    """Return the cost as the ledger grows."""
+    head = ("ids in the ledger", "events/s (range)", "p50 ms", "p99 ms", *_CPU_HEAD)
+    return table(head, _growth(samples))
+
+
+def table(head: Row, rows: Iterator[Row]) -> str:
     """Return a Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def median(
-    samples: Samples, figure: str | Callable[[Sample], float], **labels: Any
-) -> float | None:
-    """Return the median of a figure over the samples so labelled; None without any."""
-    of = figure if callable(figure) else lambda sample: float(sample[figure])
-    found = [of(sample) for sample in samples if labels.items() <= sample.items()]
-    return statistics.median(found) if found else None
+_CPU_HEAD: Final = ("service us", "PostgreSQL us", "generator us")
 
 
-def cpu(part: str) -> Callable[[Sample], float]:
-    """Return how to read the CPU per event of *part*."""
-    return lambda sample: cpu_us_per_event(sample, part)
-
-
-def ratio(above: float | None, below: float | None) -> float | None:
-    """Return above ÷ below, None when one is missing."""
-    return None if above is None or not below else above / below
-
-
-def _goals(samples: Samples) -> Iterator[Goal]:
+def _batches(samples: Samples) -> Iterator[Row]:
     for workers in batches.WORKERS:
-        yield from _batch_goals(samples, workers)
+        for side in ("store_floor", "service", "naive"):
+            at = {"scenario": batches.NAME, "workers": workers, "side": side}
+            if not values(samples, "events_per_s", **at):
+                continue
+            rows = "flush_rows" if side != "naive" else None
+            yield (
+                *(str(workers), _SIDES[side], _range(samples, "events_per_s", **at)),
+                *_latencies(samples, **at),
+                *_cpus(samples, **at),
+                _number(median(samples, rows, **at), 0) if rows else "",
+            )
+
+
+def _singles(samples: Samples) -> Iterator[Row]:
     for workers, counts in singles.CONNECTIONS.items():
-        yield from _single_goals(samples, workers, counts)
+        for connections in counts:
+            at = {"scenario": singles.NAME, "workers": workers, "connections": connections}
+            floor = median(samples, cpu("service"), side="http_floor", **at)
+            for name, side in _single_sides():
+                found = at | side
+                if not values(samples, "events_per_s", **found):
+                    continue
+                own = median(samples, cpu("service"), **found)
+                yield (
+                    *(str(workers), str(connections), name),
+                    _range(samples, "requests_per_s", **found),
+                    *_latencies(samples, **found),
+                    *_cpus(samples, **found),
+                    _number(ratio(own, floor), 2),
+                )
+
+
+def _single_sides() -> Iterator[tuple[str, dict[str, Any]]]:
+    yield _SIDES["http_floor"], {"side": "http_floor"}
+    yield "Forebay, request log off", {"side": "service", "request_log": False}
+    yield "Forebay", {"side": "service", "request_log": True}
+    yield _SIDES["naive"], {"side": "naive"}
+
+
+def _latency(samples: Samples) -> Iterator[Row]:
     for workers in latency.WORKERS:
-        yield from _latency_goals(samples, workers)
+        for share in (*latency.SHARES, 1.0):
+            at = {"scenario": latency.NAME, "workers": workers, "share": share}
+            if not values(samples, "p50_ms", **at):
+                continue
+            name = "closed loop" if share == 1.0 else f"{share:.0%}"
+            figures = ("p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms")
+            yield (
+                *(str(workers), name, _number(median(samples, "requests_per_s", **at), 0)),
+                *(_number(median(samples, figure, **at), 1) for figure in figures),
+            )
 
 
-def _batch_goals(samples: Samples, workers: int) -> Iterator[Goal]:
-    at = {"scenario": batches.NAME, "workers": workers}
-    service = median(samples, "events_per_s", side="service", **at)
-    floor = median(samples, "events_per_s", side="store_floor", **at)
-    peer = median(samples, "events_per_s", side="naive", **at)
-    where = f"batches of {batches.EVENTS}, {_workers(workers)}"
-    yield _least(f"{where}: events/s ÷ store floor", 0.80, ratio(service, floor))
-    yield _least(f"{where}: events/s ÷ naive peer", 5, ratio(service, peer), digits=1)
-    own = median(samples, cpu("service"), side="service", **at)
-    yield _most(f"{where}: service CPU per event, us", 5, own, digits=1)
-    rss = median(samples, "peak_rss_bytes", side="service", **at)
-    yield _most(f"{where}: peak RSS of a worker, MB", 120, rss and rss / 1e6, digits=0)
+def _peaks(samples: Samples) -> Iterator[Row]:
+    for batch in peaks.BATCHES:
+        for tool in ("closed loop", "wrk"):
+            at = {"scenario": peaks.NAME, "batch": batch, "tool": tool}
+            if values(samples, "requests_per_s", **at):
+                yield (
+                    *(str(batch), "ours" if tool == "closed loop" else tool),
+                    _range(samples, "requests_per_s", **at),
+                    *_latencies(samples, **at),
+                )
 
 
-def _single_goals(samples: Samples, workers: int, counts: tuple[int, ...]) -> Iterator[Goal]:
-    bounds = {32: 1.7, 128: 1.4}
-    for connections in counts:
-        if connections not in bounds:
-            continue
-        at = {"scenario": singles.NAME, "workers": workers, "connections": connections}
-        floor = median(samples, cpu("service"), side="http_floor", **at)
-        off = median(samples, cpu("service"), side="service", request_log=False, **at)
-        logged = median(samples, cpu("service"), side="service", request_log=True, **at)
-        where = f"single events, {connections} connections, {_workers(workers)}"
-        off_ratio, log_ratio = ratio(off, floor), ratio(logged, floor)
-        what = f"{where}: service CPU ÷ HTTP floor CPU, request log off"
-        yield _most(what, bounds[connections], off_ratio)
-        added = None if log_ratio is None or off_ratio is None else log_ratio - off_ratio
-        yield _most(f"{where}: added to that by the request log", 0.2, added)
-        peer = median(samples, "events_per_s", side="naive", **at)
-        service = median(samples, "events_per_s", side="service", request_log=True, **at)
-        yield _least(f"{where}: events/s ÷ naive peer", 4, ratio(service, peer), digits=1)
+def _growth(samples: Samples) -> Iterator[Row]:
+    for millions, is_again in (*((step, False) for step in growth.STEPS), (0, True)):
+        ids = millions * growth.MILLION
+        at = {"scenario": growth.NAME, "ledger_ids": ids, "is_again": is_again}
+        if values(samples, "events_per_s", **at):
+            yield (
+                f"{ids:,}" + (", again" if is_again else ""),
+                _range(samples, "events_per_s", **at),
+                *_latencies(samples, **at),
+                *_cpus(samples, **at),
+            )
 
 
-def _latency_goals(samples: Samples, workers: int) -> Iterator[Goal]:
-    at = {"scenario": latency.NAME, "workers": workers, "share": latency.HALF}
-    where = f"single events at half of peak, {_workers(workers)}"
-    yield _most(f"{where}: p50, ms", 5, median(samples, "p50_ms", **at))
-    yield _most(f"{where}: p99, ms", 25, median(samples, "p99_ms", **at))
+def _latencies(samples: Samples, **at: Any) -> Row:
+    return tuple(_number(_known(samples, figure, **at), 1) for figure in ("p50_ms", "p99_ms"))
 
 
-def _least(what: str, bound: float, value: float | None, digits: int = 2) -> Goal:
-    return Goal(what, f"≥ {bound:g}", value, value is not None and value >= bound, digits)
+def _cpus(samples: Samples, **at: Any) -> Row:
+    """Return CPU by part; the store floor is its own client, so it stands in for the service."""
+    parts = ("floor" if at.get("side") == "store_floor" else "service", "postgres", "generator")
+    return tuple(_number(_known(samples, f"{part}_cpu_s", cpu(part), **at), 1) for part in parts)
 
 
-def _most(what: str, bound: float, value: float | None, digits: int = 2) -> Goal:
-    return Goal(what, f"≤ {bound:g}", value, value is not None and value <= bound, digits)
+def _known(samples: Samples, name: str, figure: Figure | None = None, **at: Any) -> float | None:
+    having = [sample for sample in samples if name in sample]
+    return median(having, figure or name, **at)
 
 
-def _workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count} workers"
+def _range(samples: Samples, figure: str, **at: Any) -> str:
+    found = values(samples, figure, **at)
+    return f"{_number(median(samples, figure, **at), 0)} ({min(found):,.0f} to {max(found):,.0f})"
 
 
-def _yes(is_met: bool) -> str:
-    return "yes" if is_met else "no"
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"

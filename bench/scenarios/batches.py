@@ -4,6 +4,7 @@ import functools
 from typing import Final
 
 from bench.experiment import Experiment, Step
+from bench.figures import median
 
 NAME: Final = "batches"
 CONNECTIONS: Final = 32
@@ -29,7 +30,9 @@ def _service(experiment: Experiment, workers: int) -> None:
 
 
 def _store_floor(experiment: Experiment, workers: int) -> None:
-    rows = experiment.median("flush_rows", scenario=NAME, side="service", workers=workers)
+    at = {"scenario": NAME, "side": "service", "workers": workers}
+    rows = median(experiment.samples, "flush_rows", **at)
+    assert rows is not None
     load = experiment.plan.load(0, batch=EVENTS)
     experiment.replay(round(rows), workers, load, {"scenario": NAME})
 

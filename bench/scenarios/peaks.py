@@ -3,8 +3,8 @@
 import functools
 from typing import Final
 
-from bench import wrk
 from bench.experiment import Experiment, Step
+from bench.wrk import command as wrk
 
 NAME: Final = "peaks"
 CONNECTIONS: Final = 64

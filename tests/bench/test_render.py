@@ -1,0 +1,76 @@
+"""Results as they are written, read again and shown."""
+
+from pathlib import Path
+
+import pytest
+
+from bench import render, results, tables
+from bench.traffic import LoadError
+from bench.wrk.command import read
+
+WRK = """
+  2 threads and 64 connections
+  Latency Distribution
+     50%   23.90ms
+     90%   1.20s
+     99%  850.00us
+  1000 requests in 1.00s, 0.2MB read
+Requests/sec:   2026.50
+"""
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    samples = [{"side": "service", "p50_ms": 1.25}, {"side": "naive", "p50_ms": 2.5}]
+
+    results.write({"scenario": "batches", "rounds": 5}, samples, tmp_path / "results")
+
+    assert results.read(tmp_path / "results") == {
+        "batches": {"scenario": "batches", "rounds": 5, "samples": samples}
+    }
+
+
+def test_the_rendered_part_alone_is_replaced() -> None:
+    page = f"# Head\n\n{render.BEGIN}\n\nold\n\n{render.END}\n\nfoot\n"
+
+    shown = render.inserted(page, "new")
+
+    assert shown == f"# Head\n\n{render.BEGIN}\n\nnew\n\n{render.END}\n\nfoot\n"
+    assert render.inserted(shown, "new") == shown
+
+
+def test_a_page_without_its_marks_is_left_alone() -> None:
+    with pytest.raises(ValueError, match="lost its marks"):
+        render.inserted("# Head\n", "new")
+
+
+def test_the_page_has_its_marks() -> None:
+    assert render.BEGIN in render.PAGE.read_text()
+    assert render.END in render.PAGE.read_text()
+
+
+def test_a_table_is_markdown() -> None:
+    assert tables.table(("a", "b"), iter([("1", "2")])) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_every_table_of_what_is_measured_shows_medians_and_ranges() -> None:
+    at = {"scenario": "peaks", "side": "service", "batch": 1, "tool": "wrk", "p50_ms": 1.0}
+    samples = [at | {"p99_ms": 9.0, "requests_per_s": rate} for rate in (1_000.0, 3_000.0, 1_500.0)]
+
+    assert tables.peaks_table(samples).splitlines()[2:] == [
+        "| 1 | wrk | 1,500 (1,000 to 3,000) | 1.0 | 9.0 |"
+    ]
+
+
+def test_wrk_is_read_in_whatever_unit_it_speaks() -> None:
+    assert read(WRK) == {
+        "requests_per_s": 2026.5,
+        "p50_ms": 23.9,
+        "p90_ms": 1_200.0,
+        "p99_ms": pytest.approx(0.85),
+    }
+
+
+@pytest.mark.parametrize("line", ["Non-2xx or 3xx responses: 7", "Socket errors: connect 1"])
+def test_a_run_of_wrk_with_a_fault_does_not_count(line: str) -> None:
+    with pytest.raises(LoadError, match="wrk: "):
+        read(WRK + line)
