@@ -82,13 +82,13 @@ class Transaction:
         """Store few rows by one statement that commits itself: one round trip instead of five."""
         self.is_commit_sent = True
         plan, types = self._flush.plan, self._connection.row_types
-        late_ids = await self._insert("insert_at_once", plan.records(types.event_row))
+        late_ids = await self._insert(statement("insert_at_once"), plan.records(types.event_row))
         self.is_committed = True
         return await self._finish(late_ids)
 
     async def _write(self) -> Verdicts:
         plan, types = self._flush.plan, self._connection.row_types
-        late_ids = await self._insert("insert_ledger", plan.ledger(types.ledger_row))
+        late_ids = await self._insert(statement("insert_ledger"), plan.ledger(types.ledger_row))
         if len(late_ids) < len(plan):
             await self._connection.copy_to_table(
                 "events",
@@ -98,11 +98,11 @@ class Transaction:
             )
         return await self._finish(late_ids)
 
-    async def _insert(self, name: str, rows: bytes) -> list[int]:
+    async def _insert(self, insert: str, rows: bytes) -> list[int]:
         """Claim the keys of *rows*; return the ids of those that were not new."""
         if not len(self._flush.plan):
             return []
-        return [record[0] for record in await self._connection.fetch(statement(name), rows)]
+        return [record[0] for record in await self._connection.fetch(insert, rows)]
 
     async def _finish(self, late_ids: list[int]) -> Verdicts:
         """Find the verdicts of the rows that were not new, and put refused ones into quarantine."""

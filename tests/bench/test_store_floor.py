@@ -7,15 +7,16 @@ import pytest
 
 from bench.floors.rows import Flushes, Owner, batches
 from service import _native
-from service.store.pool import PoolConfig, connect
+from service.config import Config
+from service.store.pool import connect, pool_config
 from service.store.sql import statement
 
 OWNERS = [Owner(1, 1), Owner(2, 5)]
 
 
 @pytest.fixture
-async def session(store_config: PoolConfig) -> AsyncIterator[Any]:
-    session = await connect(store_config)
+async def session(database_url: str) -> AsyncIterator[Any]:
+    session = await connect(pool_config(Config(), database_url))
     yield session
     await session.close()
 
