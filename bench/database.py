@@ -15,11 +15,10 @@ from typing import Any, Final
 
 import asyncpg
 
-from bench import processes
+from bench import other_postgres, processes
 from provision import postgres
 from provision.keys import NewKey
 from provision.migrate import migrate
-from provision.place import find_place
 from provision.tenants import create_tenant
 
 SETTINGS: Final[dict[str, str | int]] = {
@@ -160,18 +159,16 @@ def own_database(programs: Path | None = None) -> Iterator[Database]:
     folder.chmod(0o711)  # as root the server runs as another user, who has to get in
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        server = stack.enter_context(_start(folder, programs))
-        stack.callback(shutil.rmtree, server.place.home / "data.unfinished", ignore_errors=True)
+        server = _start(folder, programs)
+        stack.callback(shutil.rmtree, server.place.home, ignore_errors=True)
+        stack.enter_context(server)
         yield asyncio.run(_made(server))
 
 
 def _start(folder: Path, programs: Path | None) -> postgres.Server:
     if programs is None:
         return postgres.start(folder, **SETTINGS)
-    place = find_place(folder)._replace(programs=programs)
-    # The same steps with other programs; nobody but a benchmark wants them.
-    postgres._initialise(place)  # noqa: SLF001
-    return postgres._adopt_or_start(place, SETTINGS)  # noqa: SLF001
+    return other_postgres.start(folder, programs, SETTINGS)
 
 
 async def _made(server: postgres.Server) -> Database:

@@ -6,6 +6,7 @@ Without names it is all but the long forms. With --quick or --setting the figure
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Final
 from bench import machine, results, tables
 from bench.database import SETTINGS, ForeignDatabaseError, own_database
 from bench.experiment import Experiment, Plan
+from bench.machine import DebugBuildError
 from bench.scenarios import batches, growth, latency, memory, peaks, singles
 from bench.server import ServerError
 from bench.traffic import LoadError, build_generator
+from provision.errors import ProvisionError
 
 Scenario = Callable[[Experiment], None]
 
@@ -27,6 +30,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     peaks.NAME: peaks.run,
 }
 LONG_FORMS: Final[dict[str, Scenario]] = {growth.NAME: growth.run, memory.NAME: memory.run}
+# What is said in one sentence; anything else is a fault of the benchmark.
+_FAULTS: Final = (DebugBuildError, ForeignDatabaseError, LoadError, ServerError, ProvisionError)
 _QUICK: Final[dict[str, Scenario]] = {
     batches.NAME: batches.run,
     singles.NAME: lambda experiment: singles.run(experiment, {1: (32, 128)}),
@@ -37,13 +42,15 @@ _QUICK: Final[dict[str, Scenario]] = {
 def main() -> int:
     """Measure what was asked for; return the exit code."""
     options = _options()
+    # As Ctrl-C: what was started is stopped, and the database removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if os.environ.pop("DATABASE_URL", None):
         print("DATABASE_URL is not used: a benchmark writes only to a database of its own.")
     try:
         machine.require_release()
         build_generator()
         _measure(options)
-    except (machine.DebugBuildError, ForeignDatabaseError, LoadError, ServerError) as error:
+    except _FAULTS as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
     return 0
@@ -60,7 +67,8 @@ def _measure(options: argparse.Namespace) -> None:
             if not experiment.has_peer:
                 print("The peer is left out, its packages are missing: run make peers.")
             scenarios[name](experiment)
-            print(f"\n{tables.goals_table(experiment.samples)}\n", flush=True)
+            if shown := tables.goals_table(experiment.samples):
+                print(f"\n{shown}\n", flush=True)
             # Quick figures and those of other settings are looked at, not kept.
             if not (options.quick or plan.settings):
                 head = {"scenario": name, "about": about, "postgresql_settings": SETTINGS}

@@ -18,8 +18,9 @@ _SIDES: Final = {
 
 
 def goals_table(samples: Samples) -> str:
-    """Return the figures that have a goal."""
-    return table(goals.HEAD, (goal.cells for goal in goals.goals(samples)))
+    """Return the figures that have a goal; nothing when there are none."""
+    rows = [goal.cells for goal in goals.goals(samples)]
+    return table(goals.HEAD, iter(rows)) if rows else ""
 
 
 def batches_table(samples: Samples) -> str:
