@@ -1,0 +1,1 @@
+"""`python -m bench.write_path`: the ways to store a flush, side by side, each an experiment."""
