@@ -177,3 +177,131 @@ fn push_typed(out: &mut Vec<u8>, oid: u32, bytes: &[u8]) {
     out.extend_from_slice(&oid.to_be_bytes());
     row::push_column(out, bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::scan_batch;
+    use crate::hash::event_key;
+    use crate::row::Arrival;
+
+    const OID: u32 = 70_000;
+
+    /// Rows of a tenant with these event ids; their row ids count from the first.
+    fn part(tenant_id: i64, first_id: i64, event_ids: &[&str]) -> Part {
+        let events: Vec<String> = event_ids
+            .iter()
+            .map(|event_id| format!(r#"{{"type":"page","event_id":"{event_id}"}}"#))
+            .collect();
+        let body = format!(r#"{{"batch":[{}]}}"#, events.join(","));
+        let scan = scan_batch(body.as_bytes(), 50).unwrap();
+        let ids: Vec<i64> = (first_id..).take(event_ids.len()).collect();
+        let arrival = Arrival {
+            tenant_id,
+            workspace_id: 1,
+            request_id: 1,
+            received_at: 1_772_366_400_000_000,
+            schema_version: "1.0".to_owned(),
+        };
+        let (rows, _) = Rows::new(&scan, &body, &ids, arrival);
+        Part {
+            rows: Arc::new(rows),
+            range: 0..event_ids.len(),
+        }
+    }
+
+    fn ids(plan: &Plan, places: &[Place]) -> Vec<i64> {
+        places
+            .iter()
+            .map(|place| plan.at(*place).unwrap().1.id)
+            .collect()
+    }
+
+    fn late(ids: &[i64]) -> HashSet<i64> {
+        ids.iter().copied().collect()
+    }
+
+    #[test]
+    fn rows_are_sorted_by_tenant_then_by_the_bytes_of_their_key() {
+        let plan = Plan::new(vec![
+            part(10, 1, &["a", "b", "c", "d"]),
+            part(-9, 5, &["d", "c", "b", "a"]),
+        ]);
+        let keys: Vec<_> = plan
+            .firsts
+            .iter()
+            .map(|place| {
+                let (part, row) = plan.at(*place).unwrap();
+                (part.rows.arrival.tenant_id, row.event_key)
+            })
+            .collect();
+        let mut expected: Vec<_> = [-9, 10]
+            .into_iter()
+            .flat_map(|tenant_id| ["a", "b", "c", "d"].map(|id| (tenant_id, event_key(id))))
+            .collect();
+        expected.sort_unstable();
+
+        assert_eq!(expected, keys);
+        assert_eq!((8, false), (plan.count(), plan.has_twins()));
+    }
+
+    #[test]
+    fn the_first_to_come_is_written_and_its_twins_keep_their_order() {
+        let plan = Plan::new(vec![part(1, 1, &["b", "a", "b"]), part(1, 4, &["a", "b"])]);
+
+        assert_eq!(vec![3, 4, 5], ids(&plan, &plan.twins));
+        assert_eq!((2, true), (plan.count(), plan.has_twins()));
+        assert_eq!(vec![2, 3, 4, 5], ids(&plan, &plan.late(&late(&[2]))));
+        assert_eq!(vec![3, 4, 5], ids(&plan, &plan.late(&late(&[99]))));
+    }
+
+    #[test]
+    fn a_part_is_the_rows_of_its_range_alone() {
+        let mut part = part(1, 1, &["a", "b", "c"]);
+        part.range = 1..2;
+        let plan = Plan::new(vec![part.clone()]);
+        assert_eq!(vec![2], ids(&plan, &plan.firsts));
+
+        part.range = 2..9;
+        assert_eq!(0, part.rows().len());
+    }
+
+    #[test]
+    fn a_copy_holds_the_rows_in_order_but_for_the_late_ones() {
+        let plan = Plan::new(vec![part(1, 1, &["a", "b", "c"])]);
+        let kept = plan.firsts.iter().map(|place| plan.at(*place).unwrap());
+        let kept = kept.filter(|(_, row)| row.id != 2);
+        let rows: Vec<u8> = kept
+            .flat_map(|(part, row)| part.rows.bytes(row).to_vec())
+            .collect();
+
+        let expected = [COPY_HEADER, &rows, &[0xff, 0xff]].concat();
+        assert_eq!(expected, plan.copy(&late(&[2])));
+        assert_eq!(
+            [COPY_HEADER, &[0xff, 0xff]].concat(),
+            plan.copy(&late(&[1, 2, 3]))
+        );
+    }
+
+    #[test]
+    fn an_array_has_one_dimension_no_nulls_and_its_rows_measured() {
+        let plan = Plan::new(vec![part(1, 1, &["a", "b"])]);
+
+        for (array, columns) in [(plan.ledger(OID), 5), (plan.records(OID), 24)] {
+            let numbers = [1, 0, OID, 2, 1].map(u32::to_be_bytes).concat();
+            assert_eq!(numbers, array[..20]);
+            let mut rest = &array[20..];
+            for _ in 0..2 {
+                let (length, after) = rest.split_first_chunk::<4>().unwrap();
+                let (row, after) = after.split_at(u32::from_be_bytes(*length) as usize);
+                assert_eq!(u32::to_be_bytes(columns), row[..4]);
+                rest = after;
+            }
+            assert!(rest.is_empty());
+        }
+        assert_eq!(
+            [1, 0, OID, 0, 1].map(u32::to_be_bytes).concat(),
+            Plan::new(vec![]).ledger(OID)
+        );
+    }
+}

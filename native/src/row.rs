@@ -221,3 +221,108 @@ pub fn push_measured(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
         slot.copy_from_slice(&length.to_be_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::scan_batch;
+
+    /// The columns of the first event of *body*, by name; jsonb without its version.
+    fn stored(body: &str) -> impl Fn(&str) -> Option<String> + use<> {
+        let scan = scan_batch(body.as_bytes(), 1).unwrap();
+        let event = scan.events[0].as_ref().unwrap();
+        let arrival = Arrival {
+            tenant_id: 1,
+            workspace_id: 2,
+            request_id: 5,
+            received_at: POSTGRES_EPOCH_US,
+            schema_version: "1.0".to_owned(),
+        };
+        let given = Given {
+            id: 3,
+            event_id: "e",
+            timestamp: POSTGRES_EPOCH_US + 7,
+        };
+        let mut out = Vec::new();
+        push(&mut out, (&scan, body), event, &arrival, &given);
+        assert_eq!(COLUMNS.len(), columns(&out).count());
+        move |name| {
+            let place = COLUMNS.iter().position(|column| column.0 == name).unwrap();
+            let bytes = columns(&out).nth(place).unwrap()?;
+            Some(match COLUMNS[place].1 {
+                TEXT => String::from_utf8(bytes.to_vec()).unwrap(),
+                JSONB => {
+                    assert_eq!(JSONB_VERSION, bytes[0]);
+                    String::from_utf8(bytes[1..].to_vec()).unwrap()
+                }
+                _ => i64::from_be_bytes(bytes.try_into().unwrap()).to_string(),
+            })
+        }
+    }
+
+    #[test]
+    fn each_value_stands_in_its_column() {
+        let column = stored(
+            r#"{"batch":[{"type":"page","name":"\u00e9","userId":7e0,"x":[1],"\u0079":2,
+            "properties":{ "a":"\u00e9" },"sentAt":"2000-01-01T00:00:00.000002Z"}]}"#,
+        );
+
+        for (name, expected) in [
+            ("id", "3"),
+            ("tenant_id", "1"),
+            ("workspace_id", "2"),
+            ("request_id", "5"),
+            ("event_id", "e"),
+            ("type", "page"),
+            ("name", "é"),
+            ("user_id", "7e0"),
+            ("properties", r#"{ "a":"\u00e9" }"#),
+            ("extra", r#"{"x":[1],"\u0079":2}"#),
+            ("schema_version", "1.0"),
+            ("sent_at", "2"),
+            ("received_at", "0"),
+            ("timestamp", "7"),
+        ] {
+            assert_eq!(Some(expected.to_owned()), column(name), "{name}");
+        }
+        for name in [
+            "event",
+            "category",
+            "group_id",
+            "traits",
+            "context",
+            "original_timestamp",
+        ] {
+            assert_eq!(None, column(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_events_own_context_comes_after_the_shared_one() {
+        for (shared, own, expected) in [
+            (r#"{"a":1}"#, r#"{"a":2,"b":3}"#, r#"{"a":1,"a":2,"b":3}"#),
+            (r#"{"a":1}"#, "null", r#"{"a":1}"#),
+            ("null", r#"{ "a":1 }"#, r#"{ "a":1 }"#),
+            ("{ }", r#"{ "a":1 }"#, r#"{"a":1}"#),
+            (r#"{ "a":1 }"#, "{}", r#"{"a":1}"#),
+            ("{}", "{}", "{}"),
+        ] {
+            let column = stored(&format!(
+                r#"{{"context":{shared},"batch":[{{"type":"page","context":{own}}}]}}"#
+            ));
+
+            assert_eq!(Some(expected.to_owned()), column("context"));
+        }
+    }
+
+    #[test]
+    fn columns_of_a_row_that_is_cut_are_those_that_are_whole() {
+        assert_eq!(0, columns(&[]).count());
+        assert_eq!(0, columns(&[0, 1, 0, 0, 0]).count());
+        assert_eq!(0, columns(&[0, 1, 0, 0, 0, 2, 9]).count());
+        assert_eq!(
+            vec![None, Some(&[9_u8][..])],
+            columns(&[0, 2, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, 9]).collect::<Vec<_>>()
+        );
+    }
+}

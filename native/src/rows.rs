@@ -172,3 +172,90 @@ impl Rows {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::scan_batch;
+
+    const NOON: i64 = 1_772_366_400_000_000; // 2026-03-01T12:00:00Z
+
+    fn made(body: &str) -> (Rows, Vec<Refused>) {
+        let scan = scan_batch(body.as_bytes(), 50).unwrap();
+        let ids: Vec<i64> = (10..).take(scan.events.len()).collect();
+        let arrival = Arrival {
+            tenant_id: 1,
+            workspace_id: 2,
+            request_id: 3,
+            received_at: NOON,
+            schema_version: "1.0".to_owned(),
+        };
+        Rows::new(&scan, body, &ids, arrival)
+    }
+
+    #[test]
+    fn what_has_no_row_is_told_with_its_place_and_id() {
+        let (rows, refused) = made(
+            r#"{"batch":[7,{"type":"page"},{"type":"page","messageId":"m","writeKey":"k",
+            "timestamp":"2030-01-01"},{"type":"track","event":"e"}]}"#,
+        );
+
+        assert_eq!(
+            vec![11, 13],
+            rows.rows.iter().map(|row| row.id).collect::<Vec<_>>()
+        );
+        assert_eq!([1, 0, 1, 0, 0, 0], rows.types);
+        let [first, second] = &refused[..] else {
+            unreachable!("two events were refused");
+        };
+        assert_eq!((0, 10), (first.place, first.id));
+        assert_eq!((2, 12), (second.place, second.id));
+        assert_eq!(Code::InvalidTimestamp, second.violation.code);
+        assert_eq!(Some("m"), second.violation.event_id.as_deref());
+        assert!(second.violation.payload.ends_with(b"2030-01-01\"}"));
+        assert!(
+            !second
+                .violation
+                .payload
+                .windows(3)
+                .any(|bytes| bytes == b"\"k\"")
+        );
+    }
+
+    #[test]
+    fn key_and_hash_are_those_of_the_id_and_the_content() {
+        let (rows, _) = made(r#"{"batch":[{"type":"page","event_id":"\u0061"},{"type":"page"}]}"#);
+        let minted = base36::encode(11);
+
+        for (row, event_id) in rows.rows.iter().zip(["a", &minted]) {
+            assert_eq!(event_id, rows.event_id(row));
+            assert_eq!(event_key(event_id), row.event_key);
+            assert_eq!(content_hash(2, rows.content(row)), row.payload_hash);
+        }
+        assert_eq!(rows.content(&rows.rows[0]), rows.content(&rows.rows[1]));
+    }
+
+    #[test]
+    fn the_time_of_sending_is_the_events_own_else_the_batchs() {
+        let (rows, _) = made(
+            r#"{"sentAt":"2000-01-01T00:00:01Z","batch":[{"type":"page"},
+            {"type":"page","sentAt":"2000-01-01T00:00:02Z"}]}"#,
+        );
+        let sent: Vec<_> = rows.rows.iter().map(|row| rows.sent_at(row)).collect();
+
+        assert_eq!(vec![Some(1_000_000), Some(2_000_000)], sent);
+    }
+
+    #[test]
+    fn the_answer_is_a_json_array_in_order() {
+        let (rows, _) = made(
+            r#"{"batch":[{"type":"page","event_id":"\"\u00e9"},{"type":"page","event_id":"b"}]}"#,
+        );
+
+        assert_eq!(
+            r#"[{"event_id":"\"é","status":"accepted"},{"event_id":"b","status":"accepted"}]"#,
+            String::from_utf8(rows.accepted(&rows.rows)).unwrap()
+        );
+        assert_eq!(b"[]".to_vec(), rows.accepted(&[]));
+    }
+}
