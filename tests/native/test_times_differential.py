@@ -1,0 +1,79 @@
+"""
+The core's reading of times against Python's own: the same texts, the same microseconds.
+
+Where they differ on purpose, tests/reference.py says so, and the tests below. `24:00`, which Python
+reads from 3.14 on, is no time whichever Python runs.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from service.testing import NOON, Sender
+from tests.native.time_texts import TIME_TEXTS
+from tests.reference import InvalidTimeError, read_time
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def by_core(texts: list[str]) -> list[int | None]:
+    """Return what the core reads each text as, None when it refuses it."""
+    checked = Sender().check(*({"type": "page", "sentAt": text} for text in texts))
+    rows = iter(checked.payload.events.all())
+    assert {"sentAt"} >= {verdict.field for verdict in checked.refused.values()}
+    return [
+        None if place in checked.refused else next(rows).sent_at_us for place in range(len(texts))
+    ]
+
+
+def by_python(text: str) -> int | None:
+    try:
+        moment = read_time(text)
+    except InvalidTimeError:
+        return None
+    return None if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(TIME_TEXTS, min_size=1, max_size=40))
+@example(["2026-W01-1T00", "2026W011T00", "2026-W011", "2026W01-1", "2026-W01-", "2026-W01T1"])
+@example(["2020-W53-7", "2021-W53-7", "9999-W52-7", "1970-W01-4", "1970-W01-3", "2026-W00-1"])
+@example(["2026-03-01TZ", "2026-03-01T+01:00", "2026-03-01T", "2026-03-01é12", "2026-03-01😀12Z"])
+@example(["2026-03-01T12:00:00.1234567+00:00:00.1", "2026-03-01T12:00:00+23:59:59.999999"])
+@example(["2026-03-01T12:00Z+01", "2026-03-01T12+01:00Z", "2026-03-01T12-Z", "2026-03-01T12-00:60"])
+@example(["0001-01-01T00+14:00", "9999-12-31T23:59:59.999999", "9999-12-31T23:59:59.9-00:01"])
+def test_the_core_reads_what_python_reads_to_the_same_microsecond(texts: list[str]) -> None:
+    assert {text: by_python(text) for text in texts} == dict(
+        zip(texts, by_core(texts), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-03-01T24:00:00Z",
+        "2026-W09-7T24",
+        "2026-03-01T12:00:00x+01:00",
+        "2026-03-01T12:00:00.Z",
+        "2026-03-01T12:30.5Z",
+        "2026-03-01T",
+        "2026-03",
+        "2026",
+    ],
+)
+def test_what_is_no_iso_8601_is_no_time_whatever_python_says(text: str) -> None:
+    assert [None] == by_core([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-03-01 13:00:00 +0100", NOON),
+        ("2026-03-01 12:00:00.5 Z", NOON + timedelta(seconds=0.5)),
+        ("2026-03-01T12:00:00+00:00:00.25", NOON - timedelta(seconds=0.25)),
+    ],
+)
+def test_what_python_does_not_read_so(text: str, expected: datetime) -> None:
+    assert [(expected - EPOCH) // timedelta(microseconds=1)] == by_core([text])
