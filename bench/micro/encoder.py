@@ -4,21 +4,37 @@ import hashlib
 import json
 import struct
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import xxhash
 
 _POSTGRES_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _NULL: Final = struct.pack(">i", -1)
 _COLUMNS: Final = struct.pack(">h", 20)
+_SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER: Final = b"\xff\xff"
+_LEDGER_ROW: Final = struct.Struct(">ii" + "iiq" + "ii16s" + "iiq" * 3)
+# The numbers of types, as pg_type has them.
+_BIGINT: Final = 20
+_UUID: Final = 2950
+_TIMESTAMPTZ: Final = 1184
 _TEXTS: Final = ("type", "event", "name", "category")
 _IDS: Final = ("userId", "anonymousId", "groupId", "previousId")
 _DOCUMENTS: Final = ("properties", "traits", "context")
 _KNOWN: Final = {"messageId", "timestamp", "sentAt", *_TEXTS, *_IDS, *_DOCUMENTS}
 
 
-def rows(body: bytes, received_at: datetime, first_id: int) -> list[tuple[bytes, int, bytes]]:
-    """Return for each event its key in the ledger, its content's hash and its row for COPY."""
+class Row(NamedTuple):
+    """One event: its key in the ledger, its id, its content's hash, its row for COPY."""
+
+    key: bytes
+    id: int
+    payload_hash: int
+    copy: bytes
+
+
+def rows(body: bytes, received_at: datetime, first_id: int) -> list[Row]:
+    """Return the rows of a batch request's events."""
     batch = json.loads(body)
     sent_at = datetime.fromisoformat(batch["sentAt"])
     made = []
@@ -26,13 +42,33 @@ def rows(body: bytes, received_at: datetime, first_id: int) -> list[tuple[bytes,
         event_id = event["messageId"]
         content = json.dumps([event.get(name) for name in (*_TEXTS, *_IDS, *_DOCUMENTS)])
         made.append(
-            (
-                hashlib.sha256(event_id.encode()).digest()[:16],
-                xxhash.xxh3_64_intdigest(content.encode(), seed=1) >> 4,
-                _row(row_id, event, sent_at, received_at),
+            Row(
+                key=hashlib.sha256(event_id.encode()).digest()[:16],
+                id=row_id,
+                payload_hash=xxhash.xxh3_64_intdigest(content.encode(), seed=1) >> 4,
+                copy=_row(row_id, event, sent_at, received_at),
             )
         )
     return made
+
+
+def flush(payloads: list[list[Row]], received_at: datetime) -> tuple[bytes, bytes]:
+    """Return the ledger's rows and the stream of COPY, sorted by key and without twins."""
+    firsts: dict[bytes, Row] = {}
+    for payload in payloads:
+        for row in payload:
+            firsts.setdefault(row.key, row)
+    ordered = [firsts[key] for key in sorted(firsts)]
+    received_us = (received_at - _POSTGRES_EPOCH) // timedelta(microseconds=1)
+    ledger = b"".join(
+        _LEDGER_ROW.pack(
+            *(_LEDGER_ROW.size - 4, 5),
+            *(_BIGINT, 8, 1, _UUID, 16, row.key, _BIGINT, 8, row.id),
+            *(_BIGINT, 8, row.payload_hash, _TIMESTAMPTZ, 8, received_us),
+        )
+        for row in ordered
+    )
+    return ledger, _SIGNATURE + b"".join(row.copy for row in ordered) + _TRAILER
 
 
 def _row(row_id: int, event: dict[str, Any], sent_at: datetime, received_at: datetime) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 Call = Callable[[], Any]
 
-ROUNDS: Final = 40
+ROUNDS: Final = 30
 _ROUND_S: Final = 0.004
 
 

@@ -7,7 +7,8 @@ import msgspec
 from bench.micro.conftest import Gate
 from service.testing import Sender
 
-AT_LEAST: Final = 0.03
+# By events a body: 1 has the cost of a request to itself. Seen: 0.2 and 0.66 on two shared cores.
+AT_LEAST: Final = {1: 0.08, 50: 0.25}
 
 
 class Decoded(msgspec.Struct, gc=False, rename="camel"):
@@ -28,14 +29,16 @@ class Decoded(msgspec.Struct, gc=False, rename="camel"):
     context: msgspec.Raw = msgspec.Raw()
 
 
-def test_an_event_is_checked_hashed_and_encoded_for_a_few_decodes(gate: Gate, body: bytes) -> None:
+def test_an_event_is_checked_hashed_and_encoded_for_a_few_decodes(
+    gate: Gate, body: bytes, events: int
+) -> None:
     sender = Sender()
     decoder = msgspec.json.Decoder(Decoded)
-    events = msgspec.json.decode(body, type=dict[str, msgspec.Raw])["batch"]
-    slices = [bytes(event) for event in msgspec.json.decode(events, type=list[msgspec.Raw])]
+    batch = msgspec.json.decode(body, type=dict[str, msgspec.Raw])["batch"]
+    slices = [bytes(event) for event in msgspec.json.decode(batch, type=list[msgspec.Raw])]
 
     gate(
         lambda: sender.check_body(body),
         lambda: [decoder.decode(event) for event in slices],
-        AT_LEAST,
+        AT_LEAST[events],
     )
