@@ -97,7 +97,7 @@ class Pen(random.Random):
     def field_text(self, name: str) -> str:
         """Return a text that the field may have."""
         if name == "event_id":
-            texts = [*_EVENT_IDS, str(self.random())]
+            texts: list[str] = [*_EVENT_IDS, str(self.random())]
         elif name in TIMES:
             texts = [*_BAD_TIMES] if self.random() < 0.05 else [self.good_time()]
         else:
