@@ -15,9 +15,13 @@ from typing import Any, Final
 import httpx
 
 from provision.keys import NewKey
+from service.store.transaction import AT_ONCE_ROWS_MAX
 from tests.acceptance.checker import content_hash, findings, read_account, read_stored
 from tests.acceptance.site import Site, new_ids, track
 
+# A request that is more than one statement takes, and what a site is to be told to take it.
+MANY: Final = AT_ONCE_ROWS_MAX + 5
+TAKES_MANY: Final = {"payload_events_max": str(MANY)}
 _EVENTS_A_REQUEST: Final = 5
 _OK: Final = 200
 _STORED: Final = frozenset({"accepted", "duplicate"})
@@ -148,13 +152,13 @@ def plain() -> Iterator[list[Event]]:
 
 def mixed(ledger: Ledger, seed: int) -> Iterator[list[Event]]:
     """
-    Yield batches of one to fifty without end, so that flushes go down both ways.
+    Yield batches of one to `MANY` without end, so that flushes go down both ways.
 
     Some hold an event that has to be refused, or one that was stored before, as it was or changed.
     """
     chance = random.Random(seed)
     for number in itertools.count():
-        events = [event_of(event_id) for event_id in new_ids(chance.choice((1, 2, 5, 20, 50)))]
+        events = [event_of(event_id) for event_id in new_ids(chance.choice((1, 2, 5, 20, MANY)))]
         if number % 5 == 0:
             events[-1] = event_of(f"{events[-1]['event_id']}-bad")
         recent = itertools.islice(reversed(ledger.verdicts.items()), _REMEMBERED_MAX)

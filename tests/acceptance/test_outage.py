@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.acceptance.conftest import StartSite
-from tests.acceptance.ledger import Ledger, load, new_ledger
+from tests.acceptance.ledger import MANY, TAKES_MANY, Ledger, load, new_ledger
 from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.proxy import CutAt, Line, proxied
 from tests.acceptance.running import until
@@ -78,11 +78,11 @@ async def test_a_connection_cut_at_the_worst_moment_still_ends_in_accepted_and_o
     second at its COMMIT too.
     """
     async with proxied(database_url) as proxy:
-        site = await start_site(proxy.url)
+        site = await start_site(proxy.url, **TAKES_MANY)
         key = await site.make_key()
         stored: list[str] = []
         async with site.client(key) as client:
-            for events, words, cuts in itertools.product((1, 50), (None, b"COMMIT\0"), (1, 1, 2)):
+            for events, words, cuts in itertools.product((1, MANY), (None, b"COMMIT\0"), (1, 1, 2)):
                 if events == 1 and words:
                     continue  # one statement commits itself
                 ids = new_ids(events)

@@ -9,11 +9,13 @@ from typing import Final
 
 import pytest
 
-from tests.acceptance.conftest import make_service, own_postgres, site, start_site
+from tests.acceptance.conftest import StartSite, make_service, own_postgres, start_site
+from tests.acceptance.ledger import TAKES_MANY
+from tests.acceptance.site import Site
 from tests.chaos.report import REPORT
 from tests.chaos.small_disk import small_disk
 
-__all__ = ["make_service", "own_postgres", "site", "small_disk", "start_site"]
+__all__ = ["make_service", "own_postgres", "small_disk", "start_site"]
 
 IS_LONG: Final = os.environ.get("CHAOS_LONG", "") == "1"
 
@@ -34,6 +36,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if REPORT.runs:
         terminalreporter.section("fault runs", sep="-")
         terminalreporter.write_line(REPORT.as_markdown())
+
+
+@pytest.fixture
+async def site(start_site: StartSite) -> Site:
+    """Return a site of the test's own, whose flushes go down both ways."""
+    return await start_site(**TAKES_MANY)
 
 
 @pytest.fixture

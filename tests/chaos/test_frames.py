@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from provision.keys import NewKey
+from service.store.transaction import AT_ONCE_ROWS_MAX
 from tests.acceptance.conftest import StartSite
 from tests.acceptance.ledger import Event, Ledger, event_of, new_ledger
 from tests.acceptance.site import Site, new_ids
@@ -14,10 +15,15 @@ from tests.acceptance.test_outage import check_refusals
 from tests.chaos.frames import Failure, FrameProxy, Plan, Way, framed
 from tests.chaos.report import REPORT, Run
 
-SETTINGS: Final = {"workers": "1", "flush_timeout_s": "1", "connect_timeout_s": "1"}
 # Rows of a flush that is one statement, and of one that goes down by COPY.
 AT_ONCE_ROWS: Final = 3
-COPY_ROWS: Final = 45
+COPY_ROWS: Final = AT_ONCE_ROWS_MAX + 5
+SETTINGS: Final = {
+    "workers": "1",
+    "flush_timeout_s": "1",
+    "connect_timeout_s": "1",
+    "payload_events_max": str(COPY_ROWS),
+}
 COPY_DATA: Final = "d"
 NOWHERE: Final = (Way.UP, 1_000)
 

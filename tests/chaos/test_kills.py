@@ -12,7 +12,7 @@ from typing import Final
 
 from provision.postgres import Server
 from tests.acceptance.conftest import StartSite
-from tests.acceptance.ledger import Ledger, load, mixed, new_ledger
+from tests.acceptance.ledger import TAKES_MANY, Ledger, load, mixed, new_ledger
 from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.proxy import Proxy, proxied
 from tests.acceptance.running import until
@@ -21,7 +21,7 @@ from tests.acceptance.test_outage import check_refusals
 from tests.chaos.report import REPORT, Run
 
 DATABASE: Final = "forebay_test_kills"
-SETTINGS: Final = {"flush_timeout_s": "1", "connect_timeout_s": "1"}
+SETTINGS: Final = {"flush_timeout_s": "1", "connect_timeout_s": "1", **TAKES_MANY}
 KILLS: Final = int(os.environ.get("CHAOS_KILLS", "200"))
 SECONDS_MAX: Final = float(os.environ.get("CHAOS_SECONDS", "3000"))
 SEED: Final = int(os.environ.get("CHAOS_SEED", "1"))

@@ -16,7 +16,7 @@ import pytest
 
 from service import _native
 from tests.acceptance.conftest import StartSite
-from tests.acceptance.ledger import Event, Ledger, event_of, load, mixed, new_ledger
+from tests.acceptance.ledger import TAKES_MANY, Event, Ledger, event_of, load, mixed, new_ledger
 from tests.acceptance.running import ROOT, Service, until
 from tests.acceptance.site import Site, new_ids
 from tests.chaos.panicking import FEATURE, IN_FLUSH, IN_SCAN, IN_WRITE, build_panicking
@@ -69,7 +69,7 @@ async def test_a_panic_is_answered_at_once_and_the_worker_serves_on(
 ) -> None:
     """Its request is not stored, nor its flush-mates; they are told so, and others are served."""
     where = panic.text.partition(",")[0].removeprefix("panic ")
-    site, run = await start_panicking(), REPORT.begin(f"the core panics {where}")
+    site, run = await start_panicking(**TAKES_MANY), REPORT.begin(f"the core panics {where}")
     key, ledger, workers = await site.make_key(), new_ledger(site), site.service.worker_pids
     panics = 200 if is_long else 5
     batches = mixed(ledger, seed=1)

@@ -7,15 +7,20 @@ import httpx
 import pytest
 
 from provision.keys import NewKey
+from service.store.transaction import AT_ONCE_ROWS_MAX
 from tests.acceptance.conftest import StartSite
 from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
 from tests.acceptance.running import until
 from tests.acceptance.site import Site, new_ids, track, tracks
 from tests.acceptance.test_outage import check_refusals
 
-SETTINGS: Final = {"flush_timeout_s": "1", "connect_timeout_s": "1"}
 # More than go down by one statement, so that both ways are seen.
-COUNTS: Final = [1, 45]
+COUNTS: Final = [1, AT_ONCE_ROWS_MAX + 5]
+SETTINGS: Final = {
+    "flush_timeout_s": "1",
+    "connect_timeout_s": "1",
+    "payload_events_max": str(COUNTS[-1]),
+}
 SETTLED_S: Final = 25.0
 
 

@@ -20,6 +20,7 @@ from service.testing import (
     make_body,
     make_event,
     make_key,
+    make_payload,
 )
 from tests.integration.conftest import Database, MakeStore, StoreBench
 
@@ -305,7 +306,8 @@ async def test_a_row_that_postgresql_refuses_costs_only_itself(
     events = [make_event(f"e{number}") for number in range(7)]
     events[place]["event"] = "poison"
     payloads = [one.payload(event) for one, event in zip(senders, events, strict=True)]
-    payloads[-1].rejected.extend(senders[0].payload({"type": "nope"}).rejected)
+    rejected = senders[0].payload({"type": "nope"}).rejected
+    payloads[-1] = make_payload(payloads[-1].events, rejected)
 
     got = await store.write(*payloads)
 
