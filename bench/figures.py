@@ -38,6 +38,11 @@ def cpu_us_per_event(sample: Sample, part: str) -> float:
     return float(per_second / sample["events_per_s"] * 1e6)
 
 
+def others_cores(sample: Sample) -> float:
+    """Return how many cores were busy with something else in a sample."""
+    return float(sample["others_cpu_s"] / sample["watched_s"])
+
+
 def later_over_earlier(sample: Sample) -> float:
     """Return the mean memory of the second half of a run over that of the first."""
     seen = sample["rss_bytes"]

@@ -45,7 +45,6 @@ def describe(postgres: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": platform.release(),
-        "load_before": round(os.getloadavg()[0], 2),
         "versions": {
             "forebay": _native.__version__,
             "python": platform.python_version(),

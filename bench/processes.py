@@ -8,6 +8,8 @@ _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 # Of /proc/PID/stat, counted behind the name: state, parent, …
 _PARENT: Final = 1
 _CPU: Final = slice(11, 15)  # utime, stime, cutime, cstime
+# Of the first line of /proc/stat: idle and iowait. Its last two are counted in its first two.
+_IDLE: Final = (3, 4)
 _PROC: Final = Path("/proc")
 
 
@@ -26,6 +28,13 @@ def tree(pid: int) -> list[int]:
 def cpu_s(pid: int) -> float:
     """Return the CPU time of *pid* and everything below it, the dead that were reaped included."""
     return sum(_ticks(member) for member in tree(pid)) / _TICKS_PER_S
+
+
+def machine_cpu_s() -> float:
+    """Return the CPU time that the whole machine has used, and what its host has taken from it."""
+    fields = (_PROC / "stat").read_text().splitlines()[0].split()[1:]
+    used = [int(ticks) for place, ticks in enumerate(fields[:8]) if place not in _IDLE]
+    return sum(used) / _TICKS_PER_S
 
 
 def rss_bytes(pid: int) -> int:

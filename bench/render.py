@@ -1,12 +1,13 @@
 """`python -m bench.render`: the results as tables and plots in bench/README.md."""
 
 import argparse
+import statistics
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 from bench import results, tables
-from bench.figures import Samples
+from bench.figures import Samples, others_cores
 from bench.scenarios import batches, growth, latency, peaks, singles
 
 FOLDER: Final = Path(__file__).parent
@@ -65,7 +66,7 @@ def inserted(text: str, rendered: str) -> str:
 
 
 def _abouts(measured: dict[str, dict[str, Any]]) -> str:
-    head = ("scenario", "when", "commit", "rounds", "seconds each", "load average before")
+    head = ("scenario", "when", "commit", "rounds", "seconds each", "cores busy with other things")
     rows = (
         (
             name,
@@ -73,7 +74,7 @@ def _abouts(measured: dict[str, dict[str, Any]]) -> str:
             result["about"]["commit"] + (" and changes" if result["about"]["is_changed"] else ""),
             str(result["rounds"]),
             f"{result['seconds']:g}",
-            str(result["about"]["load_before"]),
+            _others(result["samples"]),
         )
         for name, result in measured.items()
     )
@@ -85,6 +86,12 @@ def _abouts(measured: dict[str, dict[str, Any]]) -> str:
     machine += f"Linux {about['kernel']}; {versions}."
     said = ", ".join(f"`{name} = {value}`" for name, value in settings.items())
     return "\n\n".join((tables.table(head, rows), machine, f"PostgreSQL: {said}."))
+
+
+def _others(samples: Samples) -> str:
+    """Say how much of the machine was not ours: in the median sample, and in the worst."""
+    found = [others_cores(sample) for sample in samples if "others_cpu_s" in sample]
+    return f"{statistics.median(found):.2f} (up to {max(found):.2f})" if found else "unknown"
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    scenarios = _QUICK if options.quick else SCENARIOS | LONG_FORMS
+    scenarios = SCENARIOS | LONG_FORMS | (_QUICK if options.quick else {})
     chosen = options.scenarios or list(_QUICK if options.quick else SCENARIOS)
     plan = _plan(options)
     with own_database(options.postgres_bin) as database:

@@ -41,6 +41,10 @@ def test_the_cpu_time_of_a_tree_includes_children_that_ended(family: int) -> Non
     assert processes.cpu_s(root) >= 1.5 * processes.cpu_s(child) > 0
 
 
+def test_the_machine_has_used_at_least_what_this_process_has() -> None:
+    assert processes.machine_cpu_s() >= sum(os.times()[:2])
+
+
 def test_the_own_memory_is_what_it_may_be() -> None:
     now, peak = processes.rss_bytes(os.getpid()), processes.peak_rss_bytes(os.getpid())
 
