@@ -21,8 +21,8 @@ from service.store.sql import statement
 
 _EVENT_COLUMNS: Final = event_columns()
 
-# Up to here one statement is cheaper, above it COPY (docs/decisions/0012-rows-from-the-core.md).
-AT_ONCE_ROWS_MAX: Final = 80
+# Up to here one statement is cheaper, above it COPY (docs/decisions/0007-small-flushes.md).
+AT_ONCE_ROWS_MAX: Final = 160
 
 
 class Transaction:
