@@ -28,10 +28,10 @@ WORKERS: Final = 2
 P50_MS_MAX: Final = 50.0
 SUCCESS_MIN: Final = 0.999
 # Loose: see above.
-HTTP_FLOOR_CPU_MAX: Final = 10.0
-PEER_SINGLES_MIN: Final = 1.5
-PEER_BATCHES_MIN: Final = 1.0
-STORE_FLOOR_MIN: Final = 0.15
+HTTP_FLOOR_CPU_MAX: Final = 6.0
+PEER_SINGLES_MIN: Final = 2.0
+PEER_BATCHES_MIN: Final = 2.0
+STORE_FLOOR_MIN: Final = 0.3
 # About as many as the service writes at once under this load.
 FLUSH_ROWS: Final = 500
 # Shorter: all that it stores is made beforehand.
