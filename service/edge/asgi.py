@@ -144,10 +144,9 @@ class Edge:
             return await route.report()
         if method == "OPTIONS":
             return self._cors.preflight()
-        headers = inbound.headers
-        require_one_meaning(headers, scope["headers"])
-        access.traceparent = _traceparent(headers.get(b"traceparent"))
-        return await self._ingest.answer(route.event_type, request_id, headers, inbound, access)
+        require_one_meaning(inbound.headers, scope["headers"])
+        access.traceparent = _traceparent(inbound.headers.get(b"traceparent"))
+        return await self._ingest.answer(route.event_type, request_id, inbound, access)
 
 
 def _routes(probes: Probes) -> dict[str, _Route]:

@@ -1,10 +1,11 @@
 """Reads a body: under a cap on its decoded bytes, and before a deadline."""
 
-import asyncio
 import zlib
 from typing import Final
 
-from service.edge.request import Headers, Receive, content_length
+from service.edge.deadlines import Deadlines
+from service.edge.inbound import Inbound
+from service.edge.request import Headers
 from service.reasons import Reason, Refusal
 
 _IDENTITY: Final = b"identity"
@@ -17,42 +18,43 @@ class ClientGoneError(Exception):
     """The sender left before its request was whole; there is nobody to answer."""
 
 
-async def read_body(
-    receive: Receive, headers: Headers, *, bytes_max: int, timeout_s: float
-) -> bytes:
-    """
-    Return the decoded body.
+class BodyReader:
+    """Reads bodies, each of which has the same time to arrive."""
 
-    Raises
-    ------
-    Refusal
-        It is too large, too late, or not encoded as its header says.
-    ClientGoneError
-        The connection ended first.
-    """
-    decoder = _decoder(headers, bytes_max)
-    length = content_length(headers)
-    if length is not None and length > bytes_max:
-        raise _too_large(bytes_max, str(length))
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await _read(receive, decoder, length, bytes_max)
-    except TimeoutError:
-        raise Refusal(
-            Reason.BODY_TIMEOUT, f"The body did not arrive within {timeout_s:g} s; try again."
-        ) from None
+    def __init__(self, timeout_s: float) -> None:
+        self._deadlines = Deadlines(timeout_s)
+
+    async def read(self, inbound: Inbound, bytes_max: int) -> bytes:
+        """
+        Return the decoded body.
+
+        Raises
+        ------
+        Refusal
+            It is too large, too late, or not encoded as its header says.
+        ClientGoneError
+            The connection ended first.
+        """
+        decoder = _decoder(inbound.headers, bytes_max)
+        if inbound.length is not None and inbound.length > bytes_max:
+            raise _too_large(bytes_max, str(inbound.length))
+        try:
+            return await self._deadlines.within(_read(inbound, decoder, bytes_max))
+        except TimeoutError:
+            inbound.give_up()
+            raise Refusal(
+                Reason.BODY_TIMEOUT,
+                f"The body did not arrive within {self._deadlines.timeout_s:g} s; try again.",
+            ) from None
 
 
-async def _read(receive: Receive, decoder: "_Decoder", length: int | None, bytes_max: int) -> bytes:
+async def _read(inbound: Inbound, decoder: "_Decoder", bytes_max: int) -> bytes:
     received = 0
-    more = True
-    # The server holds a body to its length: the empty message after the last byte can be spared.
-    while more and received != length:
-        message = await receive()
+    while not inbound.is_whole:
+        message = await inbound.receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
-        chunk: bytes = message.get("body", b"")
-        more = message.get("more_body", False)
+        chunk = inbound.take(message)
         received += len(chunk)
         # As sent, too: there are encodings of nothing that never end.
         if received > bytes_max:
@@ -62,7 +64,10 @@ async def _read(receive: Receive, decoder: "_Decoder", length: int | None, bytes
 
 
 def _decoder(headers: Headers, bytes_max: int) -> "_Decoder":
-    encoding = headers.get(b"content-encoding", _IDENTITY).strip().lower()
+    encoding = headers.get(b"content-encoding")
+    if encoding is None:
+        return _Decoder(bytes_max)
+    encoding = encoding.strip().lower()
     if encoding in {_IDENTITY, b""}:
         return _Decoder(bytes_max)
     if encoding in _WINDOW_BITS:

@@ -6,6 +6,7 @@ the sender sees a fault of the network, and tries again what was refused for goo
 """
 
 import asyncio
+from collections.abc import MutableMapping
 from typing import Any, Final
 
 from service.edge.request import Headers, Receive, content_length
@@ -15,39 +16,43 @@ _DISCARD_TIMEOUT_S: Final = 1.0
 
 
 class Inbound:
-    """The messages of one request's body; called like the server's `receive`."""
+    """A request's headers, and how far its body has come."""
 
     def __init__(self, headers: Headers, receive: Receive) -> None:
+        """*receive* is the server's; whoever calls it hands over what it returned to `take`."""
         self.headers = headers
-        self._receive = receive
+        self.receive = receive
+        self.length = content_length(headers)
+        # The server holds a body to its length: the empty message after its end can be spared.
+        self.is_whole = self.length == 0
         self._received = 0
-        # Of the last message; None: there was none yet, or a read of one was given up.
-        self._more: bool | None = None
-        self._is_begun = False
+        # A sender that asks first whether to go on has not begun.
+        self._is_coming = b"expect" not in headers
 
-    async def __call__(self) -> Any:
-        """Return the next message."""
-        self._is_begun, self._more = True, None
-        message = await self._receive()
-        self._received += len(message.get("body", b""))
-        self._more = message.get("more_body", False)
-        return message
+    def take(self, message: MutableMapping[str, Any]) -> bytes:
+        """Return the piece of the body that *message* brought."""
+        chunk: bytes = message.get("body", b"")
+        self._received += len(chunk)
+        self._is_coming = True
+        self.is_whole = not message.get("more_body", False) or self._received == self.length
+        return chunk
+
+    def give_up(self) -> None:
+        """Forget the rest: after a read that was given up there is nothing to go on with."""
+        self._is_coming = False
 
     async def discard(self) -> None:
         """Read what is still coming and forget it, within bounds of bytes and time."""
+        if not self._has_body():
+            return
         discarded = 0
         try:
             async with asyncio.timeout(_DISCARD_TIMEOUT_S):
-                while discarded < _DISCARDED_BYTES_MAX and self._is_coming():
-                    discarded += len((await self()).get("body", b""))
+                while not self.is_whole and discarded < _DISCARDED_BYTES_MAX:
+                    discarded += len(self.take(await self.receive()))
         except TimeoutError:
             return
 
-    def _is_coming(self) -> bool:
-        length = content_length(self.headers)
-        if self._is_begun:
-            return bool(self._more) and self._received != length
-        # A sender that asks first whether to go on has not begun.
-        return b"expect" not in self.headers and (
-            bool(length) or b"transfer-encoding" in self.headers
-        )
+    def _has_body(self) -> bool:
+        has_any = self.length is not None or b"transfer-encoding" in self.headers
+        return self._is_coming and has_any

@@ -8,10 +8,11 @@ import msgspec
 from service.clock import Clock
 from service.edge import replies
 from service.edge.access import Access
-from service.edge.body import read_body
+from service.edge.body import BodyReader
+from service.edge.inbound import Inbound
 from service.edge.keys import KeyRing
 from service.edge.replies import Reply
-from service.edge.request import Headers, Receive, schema_version
+from service.edge.request import Headers, schema_version
 from service.model import ApiKey, Limits, Payload, Verdict
 from service.pipeline.batcher import Batcher
 from service.pipeline.check import Arrival, Checked, Checker, scan
@@ -54,13 +55,13 @@ class Ingest:
         self._batcher = batcher
         self._clock = clock
         self._config = config
+        self._bodies = BodyReader(config.body_timeout_s)
 
     async def answer(
         self,
         event_type: str | None,
         request_id: RequestId,
-        headers: Headers,
-        receive: Receive,
+        inbound: Inbound,
         access: Access,
     ) -> Reply:
         """
@@ -71,16 +72,14 @@ class Ingest:
         Refusal
             The request as a whole is not accepted.
         """
-        version = self._schema_version(headers, access)
-        key = await self._keys.in_headers(headers)
+        version = self._schema_version(inbound.headers, access)
+        key = await self._keys.in_headers(inbound.headers)
         if key is None:
             limits = self._limits_of_unknown_key()
         else:
             _note_key(access, key)
             limits = self._limits(key)
-        body = await read_body(
-            receive, headers, bytes_max=limits.bytes_max, timeout_s=self._config.body_timeout_s
-        )
+        body = await self._bodies.read(inbound, limits.bytes_max)
         received_at_us = self._clock.unix_us()
         access.size_bytes = len(body)
         scanned = scan(body, event_type, limits.events_max)

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import pytest
 
-from service.edge.body import ClientGoneError, read_body
-from service.edge.request import Headers
+from service.edge.body import BodyReader, ClientGoneError
+from service.edge.inbound import Inbound
+from service.edge.request import Headers, Receive
 from service.reasons import Reason, Refusal
 
 PLAIN: Final = b'{"event": "Signed Up"}'
@@ -32,6 +33,12 @@ class Body:
         chunk = self.left.pop(0)
         more = bool(self.left) or not self._is_whole
         return {"type": "http.request", "body": chunk, "more_body": more}
+
+
+async def read_body(
+    receive: Receive, headers: Headers, *, bytes_max: int, timeout_s: float
+) -> bytes:
+    return await BodyReader(timeout_s).read(Inbound(headers, receive), bytes_max)
 
 
 async def gone() -> MutableMapping[str, Any]:
