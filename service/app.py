@@ -1,6 +1,7 @@
 """One worker: builds the rooms, joins them, and takes them down again. Knows every room."""
 
 import asyncio
+import gc
 import os
 import secrets
 import time
@@ -223,11 +224,24 @@ class App:
             return
         log.info("worker_started", pid=os.getpid(), number=worker.number)
         drain_with_parent(settings.drain_timeout_s)
+        _spare_what_stays()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await worker.stop()
         log.info("worker_stopped", pid=os.getpid())
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _spare_what_stays() -> None:
+    """
+    Let the collector of cycles look at new objects only, and less often.
+
+    Requests leave few cycles behind; to look for them among all that was imported took a
+    twentieth of what a request costs.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 async def _started(settings: Config, url: str) -> tuple[Worker, Edge]:

@@ -193,9 +193,7 @@ def make_body(events: Sequence[Any], **envelope: Any) -> bytes:
 
 def make_payload(events: Rows, rejected: Sequence[RejectedRow] = ()) -> Payload:
     """Return a payload of rows that were made already."""
-    return Payload(
-        events, list(rejected), events.size_bytes, len(events) + len(rejected) or 1
-    )
+    return Payload(events, list(rejected), events.size_bytes, len(events) + len(rejected) or 1)
 
 
 def always(answer: bool) -> Callable[[str], bool]:

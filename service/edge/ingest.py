@@ -13,7 +13,7 @@ from service.edge.inbound import Inbound
 from service.edge.keys import KeyRing
 from service.edge.replies import Reply
 from service.edge.request import Headers, schema_version
-from service.model import ApiKey, Limits, Payload, Verdict
+from service.model import Accepted, ApiKey, Limits, Payload, Verdict
 from service.pipeline.batcher import Batcher
 from service.pipeline.check import Arrival, Checked, Checker, scan
 from service.reasons import Reason, Refusal
@@ -103,6 +103,8 @@ class Ingest:
         access.counts = replies.count(verdicts)
         if event_type is None:
             return replies.batch_processed(request_id.text, access.counts, verdicts)
+        if isinstance(verdicts, Accepted):
+            return replies.event_accepted(request_id.text, verdicts)
         return replies.event_processed(request_id.text, verdicts[0])
 
     async def _store(self, checked: Checked) -> Sequence[Verdict]:

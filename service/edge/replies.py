@@ -13,6 +13,8 @@ Header = tuple[bytes, bytes]
 _JSON: Final[Header] = (b"content-type", b"application/json")
 _EVENT_FAULT_STATUS: Final = 400
 _ENCODER: Final = msgspec.json.Encoder()
+# Of an array of one object: its members, and the brace that closes it.
+_VERDICT: Final = slice(len("[{"), -len("]"))
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -78,6 +80,7 @@ def count(verdicts: Sequence[Verdict]) -> Counts:
 
 def batch_processed(request_id: str, counts: Counts, verdicts: Sequence[Verdict]) -> Reply:
     """Return the answer to a batch: one result per event, in order."""
+    results = msgspec.Raw(verdicts.on_the_wire()) if isinstance(verdicts, Accepted) else verdicts
     body = _BatchBody(
         success=True,
         request_id=request_id,
@@ -85,13 +88,15 @@ def batch_processed(request_id: str, counts: Counts, verdicts: Sequence[Verdict]
         duplicates=counts.duplicates,
         conflicts=counts.conflicts,
         rejected=counts.rejected,
-        results=_results(verdicts),
+        results=results,
     )
     return Reply(200, _ENCODER.encode(body))
 
 
-def _results(verdicts: Sequence[Verdict]) -> Sequence[Verdict] | msgspec.Raw:
-    return msgspec.Raw(verdicts.on_the_wire()) if isinstance(verdicts, Accepted) else verdicts
+def event_accepted(request_id: str, verdicts: Accepted) -> Reply:
+    """Return the answer to one event that is new: most are, so it is put together from bytes."""
+    verdict = verdicts.on_the_wire()[_VERDICT]
+    return Reply(200, b'{"success":true,"request_id":"%b",%b' % (request_id.encode(), verdict))
 
 
 def event_processed(request_id: str, verdict: Verdict) -> Reply:

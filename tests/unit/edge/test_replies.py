@@ -7,8 +7,9 @@ import pytest
 
 from service.edge import replies
 from service.edge.replies import Counts, Reply
-from service.model import Outcome, Verdict
+from service.model import Accepted, Outcome, Verdict
 from service.reasons import FAULTS, Reason, Refusal
+from service.testing import Sender, make_event
 
 REQUEST = "1z141z4q0k3p2"
 ACCEPTED = Verdict("a1", Outcome.ACCEPTED)
@@ -57,6 +58,19 @@ def test_a_batch_is_answered_event_by_event_in_order() -> None:
             },
         ],
     }
+
+
+@pytest.mark.parametrize("event_id", ["a1", 'quote " and \\', "é 😀", "a/b", "\u2028", None])
+def test_what_is_put_together_from_bytes_is_what_an_encoder_writes(event_id: str | None) -> None:
+    verdicts = Accepted(Sender().rows(make_event(event_id), make_event("last")))
+    one = Accepted(Sender().rows(make_event(event_id)))
+
+    batch, event = replies.count(verdicts), replies.event_accepted(REQUEST, one)
+
+    assert event == replies.event_processed(REQUEST, one[0])
+    assert replies.batch_processed(REQUEST, batch, verdicts) == replies.batch_processed(
+        REQUEST, replies.count(list(verdicts)), list(verdicts)
+    )
 
 
 @pytest.mark.parametrize("verdict", [ACCEPTED, DUPLICATE])
