@@ -100,8 +100,9 @@ def _caution(measured: dict[str, dict[str, Any]]) -> list[str]:
     ]
     if not found:
         return []
-    limits = f"fewer rounds than {Plan().rounds}, or more than {BUSY_CORES} cores busy elsewhere"
-    return [f"**Not to be relied on: {', '.join(found)}.** Measured in {limits}: see the end."]
+    limits = f"in fewer rounds than {Plan().rounds}, or with more than {BUSY_CORES} cores busy"
+    said = f"Measured {limits} with other things: see the end."
+    return [f"**Not to be relied on: {', '.join(found)}.** {said}"]
 
 
 def _others(samples: Samples) -> str:
