@@ -18,7 +18,7 @@ from bench.traffic import Load, Sample
 # Those of the service: service/config.py, flushes_max.
 FLUSHES_PER_WORKER: Final = 2
 # More than this and the machine is not ours to measure on; ratios within a round still hold.
-_BUSY_CORES: Final = 0.2
+BUSY_CORES: Final = 0.2
 _EVENTS_TABLE: Final = {"service": "events", "naive": "naive.events"}
 
 Step = Callable[[], None]
@@ -108,7 +108,7 @@ class Experiment:
         self.samples.append(sample)
         print(f"{time.monotonic() - self._started:6.0f} s  {_line(sample)}", flush=True)
         busy = others_cores(sample) if "others_cpu_s" in sample else 0.0
-        if busy > _BUSY_CORES:
+        if busy > BUSY_CORES:
             print(f"          {busy:.1f} cores were busy with other things meanwhile", flush=True)
         return sample
 

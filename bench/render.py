@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from bench import results, tables
+from bench import archive, tables
+from bench.experiment import BUSY_CORES, Plan
 from bench.figures import Samples, others_cores
 from bench.scenarios import batches, growth, latency, peaks, singles
 
@@ -29,25 +30,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.render", description=__doc__)
     parser.add_argument("--png", type=Path, help="plots as PNG into this folder, to look at")
     options = parser.parse_args()
-    measured = results.read()
+    measured = archive.read()
     if not measured:
         sys.stderr.write("bench: there are no results to render: run make bench\n")
         return 1
     # Here, not above: only this needs the packages of requirements/bench.txt.
-    from bench import plots  # noqa: PLC0415
+    from bench import drawing  # noqa: PLC0415
 
     samples = [sample for result in measured.values() for sample in result["samples"]]
     if options.png:
-        plots.draw(samples, options.png, "png")
+        drawing.draw(samples, options.png, "png")
         return 0
-    plots.draw(samples, FOLDER / "plots")
+    drawing.draw(samples, FOLDER / "plots")
     PAGE.write_text(inserted(PAGE.read_text(), page(measured, samples)))
     return 0
 
 
 def page(measured: dict[str, dict[str, Any]], samples: Samples) -> str:
     """Return the rendered part of the page."""
-    parts = ["## Goals", tables.goals_table(samples)]
+    parts = [*_caution(measured), "## Goals", tables.goals_table(samples)]
     for name, title, table, plot in _SECTIONS:
         if name in measured:
             parts += [f"## {title}", *([f"![{title}](plots/{plot})"] if plot else [])]
@@ -86,6 +87,22 @@ def _abouts(measured: dict[str, dict[str, Any]]) -> str:
     machine += f"Linux {about['kernel']}; {versions}."
     said = ", ".join(f"`{name} = {value}`" for name, value in settings.items())
     return "\n\n".join((tables.table(head, rows), machine, f"PostgreSQL: {said}."))
+
+
+def _caution(measured: dict[str, dict[str, Any]]) -> list[str]:
+    """Say which scenarios were measured too briefly, or beside too much else, to be relied on."""
+    found = [
+        name
+        for name, result in measured.items()
+        if result["rounds"] < Plan().rounds
+        or statistics.median(others_cores(s) for s in result["samples"] if "watched_s" in s)
+        > BUSY_CORES
+    ]
+    if not found:
+        return []
+    limits = f"in fewer rounds than {Plan().rounds}, or with more than {BUSY_CORES} cores busy"
+    said = f"Measured {limits} with other things: see the end."
+    return [f"**Not to be relied on: {', '.join(found)}.** {said}"]
 
 
 def _others(samples: Samples) -> str:

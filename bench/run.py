@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import machine, results, tables
+from bench import archive, machine, tables
 from bench.database import SETTINGS, ForeignDatabaseError, own_database
 from bench.experiment import Experiment, Plan
 from bench.machine import DebugBuildError
@@ -73,7 +73,7 @@ def _measure(options: argparse.Namespace) -> None:
             if not (options.quick or plan.settings):
                 head = {"scenario": name, "about": about, "postgresql_settings": SETTINGS}
                 head |= {"rounds": plan.rounds, "seconds": plan.seconds}
-                results.write(head, experiment.samples)
+                archive.write(head, experiment.samples)
 
 
 def _plan(options: argparse.Namespace) -> Plan:

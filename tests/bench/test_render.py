@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import render, results, tables
+from bench import archive, render, tables
 from bench.traffic import LoadError
 from bench.wrk.command import read
 
@@ -22,9 +22,9 @@ Requests/sec:   2026.50
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     samples = [{"side": "service", "p50_ms": 1.25}, {"side": "naive", "p50_ms": 2.5}]
 
-    results.write({"scenario": "batches", "rounds": 5}, samples, tmp_path / "results")
+    archive.write({"scenario": "batches", "rounds": 5}, samples, tmp_path / "results")
 
-    assert results.read(tmp_path / "results") == {
+    assert archive.read(tmp_path / "results") == {
         "batches": {"scenario": "batches", "rounds": 5, "samples": samples}
     }
 
@@ -74,3 +74,23 @@ def test_wrk_is_read_in_whatever_unit_it_speaks() -> None:
 def test_a_run_of_wrk_with_a_fault_does_not_count(line: str) -> None:
     with pytest.raises(LoadError, match="wrk: "):
         read(WRK + line)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "others_cpu_s", "is_warned_of"), [(5, 0.3, False), (2, 0.3, True), (5, 0.5, True)]
+)
+def test_the_page_says_what_was_measured_too_briefly_or_beside_too_much_else(
+    rounds: int, others_cpu_s: float, is_warned_of: bool
+) -> None:
+    sample = {"scenario": "peaks", "others_cpu_s": others_cpu_s, "watched_s": 2.0}
+    versions = {"versions": {}, "cpu": "any", "cores": 2, "memory_bytes": 2**30, "kernel": "6"}
+    about = versions | {
+        "time": "2026-01-31T12:00:00+00:00",
+        "commit": "c0ffee",
+        "is_changed": False,
+    }
+    result = {"about": about, "postgresql_settings": {}, "rounds": rounds, "seconds": 5.0}
+
+    page = render.page({"peaks": result | {"samples": [sample]}}, [sample])
+
+    assert ("Not to be relied on: peaks." in page) is is_warned_of
