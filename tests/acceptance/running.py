@@ -41,7 +41,7 @@ class Service:
     """`python -m service` as a child, in a session of its own so that all of it can be ended."""
 
     def __init__(
-        self, database_url: str, folder: Path, *, root: Path = ROOT, **settings: str
+        self, database_url: str, folder: Path, root: Path = ROOT, /, **settings: str
     ) -> None:
         """
         *settings* are the service's own, in lower case and without the prefix.

@@ -55,7 +55,7 @@ async def start_panicking(database_url: str, tmp_path: Path) -> AsyncIterator[St
     with contextlib.ExitStack() as stack:
 
         async def start(**settings: str) -> Site:
-            service = Service(database_url, tmp_path, root=root, workers="1", **settings)
+            service = Service(database_url, tmp_path, root, workers="1", **settings)
             stack.callback(service.kill)
             await service.start()
             return Site(service, database_url)
