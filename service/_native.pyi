@@ -5,7 +5,7 @@ The native core: bytes and numbers in, values out.
 It has no clock and does no I/O, and no input makes it panic. This stub is its contract.
 """
 
-from typing import Final, Protocol, Self, final
+from typing import Final, Protocol, Self, final, type_check_only
 
 __all__ = [
     "BATCH_CONTEXT_BYTES_MAX",
@@ -181,6 +181,7 @@ class Scan:
         it would have had, and why. Raises what `RowIds.take` raises.
         """
 
+@type_check_only
 class Arrival(Protocol):
     """What is true for every event of one request; times in microseconds since 1970."""
 

@@ -132,12 +132,12 @@ impl Plan {
         self.plan.has_twins()
     }
 
-    fn ledger<'py>(&self, py: Python<'py>, type_oid: u32) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.plan.ledger(type_oid))
+    fn ledger<'py>(&self, py: Python<'py>, oid: u32) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.plan.ledger(oid))
     }
 
-    fn records<'py>(&self, py: Python<'py>, type_oid: u32) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.plan.records(type_oid))
+    fn records<'py>(&self, py: Python<'py>, oid: u32) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.plan.records(oid))
     }
 
     fn copy<'py>(&self, py: Python<'py>, late_ids: Vec<i64>) -> Bound<'py, PyBytes> {
