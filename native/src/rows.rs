@@ -52,12 +52,17 @@ impl Rows {
     /// Makes the rows of the events that *scan* found in *body*; *ids* are as many as its events.
     #[must_use]
     pub fn new(scan: &Scan, body: &str, ids: &[i64], arrival: Arrival) -> (Self, Vec<Refused>) {
+        // By the events that will have a row: a body may be anything else, which is not kept.
+        let sent = scan.events.iter().flatten();
+        let (count, sent_bytes) = sent.fold((0, 0), |(count, bytes), event| {
+            (count + 1, bytes + event.place.span.len())
+        });
         let mut rows = Self {
             arrival,
-            rows: Vec::with_capacity(scan.events.len()),
+            rows: Vec::with_capacity(count),
             types: [0; EventType::ALL.len()],
-            bytes: Vec::with_capacity(body.len() + scan.events.len() * FRAME_BYTES),
-            contents: Vec::with_capacity(body.len()),
+            bytes: Vec::with_capacity(sent_bytes + count * FRAME_BYTES),
+            contents: Vec::with_capacity(sent_bytes),
         };
         let mut refused = Vec::new();
         for (place, (event, &id)) in scan.events.iter().zip(ids).enumerate() {
@@ -220,6 +225,17 @@ mod tests {
                 .windows(3)
                 .any(|bytes| bytes == b"\"k\"")
         );
+    }
+
+    #[test]
+    fn what_is_not_kept_takes_no_memory() {
+        let junk = "x".repeat(100_000);
+        let (rows, _) = made(&format!(
+            r#"{{"batch":[{{"type":"page"}},{{"type":"{junk}"}}],"junk":"{junk}"}}"#
+        ));
+
+        assert_eq!(1, rows.rows.len());
+        assert!(rows.bytes.capacity() + rows.contents.capacity() < 1_000);
     }
 
     #[test]

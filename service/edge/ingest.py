@@ -98,6 +98,8 @@ class Ingest:
             received_at_us=received_at_us,
         )
         checked = self._checker.check(scanned, arrival)
+        # The queue is bounded by what the rows take: the body must not wait beside them.
+        del body, scanned
         access.types = checked.payload.events.types
         verdicts = await self._store(checked)
         access.counts = replies.count(verdicts)

@@ -33,6 +33,10 @@ class VanishedError(Exception):
     """A ledger row was there and gone again between two statements; the flush has to run again."""
 
 
+class StaleSessionError(Exception):
+    """The session does not know the row types of the schema as it is now; it has to be replaced."""
+
+
 class UnsafeSessionError(Exception):
     """The server would not keep what it acknowledges; the message names the setting."""
 
@@ -43,6 +47,8 @@ _BY_STATE: Final = {
     **dict.fromkeys(("57P01", "57P02", "57P03", "57P05", "25006", "25P03"), Fault.LOST),
     **dict.fromkeys(("53000", "53100", "53200", "53300", "53400"), Fault.CAPACITY),
 }
+# No such type; what its number was looked up for is not there.
+_ABOUT_TYPES: Final = frozenset({"42704", "XX000"})
 _CONNECTION_CLASS: Final = "08"
 _DATA: Final = frozenset({"21000", "23502", "23514", "54000", "54001"})
 _DATA_CLASS: Final = "22"
@@ -53,7 +59,7 @@ def classify(error: BaseException) -> Fault:
     """Return the class of *error*. What is not known is a bug: it is never blamed on a sender."""
     if isinstance(error, asyncpg.PostgresError):
         return _classify_sqlstate(error)
-    if isinstance(error, SilentRollbackError | VanishedError):
+    if isinstance(error, SilentRollbackError | VanishedError | StaleSessionError):
         return Fault.RETRY
     if isinstance(error, UnsafeSessionError):
         return Fault.CAPACITY
@@ -65,6 +71,16 @@ def classify(error: BaseException) -> Fault:
     ):
         return Fault.LOST
     return Fault.BUG
+
+
+def is_about_types(error: asyncpg.PostgresError) -> bool:
+    """
+    Whether *error*, of a statement whose one value the core wrote, is about that value's type.
+
+    Another schema was put in place under the session, a backup say: the type has another number
+    now. No severity: the server has not seen the value, asyncpg did not know how to send it.
+    """
+    return error.severity is None or error.sqlstate in _ABOUT_TYPES
 
 
 def _is_encoding_error(error: BaseException) -> bool:

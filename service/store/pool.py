@@ -156,7 +156,8 @@ async def _set_up(connection: Session) -> None:
     _require_safe(row)
     connection.pid = row["pid"]
     connection.backend_start = row["backend_start"]
-    if row["event_row"] is not None:
+    # None: there is no schema yet, or not all of it.
+    if None not in {row["ledger_rows"], row["event_rows"]}:
         connection.row_types = RowTypes(row["ledger_row"], row["event_row"])
         for oid in (row["ledger_rows"], row["event_rows"]):
             _pass_through(connection, oid)

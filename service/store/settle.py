@@ -11,7 +11,7 @@ import structlog
 
 from service.clock import Clock
 from service.reasons import Reason, Refusal
-from service.store.faults import Fault, SilentRollbackError, classify
+from service.store.faults import Fault, SilentRollbackError, StaleSessionError, classify
 from service.store.flush import Flush, Verdicts
 from service.store.partitions import ensure_partitions
 from service.store.pool import lent
@@ -146,7 +146,11 @@ class Settler:
                 running.add_done_callback(lambda task: task.cancelled() or task.exception())
                 running.cancel()
                 raise ConnectionResetError("the line to the database is silent")
-            return await running
+            try:
+                return await running
+            except StaleSessionError:
+                connection.terminate()
+                raise
 
     async def _recover(
         self, fault: Fault, attempt: "_Attempt", flush: Flush, deadline: float

@@ -3,10 +3,17 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
+import asyncpg
+
 from service._native import Row, event_columns
 from service.model import Outcome, RejectedRow, Verdict
 from service.reasons import CONFLICT_MESSAGES, Reason
-from service.store.faults import SilentRollbackError, VanishedError
+from service.store.faults import (
+    SilentRollbackError,
+    StaleSessionError,
+    VanishedError,
+    is_about_types,
+)
 from service.store.flush import (
     Flush,
     Held,
@@ -52,7 +59,7 @@ class Transaction:
         """
         Store the flush; once COMMIT has been confirmed return the verdicts of rows that are late.
 
-        Raises what asyncpg raises, SilentRollbackError or VanishedError. After an error of the
+        Raises what asyncpg raises, or one of our own of service.store.faults. After an error of the
         server the transaction is rolled back; after a lost connection `is_commit_sent` tells
         whether it may have been committed.
         """
@@ -102,7 +109,12 @@ class Transaction:
         """Claim the keys of *rows*; return the ids of those that were not new."""
         if not len(self._flush.plan):
             return []
-        return [record[0] for record in await self._connection.fetch(insert, rows)]
+        try:
+            return [record[0] for record in await self._connection.fetch(insert, rows)]
+        except asyncpg.PostgresError as error:
+            if is_about_types(error):
+                raise StaleSessionError from error
+            raise
 
     async def _finish(self, late_ids: list[int]) -> Verdicts:
         """Find the verdicts of the rows that were not new, and put refused ones into quarantine."""

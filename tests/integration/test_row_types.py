@@ -1,18 +1,22 @@
 """What the core writes is what the schema reads: columns, types, and the numbers of types."""
 
 import struct
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import asyncpg
 import pytest
 
 from provision.migrate import migrate
 from service._native import Plan, event_columns
+from service.reasons import Reason
 from service.store.pool import PoolConfig, RowTypes, connect
 from service.testing import Sender, make_event
 from tests.conftest import on_database
 from tests.integration.conftest import MakeStore
 
+MIGRATIONS: Final = Path(__file__).parents[2] / "migrations"
+DROP_ROW_TYPES: Final = "DROP TYPE event_row; DROP TYPE ledger_row"
 COLUMNS = """
     SELECT attname, atttypid::bigint FROM pg_attribute
     WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
@@ -100,3 +104,45 @@ async def test_a_database_made_anew_has_other_numbers_and_the_same_pool_goes_on(
     async with store.pool.acquire() as session:
         assert set(before).isdisjoint(session.row_types)
         assert 1 == await session.fetchval("SELECT count(*) FROM events WHERE tenant_id = 1")
+
+
+async def make_row_types(connection: Any) -> None:
+    (migration,) = MIGRATIONS.glob("*_row_types.sql")
+    await connection.execute(migration.read_text(encoding="utf-8"))
+
+
+async def test_types_made_anew_under_a_session_cost_no_event(
+    make_store: MakeStore, sender: Sender, connection: Any
+) -> None:
+    store = await make_store(connections_max=1)
+    await store.write(sender.payload(make_event("a")))
+    await connection.execute(DROP_ROW_TYPES)
+    await make_row_types(connection)
+
+    assert [["accepted"]] == await store.statuses(sender.payload(make_event("b")))
+    assert [["duplicate"]] == await store.statuses(sender.payload(make_event("a")))
+
+
+async def test_a_session_older_than_the_schema_refuses_no_event_for_good(
+    make_store: MakeStore, sender: Sender, connection: Any
+) -> None:
+    await connection.execute(DROP_ROW_TYPES)
+    store = await make_store(connections_max=1)
+    payload = sender.payload(make_event("a"))
+    if store.way == "at_once":
+        assert [Reason.STORE_UNAVAILABLE] == await store.outcomes(payload)
+
+    await make_row_types(connection)
+
+    assert [["accepted"]] == await store.statuses(payload)
+
+
+async def test_a_session_opened_between_the_two_types_can_be_used(
+    store_config: PoolConfig, connection: Any
+) -> None:
+    await connection.execute("DROP TYPE ledger_row")
+
+    session = await connect(store_config)
+
+    assert RowTypes(0, 0) == session.row_types
+    session.terminate()

@@ -44,12 +44,17 @@ class State:
 class EdgeBench:
     """An edge with one key, and everything behind it within reach."""
 
-    def __init__(self, checker: type[Checker] = Checker, **key_fields: Any) -> None:
+    def __init__(
+        self,
+        checker: type[Checker] = Checker,
+        store: MemoryStore | None = None,
+        **key_fields: Any,
+    ) -> None:
         self.clock = FixedClock()
         self.minted: MintedKey = mint()
         self.key: ApiKey = make_key(self.minted, **key_fields)
         self.table = KeyTable(self.key)
-        self.store = MemoryStore()
+        self.store = MemoryStore() if store is None else store
         self.state = State()
         self.database = DatabaseReport("ok", latency_ms=1.0)
         self.checker = checker(QuarantineBudget(self.clock, 100, lambda _: None))

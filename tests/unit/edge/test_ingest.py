@@ -1,12 +1,14 @@
 """From a request to its verdicts: key, limits, version, and what one event costs."""
 
 import gzip
+import tracemalloc
 from typing import Any
 
 import msgspec
 import pytest
 
-from service.testing import NOON
+from service.model import Payload, Verdict
+from service.testing import NOON, MemoryStore
 from tests.pgcopy import read_copy
 from tests.unit.edge.client import EdgeBench
 
@@ -185,3 +187,34 @@ async def test_a_key_in_the_body_loses_no_event_past_what_was_read_before_it_was
     assert (250, 300) == (answer.content["limit"], answer.content["actual"])
     assert [] == bench.store.flushes
     assert 300 == (await bench.post("/v1/batch", {"batch": batch})).content["accepted"]
+
+
+class Weighing(MemoryStore):
+    """Notes how much memory is held while events wait to be stored."""
+
+    held_bytes = 0
+
+    async def write(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
+        self.held_bytes, _ = tracemalloc.get_traced_memory()
+        return await super().write(payloads, deadline)
+
+
+async def test_a_body_is_not_held_while_its_events_wait() -> None:
+    store = Weighing()
+    bench = EdgeBench(store=store, bytes_max=1_000_000)
+    authorization = [(b"authorization", b"Bearer " + bench.minted.text.encode())]
+    # Most of it is not kept, so the queue's bound in bytes does not count it.
+    head, junk, end = b'{"batch":[{"type":"page"}],"junk":"', b"x" * 500_000, b'"}'
+    tracemalloc.start()
+    try:
+        answer = await bench.ask(
+            "POST",
+            "/v1/batch",
+            headers=authorization,
+            messages=[{"type": "http.request", "body": head + junk + end, "more_body": False}],
+        )
+    finally:
+        tracemalloc.stop()
+
+    assert 200 == answer.status
+    assert store.held_bytes < len(junk) // 5

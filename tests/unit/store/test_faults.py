@@ -7,6 +7,7 @@ from asyncpg.exceptions._base import DataError as UnencodableError  # the client
 from service.store.faults import (
     Fault,
     SilentRollbackError,
+    StaleSessionError,
     UnsafeSessionError,
     VanishedError,
     classify,
@@ -68,6 +69,7 @@ def test_a_check_with_a_name_is_about_the_data() -> None:
     [
         (SilentRollbackError("ROLLBACK"), Fault.RETRY),
         (VanishedError(), Fault.RETRY),
+        (StaleSessionError(), Fault.RETRY),
         (UnsafeSessionError("fsync"), Fault.CAPACITY),
         (ConnectionResetError(), Fault.LOST),
         (TimeoutError(), Fault.LOST),
