@@ -72,7 +72,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int, Meta(ge=1, le=50_000, description="Rows written in one transaction.")
     ] = 2_000
     batch_bytes_max: Annotated[
-        int, Meta(ge=64 * KIB, description="Bytes of events written in one transaction.")
+        int,
+        Meta(ge=64 * KIB, description="Memory of the rows written in one transaction, in bytes."),
     ] = 4 * MIB
     flushes_max: Annotated[
         int, Meta(ge=1, le=16, description="Transactions a worker has under way at once.")
