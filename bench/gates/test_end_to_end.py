@@ -29,9 +29,9 @@ P50_MS_MAX: Final = 50.0
 SUCCESS_MIN: Final = 0.999
 # Loose: see above.
 HTTP_FLOOR_CPU_MAX: Final = 6.0
-PEER_SINGLES_MIN: Final = 2.0
-PEER_BATCHES_MIN: Final = 2.0
-STORE_FLOOR_MIN: Final = 0.3
+PEER_SINGLES_MIN: Final = 1.5
+PEER_BATCHES_MIN: Final = 1.5
+STORE_FLOOR_MIN: Final = 0.2
 # About as many as the service writes at once under this load.
 FLUSH_ROWS: Final = 500
 # Shorter: all that it stores is made beforehand.
