@@ -13,8 +13,8 @@ PAYLOADS: Final = 10
 EVENTS: Final = 50
 # Any type's number will do: it is written, not looked up.
 TYPE_OID: Final = 100_000
-# Seen: 15 on two shared cores.
-AT_LEAST: Final = 6.0
+# Seen: 15 on two shared cores, and 5 where the allocator gives its pages back after each flush.
+AT_LEAST: Final = 2.0
 
 
 def test_a_flush_is_joined_faster_than_plain_python_joins_it(gate: Gate) -> None:
