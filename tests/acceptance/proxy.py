@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import enum
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from tests.acceptance.running import HOST
@@ -149,10 +151,21 @@ class _Pair:
         self._server[1].transport.abort()
 
 
+class Listener(Protocol):
+    """What stands between two ends, and is told where it listens."""
+
+    port: int
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None: ...
+    async def close(self) -> None: ...
+
+
+ListenerT = TypeVar("ListenerT", bound=Listener)
+
+
 @contextlib.asynccontextmanager
-async def proxied(url: str) -> AsyncIterator[Proxy]:
-    """Lend a proxy to the server of *url*."""
-    proxy = Proxy(url)
+async def listening(proxy: ListenerT) -> AsyncIterator[ListenerT]:
+    """Lend *proxy* while it listens on a free port."""
     server = await asyncio.start_server(proxy.accept, HOST, 0)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
@@ -161,6 +174,11 @@ async def proxied(url: str) -> AsyncIterator[Proxy]:
         server.close()
         await proxy.close()
         await server.wait_closed()
+
+
+def proxied(url: str) -> AbstractAsyncContextManager[Proxy]:
+    """Lend a proxy to the server of *url*."""
+    return listening(Proxy(url))
 
 
 def _at(url: str, host: str, port: int) -> str:

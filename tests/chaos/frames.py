@@ -5,10 +5,11 @@ import contextlib
 import enum
 import socket
 import struct
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from tests.acceptance.proxy import listening
 from tests.acceptance.running import HOST
 
 _CHUNK_BYTES: Final = 65_536
@@ -184,15 +185,6 @@ class _Connection:
             await asyncio.sleep(_SLOW_S)
 
 
-@contextlib.asynccontextmanager
-async def framed(url: str) -> AsyncIterator[FrameProxy]:
+def framed(url: str) -> AbstractAsyncContextManager[FrameProxy]:
     """Lend a line to the server of *url*."""
-    proxy = FrameProxy(url)
-    server = await asyncio.start_server(proxy.accept, HOST, 0)
-    proxy.port = server.sockets[0].getsockname()[1]
-    try:
-        yield proxy
-    finally:
-        server.close()
-        await proxy.close()
-        await server.wait_closed()
+    return listening(FrameProxy(url))

@@ -128,7 +128,7 @@ def _node() -> str:
     if missing is not None:
         if REQUIRED in os.environ:
             pytest.fail(missing)
-        pytest.skip(missing)
+        pytest.skip(f"the SDK for Node cannot be had: {missing}")
     return node
 
 
