@@ -91,21 +91,6 @@ _LIMITS: Final = (
 )
 
 
-class PatientBatcher(Batcher):
-    """Begins a flush beside another only when enough rows wait to be worth it."""
-
-    def __init__(self, further_rows: int, **parts: Any) -> None:
-        super().__init__(**parts)
-        self._further_rows = further_rows
-
-    def _pump(self) -> None:
-        if self._flushes and self.queued_rows < self._further_rows:
-            # The next payload asks again, and so does the end of a flush.
-            self._is_pump_due = False
-            return
-        super()._pump()
-
-
 def run(database: Database, effort: float) -> str:
     """Measure every load under every setting; return the tables."""
     rounds = max(round(_ROUNDS * effort), 1)
@@ -220,7 +205,7 @@ async def _measure(url: str, setting: Setting, load: Load, payloads: Iterator[Pa
     )
 
 
-def _batcher(settings: Config, setting: Setting, pool: Any, flushed: list[int]) -> PatientBatcher:
+def _batcher(settings: Config, setting: Setting, pool: Any, flushed: list[int]) -> Batcher:
     clock = SystemClock()
     settler = Settler(
         pool,
@@ -229,8 +214,7 @@ def _batcher(settings: Config, setting: Setting, pool: Any, flushed: list[int]) 
         keep=always(True),
         on_fault=_stop,
     )
-    return PatientBatcher(
-        setting.further_rows,
+    return Batcher(
         write=EventStore(settler, clock, always(True)).write,
         clock=clock,
         limits=QueueLimits(
@@ -241,6 +225,7 @@ def _batcher(settings: Config, setting: Setting, pool: Any, flushed: list[int]) 
         ),
         flushes_max=settings.flushes_max,
         timeout_s=settings.flush_timeout_s,
+        further_rows_min=setting.further_rows,
         on_flush=flushed.append,
     )
 

@@ -58,6 +58,14 @@ class Queue(Generic[WaiterT]):
         )
         return True
 
+    def has(self, rows: int) -> bool:
+        """Tell whether *rows* wait, or else a full batch, or so much that more is refused."""
+        return (
+            self.rows >= min(rows, self._limits.batch_rows_max)
+            or self.size_bytes >= self._limits.batch_bytes_max
+            or not self._is_open
+        )
+
     def take_batch(self) -> list[Waiting[WaiterT]]:
         """Remove and return what goes down together: whole payloads, at least one."""
         batch = [self._pop()]

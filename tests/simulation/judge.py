@@ -1,7 +1,8 @@
 """What must be true of a batcher, whatever happens: seen from outside, after every step."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
 
 from service.model import Payload, Verdict
 from service.pipeline.batcher import Batcher
@@ -15,6 +16,31 @@ _STEPS_MAX: Final = 20_000
 
 class Violation(AssertionError):  # noqa: N818 - the finding itself, not a fault of the judge
     """Something that must be true was not."""
+
+
+class Turns(NamedTuple):
+    """When a flush may begin beside another."""
+
+    flushes_max: int
+    further_rows_min: int
+    held_up_s: float
+
+
+class Beside(StrEnum):
+    """What is away when a flush begins."""
+
+    NONE = "beside none"
+    HELD_UP = "beside those held up"
+    BRISK = "beside a brisk one"
+
+
+class Begun:
+    """The flushes that have begun since time has passed."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.size_bytes = 0
+        self.is_beside_brisk = False
 
 
 class Request:
@@ -43,20 +69,23 @@ class Judge:
     """Keeps the books of one run, and raises a `Violation` where they do not balance."""
 
     def __init__(
-        self, loop: SeededLoop, limits: QueueLimits, flushes_max: int, timeout_s: float
+        self, loop: SeededLoop, limits: QueueLimits, turns: Turns, timeout_s: float
     ) -> None:
         self.trace: list[tuple[Any, ...]] = []
         self._loop = loop
         self._limits = limits
-        self._flushes_max = flushes_max
+        self._turns = turns
         self._timeout_s = timeout_s
         self._requests: dict[int, Request] = {}  # by the identity of the payload
         self._flushes: list[list[int]] = []  # places
+        self._away: dict[int, float] = {}  # since when, by the identity of what it holds
+        self._begun = Begun()
         self._owed: list[Request] = []  # an answer, before any more time passes
         self._steps = 0
         self._step_of_submit = 0
         self._rows_told = 0
         self._is_closed = False
+        self._is_draining = False
         self._counted = (0, 0, 0)
         self._violation: Violation | None = None
 
@@ -64,7 +93,7 @@ class Judge:
         """Say whose books these are."""
         self._queue = batcher._queue
         self._store = store
-        self._note("batcher", type(batcher).__name__, self._flushes_max, self._timeout_s)
+        self._note("batcher", type(batcher).__name__, self._turns, self._timeout_s)
         self._note("limits", self._limits)
 
     # What the clients tell
@@ -102,6 +131,10 @@ class Judge:
             self._require(not request.is_committed, "said not to be stored, but is", request)
         self._require(answer == self._due(request), "answered wrongly", request)
 
+    def drain_began(self) -> None:
+        self._is_draining = True
+        self._note("drain began")
+
     def drained(self, deadline: float, *, is_done: bool) -> None:
         now = self._loop.time()
         self._note("drained", is_done)
@@ -116,15 +149,20 @@ class Judge:
 
     def write_began(self, payloads: list[Payload], deadline: float, under_way: int) -> None:
         requests = [self._requests[id(payload)] for payload in payloads]
-        self._note("write began", [request.number for request in requests], deadline)
+        numbers = [request.number for request in requests]
+        self._note("write began", numbers, deadline, self._beside())
         self._flushes.append([request.place for request in requests])
-        self._require(under_way <= self._flushes_max, "too many flushes are under way")
+        self._require(under_way <= self._turns.flushes_max, "too many flushes are under way")
         has_half = deadline > self._loop.time() + self._timeout_s / 2
         self._require(has_half, "a flush began with less than half of its time")
         first = min(request.submitted_at or 0 for request in requests)
         self._require(deadline == first + self._timeout_s, "not the deadline of the oldest")
         rows = sum(payload.rows for payload in payloads)
         size_bytes = sum(payload.size_bytes for payload in payloads)
+        self._begun.rows += rows
+        self._begun.size_bytes += size_bytes
+        self._begun.is_beside_brisk |= self._beside() is Beside.BRISK
+        self._away[id(payloads)] = self._loop.time()
         is_within = (
             rows <= self._limits.batch_rows_max and size_bytes <= self._limits.batch_bytes_max
         )
@@ -144,6 +182,7 @@ class Judge:
         self._require(is_meant, "a flush was cancelled, and nobody meant it")
 
     def write_ended(self, payloads: list[Payload], reason: Reason | None) -> None:
+        del self._away[id(payloads)]
         for payload in payloads:
             request = self._requests[id(payload)]
             request.due = verdicts_of(payload) if reason is None else reason
@@ -179,8 +218,9 @@ class Judge:
             self._is_closed = False
 
     def at_rest(self) -> None:
-        is_idle = self._store.under_way < self._flushes_max
-        self._require(not (is_idle and self._queue.rows), "a slot is free, and rows wait")
+        self._look_for_who_waits()
+        self._look_for_who_was_early()
+        self._begun = Begun()
         for request in self._owed:
             self._require(not request.is_open, "its answer is due, and does not come", request)
         self._owed.clear()
@@ -198,6 +238,42 @@ class Judge:
         is_told = self._rows_told == rows or (self._loop.cancels > 0 and self._rows_told > rows)
         self._require(is_told, "not every flush was told")
         self._rule()
+
+    def _look_for_who_waits(self) -> None:
+        queue = self._queue
+        is_free = len(self._away) < self._turns.flushes_max
+        has_turn = (
+            self._beside() is not Beside.BRISK
+            or self._is_enough(queue.rows, queue.size_bytes)
+            or self._is_closed
+            or self._is_draining
+        )
+        self._require(not (queue.rows and is_free and has_turn), "a slot is free, and rows wait")
+
+    def _look_for_who_was_early(self) -> None:
+        begun, limits = self._begun, self._limits
+        # What was cancelled before its first step is not among those that have begun.
+        if not begun.is_beside_brisk or self._is_draining or self._loop.cancels:
+            return
+        # No more than these can have waited at any time since the others were away.
+        rows, size_bytes = begun.rows + self._queue.rows, begun.size_bytes + self._queue.size_bytes
+        may_have_been_closed = (
+            rows > limits.queue_rows_max // 2 or size_bytes > limits.queue_bytes_max // 2
+        )
+        has_turn = self._is_enough(rows, size_bytes) or may_have_been_closed
+        self._require(has_turn, "beside another one a flush began for few rows")
+
+    def _beside(self) -> Beside:
+        """Return what a flush that begins now is beside."""
+        if not self._away:
+            return Beside.NONE
+        is_brisk = self._loop.time() < max(self._away.values()) + self._turns.held_up_s
+        return Beside.BRISK if is_brisk else Beside.HELD_UP
+
+    def _is_enough(self, rows: int, size_bytes: int) -> bool:
+        """Tell whether as much as this may go beside a flush that is not held up."""
+        rows_min = min(self._turns.further_rows_min, self._limits.batch_rows_max)
+        return rows >= rows_min or size_bytes >= self._limits.batch_bytes_max
 
     def _due(self, request: Request) -> Sequence[Verdict] | Reason | None:
         """Return what *request* has to be answered by now."""

@@ -55,6 +55,7 @@ class DrainsTooSoon(Batcher):
     """Does not look again for what came while the last flush ended."""
 
     async def drain(self, timeout_s: float) -> bool:
+        self._further_rows_min = 1
         deadline = self._clock.monotonic() + timeout_s
         self._pump()
         while self._flushes:
@@ -71,6 +72,36 @@ class BeginsOneTooMany(Batcher):
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
         self._flushes_max += 1
+
+
+class DrainsPatiently(Batcher):
+    """Lets what is left wait for company."""
+
+    async def drain(self, timeout_s: float) -> bool:
+        few = self._further_rows_min
+        asyncio.get_running_loop().call_soon(setattr, self, "_further_rows_min", few)
+        return await super().drain(timeout_s)
+
+
+class HasNoPatience(Batcher):
+    """Begins a flush beside another for a single row."""
+
+    def _has_turn(self) -> bool:
+        return bool(self._queue)
+
+
+class WaitsBehindTheHeldUp(Batcher):
+    """Does not mind how long a flush has been away."""
+
+    def _held_up(self, flush: "asyncio.Task[None]") -> None:
+        pass
+
+
+class WaitsForTheNext(Batcher):
+    """Notes that a flush is held up, and does nothing about it."""
+
+    def _held_up(self, flush: "asyncio.Task[None]") -> None:
+        del self._brisk[flush]
 
 
 class WaitsForCompany(Batcher):
@@ -145,7 +176,11 @@ BUGS = (
     ForgetsTheUnbegun,
     GivesUpForAll,
     DrainsTooSoon,
+    DrainsPatiently,
     BeginsOneTooMany,
+    HasNoPatience,
+    WaitsBehindTheHeldUp,
+    WaitsForTheNext,
     WaitsForCompany,
     SendsTheExpired,
     ServesTheLastFirst,

@@ -13,7 +13,7 @@ from service.pipeline.batcher import Batcher
 from service.pipeline.queue import QueueLimits
 from service.reasons import Reason, Refusal
 from service.testing import FixedClock, Sender, make_event
-from tests.simulation.judge import Judge, Request, Violation
+from tests.simulation.judge import Judge, Request, Turns, Violation
 from tests.simulation.loop import SeededLoop
 from tests.simulation.store import TICK_S, FickleStore
 
@@ -49,14 +49,19 @@ class Simulation:
             batch_rows_max=self._upto(12),
             batch_bytes_max=self._upto(120),
         )
-        flushes_max, timeout_s = self._upto(3), self._upto(128) * TICK_S
-        self.judge = Judge(self._loop, limits, flushes_max, timeout_s)
+        turns = Turns(
+            flushes_max=self._upto(3),
+            further_rows_min=self._upto(6),
+            held_up_s=self._upto(16) * TICK_S,
+        )
+        timeout_s = self._upto(128) * TICK_S
+        self.judge = Judge(self._loop, limits, turns, timeout_s)
         self._store = FickleStore(rng, self._loop, self.judge)
         self._batcher = make(
             write=self._store.write,
             clock=LoopClock(self._loop),
             limits=limits,
-            flushes_max=flushes_max,
+            **turns._asdict(),
             timeout_s=timeout_s,
             on_flush=self.judge.flush_told,
         )
@@ -113,6 +118,7 @@ class Simulation:
 
     async def _drain(self, timeout_s: float) -> None:
         began_at = self._loop.time()
+        self.judge.drain_began()
         self.judge.drained(began_at + timeout_s, is_done=await self._batcher.drain(timeout_s))
 
 

@@ -14,7 +14,7 @@ import structlog
 
 from service.pipeline.batcher import Batcher
 from service.reasons import Reason
-from tests.simulation.judge import Violation
+from tests.simulation.judge import Beside, Violation
 from tests.simulation.planted import BUGS
 from tests.simulation.simulation import Simulation
 
@@ -62,8 +62,8 @@ def test_a_seed_is_the_same_every_time() -> None:
         assert replay(number) == replay(number)
 
 
-def test_the_seeds_reach_every_answer_and_every_end_of_a_drain() -> None:
-    reached: dict[str, set[object]] = {"answered": set(), "drained": set()}
+def test_the_seeds_reach_every_answer_every_turn_and_every_end_of_a_drain() -> None:
+    reached: dict[str, set[object]] = {"answered": set(), "write began": set(), "drained": set()}
     for number in range(200):
         simulation = Simulation(number)
         simulation.run()
@@ -78,6 +78,7 @@ def test_the_seeds_reach_every_answer_and_every_end_of_a_drain() -> None:
             Reason.STORE_UNAVAILABLE,
             Reason.OUTCOME_UNKNOWN,
         },
+        "write began": set(Beside),
         "drained": {True, False},
     } == reached
 

@@ -1,122 +1,22 @@
 """Requests gather and go down together; each is answered after the write that holds it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
 
 import pytest
 
 from service.model import Outcome, Payload, Verdict
-from service.pipeline.batcher import Batcher
-from service.pipeline.queue import QueueLimits
 from service.reasons import Reason, Refusal
-from service.testing import FixedClock, MemoryStore, Sender
-
-Task = asyncio.Task[Sequence[Verdict]]
+from service.testing import MemoryStore
+from tests.unit.pipeline.gated import Bench, accepted, reason_of
 
 
 class Panic(BaseException):
     """As a panic of the core is raised: no Exception."""
 
 
-class Write:
-    """One call of the store, which the test lets go on, or fail."""
-
-    def __init__(self, payloads: list[Payload], deadline: float) -> None:
-        self.payloads = payloads
-        self.deadline = deadline
-        self.task = asyncio.current_task()
-        self.gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    @property
-    def event_ids(self) -> list[list[str]]:
-        return [payload.events.event_ids for payload in self.payloads]
-
-    def succeed(self) -> None:
-        self.gate.set_result(None)
-
-    def fail(self, error: BaseException) -> None:
-        self.gate.set_exception(error)
-
-
-class GatedStore(MemoryStore):
-    """A store whose writes wait for the test."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._begun: asyncio.Queue[Write] = asyncio.Queue()
-        self._is_open = False
-
-    async def write(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
-        if not self._is_open:
-            write = Write(payloads, deadline)
-            self._begun.put_nowait(write)
-            await write.gate
-        return await super().write(payloads, deadline)
-
-    def open(self) -> None:
-        """Let writes through from now on."""
-        self._is_open = True
-
-    async def next_write(self) -> Write:
-        return await self._begun.get()
-
-    @property
-    def is_idle(self) -> bool:
-        return self._begun.empty()
-
-
-class Bench:
-    """A batcher over a gated store, and what is sent to it."""
-
-    def __init__(self) -> None:
-        self.clock = FixedClock()
-        self.store = GatedStore()
-        self.sender = Sender(clock=self.clock)
-        self.flushed: asyncio.Queue[int] = asyncio.Queue()
-        self.batcher = self.make()
-
-    def make(
-        self,
-        *,
-        flushes_max: int = 1,
-        batch_rows_max: int = 4,
-        queue_rows_max: int = 100,
-        on_flush: Callable[[int], None] | None = None,
-    ) -> Batcher:
-        limits = QueueLimits(
-            queue_rows_max=queue_rows_max,
-            queue_bytes_max=1_000_000,
-            batch_rows_max=batch_rows_max,
-            batch_bytes_max=1_000_000,
-        )
-        self.batcher = Batcher(
-            write=self.store.write,
-            clock=self.clock,
-            limits=limits,
-            flushes_max=flushes_max,
-            timeout_s=5.0,
-            on_flush=on_flush or self.flushed.put_nowait,
-        )
-        return self.batcher
-
-    def send(self, *event_ids: str) -> Task:
-        payload = self.sender.payload(*({"type": "page", "event_id": i} for i in event_ids))
-        return asyncio.create_task(self.batcher.submit(payload))
-
-
 @pytest.fixture
 async def bench() -> Bench:
     return Bench()
-
-
-async def reason_of(request: Task) -> Reason:
-    with pytest.raises(Refusal) as caught:
-        await request
-    return caught.value.reason
-
-
-def accepted(*event_ids: str) -> list[Verdict]:
-    return [Verdict(event_id, Outcome.ACCEPTED) for event_id in event_ids]
 
 
 async def test_an_answer_comes_only_after_the_write_has_returned(bench: Bench) -> None:

@@ -52,6 +52,29 @@ def test_a_payload_larger_than_a_batch_goes_down_alone_and_whole() -> None:
     assert ["a", "b", "c"] == [names(queue.take_batch()) for _ in range(3)]
 
 
+def test_some_wait_when_that_many_rows_do() -> None:
+    queue = queue_of(item("a", 1), item("b", 1))
+
+    assert [True, True, False] == [queue.has(rows) for rows in (1, 2, 3)]
+
+
+def test_some_wait_when_a_batch_is_full() -> None:
+    assert queue_of(item("a", 4)).has(100)
+    assert queue_of(item("a", 1, 400)).has(100)
+    assert not queue_of(item("a", 3, 399)).has(100)
+
+
+def test_some_wait_as_long_as_more_is_refused() -> None:
+    queue: Queue[str] = Queue(QueueLimits(10, 1_000, 100, 10_000))
+    for name in "abcd":
+        assert queue.offer(item(name, 3, deadline=float(name == "d")))
+    assert queue.has(100)
+
+    queue.take_expired(0)
+
+    assert not queue.has(100)
+
+
 def test_an_empty_payload_takes_its_place_too() -> None:
     queue = queue_of(item("a", 0), item("b", 0))
 

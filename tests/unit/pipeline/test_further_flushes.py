@@ -1,0 +1,169 @@
+"""A flush beside another begins when there is enough for it, or when the other is held up."""
+
+import asyncio
+from typing import Final
+
+import pytest
+
+from service.pipeline.batcher import FURTHER_ROWS_MIN, HELD_UP_S
+from tests.unit.pipeline.gated import Bench, Task, Write, accepted
+
+# Longer than any test: here a flush is away for as long as the test likes.
+NEVER_S: Final = 3_600.0
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    bench = Bench()
+    bench.make(flushes_max=2, batch_rows_max=1_000, queue_rows_max=1_000, held_up_s=NEVER_S)
+    return bench
+
+
+async def begin(bench: Bench) -> tuple[Task, Write]:
+    """Have a flush away."""
+    return bench.send("first"), await bench.store.next_write()
+
+
+async def is_quiet(bench: Bench) -> bool:
+    """Tell whether nothing has begun, after a few turns of the loop."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return bench.store.is_idle
+
+
+async def test_beside_a_flush_a_further_one_waits_for_a_hundred_rows(bench: Bench) -> None:
+    await begin(bench)
+    waiting = [bench.send(str(number)) for number in range(99)]
+    assert await is_quiet(bench)
+    assert 99 == bench.batcher.queued_rows
+
+    waiting.append(bench.send("the hundredth"))
+    further = await bench.store.next_write()
+    further.succeed()
+
+    assert 100 == FURTHER_ROWS_MIN == len(further.payloads)
+    assert [accepted("the hundredth")] == [(await asyncio.gather(*waiting))[-1]]
+
+
+async def test_rows_count_and_not_requests(bench: Bench) -> None:
+    bench.make(flushes_max=2, held_up_s=NEVER_S, further_rows_min=3)
+    await begin(bench)
+    one = bench.send("a", "b")
+    assert await is_quiet(bench)
+
+    other = bench.send("c")
+    (await bench.store.next_write()).succeed()
+
+    assert (accepted("a", "b"), accepted("c")) == (await one, await other)
+
+
+async def test_the_end_of_a_flush_takes_along_what_waits_however_few(bench: Bench) -> None:
+    _, first = await begin(bench)
+    lone = bench.send("a")
+    assert await is_quiet(bench)
+
+    first.succeed()
+    (await bench.store.next_write()).succeed()
+
+    assert accepted("a") == await lone
+
+
+async def test_with_no_flush_away_a_lone_row_waits_for_nothing(bench: Bench) -> None:
+    for name in "abc":
+        request = bench.send(name)
+        (await bench.store.next_write()).succeed()
+        assert accepted(name) == await request
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), SystemExit(1)])
+async def test_after_a_flush_that_failed_a_lone_row_waits_for_nothing(
+    bench: Bench, error: BaseException
+) -> None:
+    failing, write = await begin(bench)
+    write.fail(error)
+    await asyncio.wait({failing})
+
+    lone = bench.send("a")
+    (await bench.store.next_write()).succeed()
+
+    assert accepted("a") == await lone
+
+
+async def test_nobody_waits_behind_a_flush_that_is_held_up(bench: Bench) -> None:
+    bench.make(flushes_max=2)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    held, write = await begin(bench)
+
+    lone = bench.send("a")
+    (await bench.store.next_write()).succeed()
+
+    assert accepted("a") == await lone
+    assert 0.05 == HELD_UP_S <= loop.time() - began
+    assert not held.done()
+    write.succeed()
+    assert accepted("first") == await held
+
+
+async def test_a_flush_that_is_held_up_stays_so_until_it_ends(bench: Bench) -> None:
+    bench.make(flushes_max=2, held_up_s=0.0)
+    await begin(bench)
+
+    for name in "abc":
+        request = bench.send(name)
+        (await bench.store.next_write()).succeed()
+        assert accepted(name) == await request
+
+
+async def test_one_flush_that_is_held_up_does_not_speak_for_another(bench: Bench) -> None:
+    bench.make(flushes_max=3, held_up_s=NEVER_S, further_rows_min=2, batch_rows_max=10)
+    await begin(bench)
+    (held_up,) = bench.batcher._flushes
+    bench.send("a", "b")
+    brisk = await bench.store.next_write()
+    bench.batcher._held_up(held_up)
+    lone = bench.send("c")
+    assert await is_quiet(bench)
+
+    brisk.succeed()
+    (await bench.store.next_write()).succeed()
+
+    assert accepted("c") == await lone
+
+
+async def test_a_full_batch_waits_for_no_more_rows(bench: Bench) -> None:
+    bench.make(flushes_max=2, held_up_s=NEVER_S, batch_rows_max=2)
+    await begin(bench)
+
+    pair = bench.send("a", "b")
+    (await bench.store.next_write()).succeed()
+
+    assert accepted("a", "b") == await pair
+
+
+async def test_a_queue_that_refuses_waits_for_no_more_rows(bench: Bench) -> None:
+    bench.make(flushes_max=2, held_up_s=NEVER_S, batch_rows_max=1_000, queue_rows_max=2)
+    await begin(bench)
+
+    pair = bench.send("a", "b")
+    (await bench.store.next_write()).succeed()
+
+    assert accepted("a", "b") == await pair
+
+
+async def test_a_drain_lets_small_rests_go_at_once(bench: Bench) -> None:
+    held, write = await begin(bench)
+    rest = bench.send("a")
+    assert await is_quiet(bench)
+
+    draining = asyncio.create_task(bench.batcher.drain(30))
+    (await bench.store.next_write()).succeed()
+    assert accepted("a") == await rest
+    last = bench.send("b")
+    (await bench.store.next_write()).succeed()
+    assert accepted("b") == await last
+
+    assert not draining.done()
+    write.succeed()
+    assert await draining
+    assert held.done()
