@@ -56,8 +56,15 @@ class Victims:
         )
         async with self._own.admin(DATABASE) as admin:
             pid = await admin.fetchval(query)
-        if pid is not None:
+            if pid is None:
+                return
             os.kill(pid, signal.SIGKILL)
+
+            async def is_ended() -> bool:
+                return admin.is_closed()
+
+            # Until it has noticed, what others have under way is acked still.
+            await until(is_ended, RECOVERY_S, "PostgreSQL has ended every session")
 
     async def postmaster(self) -> None:
         await self._end_server(signal.SIGKILL)
