@@ -1,4 +1,4 @@
-"""A mutation: a small change that breaks one of the eleven rules, and the tests that must see it."""
+"""A mutation: a small change that breaks one of the rules, and the tests that must see it."""
 
 import tomllib
 from pathlib import Path
