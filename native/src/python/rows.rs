@@ -8,6 +8,7 @@ use crate::time::POSTGRES_EPOCH_US;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use std::collections::HashSet;
+use std::io::Write;
 
 #[pyclass(frozen, module = "service._native")]
 pub(super) struct Rows {
@@ -97,9 +98,9 @@ impl Rows {
         Self::new(Part { rows, range }, self.key_id.clone_ref(py))
     }
 
-    fn copy<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+    fn copy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let plan = CorePlan::new(vec![self.part.clone()]);
-        PyBytes::new(py, &plan.copy(&HashSet::new()))
+        joined(py, plan.copy(&HashSet::new()))
     }
 }
 
@@ -140,8 +141,8 @@ impl Plan {
         PyBytes::new(py, &self.plan.records(oid))
     }
 
-    fn copy<'py>(&self, py: Python<'py>, late_ids: Vec<i64>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.plan.copy(&late_ids.into_iter().collect()))
+    fn copy<'py>(&self, py: Python<'py>, late_ids: Vec<i64>) -> PyResult<Bound<'py, PyBytes>> {
+        joined(py, self.plan.copy(&late_ids.into_iter().collect()))
     }
 
     fn late(&self, py: Python<'_>, late_ids: Vec<i64>) -> Vec<Row> {
@@ -173,4 +174,18 @@ impl Row {
             received_at_us: rows.arrival.received_at,
         }
     }
+}
+
+/// Joins *pieces* where Python has them: a flush is large, and would be allocated and copied twice.
+fn joined<'py, 'a>(
+    py: Python<'py>,
+    pieces: impl Iterator<Item = &'a [u8]> + Clone,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let length = pieces.clone().map(<[u8]>::len).sum();
+    PyBytes::new_with(py, length, |mut out| {
+        for piece in pieces {
+            out.write_all(piece)?;
+        }
+        Ok(())
+    })
 }
