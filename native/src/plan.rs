@@ -16,8 +16,14 @@ const COPY_TRAILER: &[u8] = &(-1_i16).to_be_bytes();
 const LEDGER_COLUMNS: usize = 5;
 /// Before the columns of `events`: the ledger's key and hash.
 const KEY_COLUMNS: usize = 2;
-const ROW_BYTES: usize = 1_024;
-const LEDGER_ROW_BYTES: usize = 4 + 4 + 4 * 16 + 24;
+
+const ARRAY_HEAD_BYTES: usize = 20;
+/// Of an element of an array.
+const LENGTH_BYTES: usize = size_of::<i32>();
+/// The number of columns, then the columns, each with its type and its length.
+const LEDGER_ROW_BYTES: usize = 4 + 4 * (8 + 8) + (8 + 16);
+/// The same of a record up to the columns of `events`.
+const RECORD_HEAD_BYTES: usize = 4 + (8 + 16) + (8 + 8);
 
 /// Rows of one payload, all of them or some.
 #[derive(Clone, Debug)]
@@ -52,13 +58,15 @@ pub struct Plan {
 impl Plan {
     #[must_use]
     pub fn new(parts: Vec<Part>) -> Self {
-        let mut keyed: Vec<(i64, EventKey, Place)> = Vec::new();
+        let mut keyed = Vec::with_capacity(parts.iter().map(|part| part.rows().len()).sum());
         for (part, rows) in parts.iter().enumerate() {
             let tenant_id = rows.rows.arrival.tenant_id;
             for (row, facts) in rows.rows().iter().enumerate() {
                 #[cfg(feature = "panic-for-tests")]
                 crate::planted::panic_if_asked(crate::planted::IN_FLUSH, rows.rows.bytes(facts));
-                keyed.push((tenant_id, facts.event_key, Place { part, row }));
+                // As numbers, that are compared at once.
+                let event_key = u128::from_be_bytes(facts.event_key);
+                keyed.push((tenant_id, event_key, Place { part, row }));
             }
         }
         keyed.sort_unstable();
@@ -111,39 +119,59 @@ impl Plan {
     /// The array of `ledger_row` (*oid*) that claims the keys.
     #[must_use]
     pub fn ledger(&self, oid: u32) -> Vec<u8> {
-        self.array(oid, LEDGER_ROW_BYTES, |out, part, row| {
-            row::push_i32(out, LEDGER_COLUMNS);
-            push_typed(out, BIGINT, &part.arrival.tenant_id.to_be_bytes());
-            push_typed(out, UUID, &row.event_key);
-            push_typed(out, BIGINT, &row.id.to_be_bytes());
-            push_typed(out, BIGINT, &row.payload_hash.to_be_bytes());
-            out.extend_from_slice(&TIMESTAMPTZ.to_be_bytes());
-            row::push_time(out, Some(part.arrival.received_at));
+        let bytes = self.count() * (LENGTH_BYTES + LEDGER_ROW_BYTES);
+        self.array(oid, bytes, |out, part, row| {
+            // Words of one size, many at a time: every row of the ledger is as long as the next.
+            let before = [
+                pair(LEDGER_ROW_BYTES, LEDGER_COLUMNS),
+                head::<i64>(BIGINT),
+                part.arrival.tenant_id.to_be_bytes(),
+                head::<EventKey>(UUID),
+            ];
+            let after = [
+                head::<i64>(BIGINT),
+                row.id.to_be_bytes(),
+                head::<i64>(BIGINT),
+                row.payload_hash.to_be_bytes(),
+                head::<i64>(TIMESTAMPTZ),
+                row::time(part.arrival.received_at).to_be_bytes(),
+            ];
+            out.extend_from_slice(before.as_flattened());
+            out.extend_from_slice(&row.event_key);
+            out.extend_from_slice(after.as_flattened());
         })
     }
 
     /// The array of `event_row` (*oid*) that claims the keys and stores the events.
     #[must_use]
     pub fn records(&self, oid: u32) -> Vec<u8> {
-        self.array(oid, ROW_BYTES, |out, part, row| {
+        let lengths = self.rows().map(|(part, row)| record_bytes(part, row));
+        let bytes = lengths.map(|length| LENGTH_BYTES + length).sum();
+        self.array(oid, bytes, |out, part, row| {
             #[cfg(feature = "panic-for-tests")]
             crate::planted::panic_if_asked(crate::planted::IN_WRITE, part.bytes(row));
-            row::push_i32(out, KEY_COLUMNS + COLUMNS.len());
-            push_typed(out, UUID, &row.event_key);
-            push_typed(out, BIGINT, &row.payload_hash.to_be_bytes());
-            for ((_, oid), column) in COLUMNS.iter().zip(row::columns(part.bytes(row))) {
+            let columns = KEY_COLUMNS + COLUMNS.len();
+            let before = [
+                pair(record_bytes(part, row), columns),
+                head::<EventKey>(UUID),
+            ];
+            let after = [head::<i64>(BIGINT), row.payload_hash.to_be_bytes()];
+            out.extend_from_slice(before.as_flattened());
+            out.extend_from_slice(&row.event_key);
+            out.extend_from_slice(after.as_flattened());
+            for ((_, oid), column) in COLUMNS.iter().zip(row::measured_columns(part.bytes(row))) {
                 out.extend_from_slice(&oid.to_be_bytes());
-                row::push_optional(out, column);
+                out.extend_from_slice(column);
             }
         })
     }
 
     /// The stream of COPY for `events`, without the rows whose ids are *late*: its pieces in order.
     pub fn copy<'a>(&'a self, late: &'a HashSet<i64>) -> impl Iterator<Item = &'a [u8]> + Clone {
-        let rows = self.firsts.iter().filter_map(|place| self.at(*place));
-        let kept = rows.filter(|(_, row)| late.is_empty() || !late.contains(&row.id));
+        let is_late = |row: &Row| !late.is_empty() && late.contains(&row.id);
+        let kept = self.rows().filter(move |(_, row)| !is_late(row));
         let kept = kept.map(|(part, row)| {
-            let bytes = part.rows.bytes(row);
+            let bytes = part.bytes(row);
             #[cfg(feature = "panic-for-tests")]
             crate::planted::panic_if_asked(crate::planted::IN_WRITE, bytes);
             bytes
@@ -151,29 +179,42 @@ impl Plan {
         once(COPY_HEADER).chain(kept).chain(once(COPY_TRAILER))
     }
 
-    /// An array in its binary form: dimensions, nulls, type, length, lower bound, elements.
-    fn array(
-        &self,
-        oid: u32,
-        element_bytes: usize,
-        push: impl Fn(&mut Vec<u8>, &Rows, &Row),
-    ) -> Vec<u8> {
-        let mut out = Vec::with_capacity(20 + self.firsts.len() * element_bytes);
+    /// An array in its binary form: dimensions, nulls, type, length, lower bound, and the elements
+    /// that *push* appends, which have *bytes*.
+    fn array(&self, oid: u32, bytes: usize, push: impl Fn(&mut Vec<u8>, &Rows, &Row)) -> Vec<u8> {
+        let mut out = Vec::with_capacity(ARRAY_HEAD_BYTES + bytes);
         row::push_i32(&mut out, 1);
         row::push_i32(&mut out, 0);
         out.extend_from_slice(&oid.to_be_bytes());
         row::push_i32(&mut out, self.firsts.len());
         row::push_i32(&mut out, 1);
-        for (part, row) in self.firsts.iter().filter_map(|place| self.at(*place)) {
-            row::push_measured(&mut out, |out| push(out, &part.rows, row));
+        for (part, row) in self.rows() {
+            push(&mut out, part, row);
         }
         out
     }
+
+    /// Those that are written, in their order.
+    fn rows(&self) -> impl Iterator<Item = (&Rows, &Row)> + Clone {
+        let places = self.firsts.iter().filter_map(|place| self.at(*place));
+        places.map(|(part, row)| (&*part.rows, row))
+    }
 }
 
-fn push_typed(out: &mut Vec<u8>, oid: u32, bytes: &[u8]) {
-    out.extend_from_slice(&oid.to_be_bytes());
-    row::push_column(out, bytes);
+/// Bytes of *row* as the element of an array: its columns, and before each the number of its type.
+fn record_bytes(part: &Rows, row: &Row) -> usize {
+    let columns = part.bytes(row).len().saturating_sub(size_of::<i16>());
+    RECORD_HEAD_BYTES + columns + COLUMNS.len() * size_of::<u32>()
+}
+
+/// What stands before a value of this type: the type's number, and its length.
+fn head<T>(oid: u32) -> [u8; 8] {
+    pair(oid as usize, size_of::<T>())
+}
+
+fn pair(first: usize, second: usize) -> [u8; 8] {
+    let number = |number| u64::from(u32::try_from(number).unwrap_or(u32::MAX));
+    (number(first) << u32::BITS | number(second)).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -284,6 +325,7 @@ mod tests {
         let plan = Plan::new(vec![part(1, 1, &["a", "b"])]);
 
         for (array, columns) in [(plan.ledger(OID), 5), (plan.records(OID), 24)] {
+            assert_eq!(array.capacity(), array.len());
             let numbers = [1, 0, OID, 2, 1].map(u32::to_be_bytes).concat();
             assert_eq!(numbers, array[..20]);
             let mut rest = &array[20..];

@@ -46,6 +46,9 @@ pub const COLUMNS: [(&str, u32); 22] = [
 pub const EVENT_ID: usize = 3;
 pub const SENT_AT: usize = 19;
 
+/// The length of a column that is null.
+const NULL: [u8; size_of::<i32>()] = (-1_i32).to_be_bytes();
+
 /// The first byte of every jsonb on the wire.
 const JSONB_VERSION: u8 = 1;
 
@@ -119,16 +122,18 @@ pub fn push(
 
 /// The bytes of each column of a row, none for null.
 pub fn columns(row: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
-    let mut rest = row.get(2..).unwrap_or_default();
+    measured_columns(row).map(|column| match column.split_first_chunk() {
+        None | Some((&NULL, _)) => None,
+        Some((_, bytes)) => Some(bytes),
+    })
+}
+
+/// Each column of a row with its length before it.
+pub fn measured_columns(row: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = row.get(size_of::<i16>()..).unwrap_or_default();
     std::iter::from_fn(move || {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
-            rest = after;
-            return Some(None);
-        };
-        let column;
-        (column, rest) = after.split_at_checked(length)?;
-        Some(Some(column))
+        let length = i32::from_be_bytes(*rest.first_chunk()?);
+        rest.split_off(..NULL.len() + usize::try_from(length).unwrap_or(0))
     })
 }
 
@@ -150,8 +155,14 @@ pub fn push_bigint(out: &mut Vec<u8>, value: i64) {
 pub fn push_time(out: &mut Vec<u8>, moment: Option<i64>) {
     match moment {
         None => push_null(out),
-        Some(moment) => push_bigint(out, moment - POSTGRES_EPOCH_US),
+        Some(moment) => push_bigint(out, time(moment)),
     }
+}
+
+/// Microseconds since 1970 as those of a timestamptz.
+#[must_use]
+pub const fn time(moment: i64) -> i64 {
+    moment - POSTGRES_EPOCH_US
 }
 
 pub fn push_column(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -160,15 +171,8 @@ pub fn push_column(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-pub fn push_optional(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
-    match bytes {
-        Some(bytes) => push_column(out, bytes),
-        None => push_null(out),
-    }
-}
-
 fn push_null(out: &mut Vec<u8>) {
-    out.extend_from_slice(&(-1_i32).to_be_bytes());
+    out.extend_from_slice(&NULL);
 }
 
 fn push_text(out: &mut Vec<u8>, value: Value, body: &str) {
