@@ -4,39 +4,37 @@
 use crate::fault::{Expected, Fault};
 use crate::json::{Scanner, fault};
 use crate::value::Kind;
+use wide::u8x16;
 use crate::violation::{EXPONENT_MAX, NUMBER_BYTES_MAX, TroubleKind};
 
-const WORD_BYTES: usize = size_of::<u64>();
+const BLOCK_BYTES: usize = 16;
 
-/// One in every byte of a word.
-const ONES: u64 = u64::from_ne_bytes([1; WORD_BYTES]);
-
-/// The high bit of every byte.
-const HIGHS: u64 = ONES << 7;
-
-/// Sets the high bit of the first byte of *word* that ends a run of plain text: a quote, a
-/// backslash or a control character. (A borrow may mark later bytes too; only the first counts.)
-const fn interruptions(word: u64) -> u64 {
-    let quotes = word ^ (ONES * b'"' as u64);
-    let backslashes = word ^ (ONES * b'\\' as u64);
-    ((quotes.wrapping_sub(ONES) & !quotes)
-        | (backslashes.wrapping_sub(ONES) & !backslashes)
-        | (word.wrapping_sub(ONES * 0x20) & !word))
-        & HIGHS
+/// A bit for each byte of *block* that ends a run of plain text: a quote, a backslash or a control
+/// character.
+#[inline]
+fn interruptions(block: u8x16) -> u32 {
+    let controls = block.cmp_eq(block.min(u8x16::splat(0x1f)));
+    let quotes = block.cmp_eq(u8x16::splat(b'"'));
+    let backslashes = block.cmp_eq(u8x16::splat(b'\\'));
+    (controls | quotes | backslashes).move_mask().cast_unsigned()
 }
 
 /// The end of the text that needs no second look.
-#[inline(never)] // a leaf that keeps its constants in registers
+#[inline]
 fn plain_text(bytes: &[u8], mut at: usize) -> usize {
-    let rest = bytes.get(at..).unwrap_or_default();
-    let (words, _) = rest.as_chunks::<WORD_BYTES>();
-    for word in words {
-        let found = interruptions(u64::from_le_bytes(*word));
+    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let found = interruptions(u8x16::new(*block));
         if found != 0 {
-            return at + (found.trailing_zeros() / u8::BITS) as usize;
+            return at + found.trailing_zeros() as usize;
         }
-        at += WORD_BYTES;
+        at += BLOCK_BYTES;
     }
+    last_plain_text(bytes, at)
+}
+
+/// The same where less than a block is left of the body.
+#[cold]
+fn last_plain_text(bytes: &[u8], mut at: usize) -> usize {
     while !matches!(bytes.get(at), None | Some(0..0x20 | b'"' | b'\\')) {
         at += 1;
     }
