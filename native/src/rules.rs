@@ -251,8 +251,9 @@ pub fn time_message(name: &str, text: &str, fault: TimeFault) -> String {
 }
 
 fn control_character(text: &str) -> Option<char> {
-    // Bytes first: nearly every id is ASCII, and this is many of them at a time.
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    // Bytes first: nearly every id is ASCII, and with no way out many of them are taken at a time.
+    let is_plain = |is_plain, byte| is_plain & matches!(byte, b' '..=b'~');
+    if text.bytes().fold(true, is_plain) {
         return None;
     }
     text.chars().find(|character| character.is_control())

@@ -34,7 +34,10 @@ pub enum TimeFault {
 /// # Errors
 /// When it is something else, or before 1970.
 pub fn read(text: &str) -> Result<i64, TimeFault> {
-    let moment = read_any(text).ok_or(TimeFault::NotATime)?;
+    let usual = text.as_bytes().try_into().ok().and_then(read_usual);
+    let moment = usual
+        .or_else(|| read_any(text))
+        .ok_or(TimeFault::NotATime)?;
     if moment >= END_US {
         return Err(TimeFault::NotATime);
     }
@@ -89,6 +92,25 @@ pub fn written(moment: i64) -> String {
     }
     text.push('Z');
     text
+}
+
+/// What `read_any` says of a time as nearly every sender writes it, `2026-01-31T12:00:00.000Z`, at
+/// a fraction of the work: every part has its place. None for what is written in any other way.
+fn read_usual(text: &[u8; 24]) -> Option<i64> {
+    let [_, _, _, _, b'-', _, _, b'-', _, _, b'T', time @ ..] = text else {
+        return None;
+    };
+    let [_, _, b':', _, _, b':', _, _, b'.', _, _, _, b'Z'] = time else {
+        return None;
+    };
+    let part = |at, digits| number(text.get(at..)?, digits).map(|(part, _)| part);
+    let (year, month, day) = (part(0, 4)?, part(5, 2)?, part(8, 2)?);
+    let (hour, minute, second) = (part(11, 2)?, part(14, 2)?, part(17, 2)?);
+    let in_day = ((hour * 60 + minute) * 60 + second) * SECOND_US + part(20, 3)? * 1_000;
+    let is_date =
+        year > 0 && (1..=12).contains(&month) && (1..=days_of(year, month)).contains(&day);
+    let is_time = hour < 24 && minute < 60 && second < 60;
+    (is_date && is_time).then(|| days_since_1970(year, month, day) * DAY_US + in_day)
 }
 
 fn read_any(text: &str) -> Option<i64> {
@@ -378,6 +400,15 @@ mod tests {
         #[test]
         fn what_is_written_is_read_again(moment in 0..END_US) {
             prop_assert_eq!(Ok(moment), read(&written(moment)));
+        }
+
+        #[test]
+        fn the_usual_form_is_read_as_any_other(
+            text in "[0-2][0-9]{3}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]\\.[0-9]{3}Z",
+        ) {
+            let usual = read_usual(text.as_bytes().first_chunk().unwrap());
+
+            prop_assert_eq!(read_any(&text), usual);
         }
 
         #[test]

@@ -4,10 +4,11 @@
 use crate::fault::{Expected, Fault};
 use crate::json::{Scanner, fault};
 use crate::value::Kind;
-use wide::u8x16;
 use crate::violation::{EXPONENT_MAX, NUMBER_BYTES_MAX, TroubleKind};
+use wide::u8x16;
 
-const BLOCK_BYTES: usize = 16;
+/// A vector of the smallest processor that this is built for.
+const BLOCK_BYTES: usize = size_of::<u8x16>();
 
 /// A bit for each byte of *block* that ends a run of plain text: a quote, a backslash or a control
 /// character.
@@ -16,7 +17,9 @@ fn interruptions(block: u8x16) -> u32 {
     let controls = block.cmp_eq(block.min(u8x16::splat(0x1f)));
     let quotes = block.cmp_eq(u8x16::splat(b'"'));
     let backslashes = block.cmp_eq(u8x16::splat(b'\\'));
-    (controls | quotes | backslashes).move_mask().cast_unsigned()
+    (controls | quotes | backslashes)
+        .move_mask()
+        .cast_unsigned()
 }
 
 /// The end of the text that needs no second look.
