@@ -17,6 +17,7 @@ from service.store.partitions import ensure_partitions
 from service.store.pool import lent
 from service.store.sql import statement
 from service.store.transaction import Transaction
+from service.store.watchdog import Watchdog
 
 log = structlog.get_logger()
 
@@ -27,8 +28,6 @@ _END_SESSION_MS: Final = 500
 # A session that outlived its flush holds the flush's rows: for so long it is tried to be ended.
 _END_LATER_S: Final = 60.0
 _END_TRY_S: Final = 5.0
-# Past the deadline of a flush its connection is torn down; its task then ends at once.
-_TEARDOWN_S: Final = 1.0
 
 
 class Poisoned(Exception):  # noqa: N818 - one row of a flush cannot be stored; which is not known
@@ -131,23 +130,9 @@ class Settler:
             is_impatient = bounds.held_until is not None
             transaction = Transaction(connection, flush, self._keep, is_impatient=is_impatient)
             attempt.transaction = transaction
-            running = asyncio.ensure_future(transaction.run())
-            # Not wait_for, and no timeout of asyncpg: both cancel, and a cancel that meets COMMIT
-            # can make it lie. Past the deadline the connection is torn down instead.
-            done, _ = await asyncio.wait(
-                {running}, timeout=max(bounds.deadline - self._clock.monotonic(), 0)
-            )
-            if not done:
-                connection.terminate()
-                await asyncio.wait({running}, timeout=_TEARDOWN_S)
-            if not running.done():
-                # asyncpg waits without end for a full line to drain. The line is torn down already:
-                # a cancel can no longer lie about what became of it.
-                running.add_done_callback(lambda task: task.cancelled() or task.exception())
-                running.cancel()
-                raise ConnectionResetError("the line to the database is silent")
             try:
-                return await running
+                with Watchdog(connection, bounds.deadline - self._clock.monotonic()):
+                    return await transaction.run()
             except StaleSessionError:
                 connection.terminate()
                 raise
