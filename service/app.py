@@ -5,6 +5,7 @@ import gc
 import os
 import secrets
 import time
+from collections.abc import Awaitable
 from typing import Any, Final
 
 import msgspec
@@ -203,14 +204,15 @@ class App:
     def __init__(self) -> None:
         self._edge: Edge | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request, or the life of the worker."""
         if self._edge is not None and scope["type"] == "http":
-            await self._edge(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._live(receive, send)
+            return self._edge(scope, receive, send)
+        return self._live(scope, receive, send)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            return
         await receive()
         exit_with_parent()
         try:

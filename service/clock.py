@@ -29,8 +29,7 @@ class SystemClock:
     def unix_us(self) -> int:
         return time.time_ns() // 1_000
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
 
 
 def moment(unix_us: int) -> datetime:

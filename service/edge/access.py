@@ -60,7 +60,7 @@ class AccessLog:
             self._count(access.counts)
         if self._is_on:
             access.status = status
-            access.duration_ms = round(duration_s * 1000, 3)
+            access.duration_ms = int(duration_s * 1_000_000) / 1000
             access.code = code
             self._write(access)
 

@@ -38,29 +38,26 @@ class BodyReader:
         decoder = _decoder(inbound.headers, bytes_max)
         if inbound.length is not None and inbound.length > bytes_max:
             raise _too_large(bytes_max, str(inbound.length))
+        received = 0
         try:
-            return await self._deadlines.within(_read(inbound, decoder, bytes_max))
+            with self._deadlines:
+                while not inbound.is_whole:
+                    message = await inbound.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGoneError
+                    chunk = inbound.take(message)
+                    received += len(chunk)
+                    # As sent, too: there are encodings of nothing that never end.
+                    if received > bytes_max:
+                        raise _too_large(bytes_max, f"more than {bytes_max}")
+                    decoder.feed(chunk)
         except TimeoutError:
             inbound.give_up()
             raise Refusal(
                 Reason.BODY_TIMEOUT,
                 f"The body did not arrive within {self._deadlines.timeout_s:g} s; try again.",
             ) from None
-
-
-async def _read(inbound: Inbound, decoder: "_Decoder", bytes_max: int) -> bytes:
-    received = 0
-    while not inbound.is_whole:
-        message = await inbound.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        chunk = inbound.take(message)
-        received += len(chunk)
-        # As sent, too: there are encodings of nothing that never end.
-        if received > bytes_max:
-            raise _too_large(bytes_max, f"more than {bytes_max}")
-        decoder.feed(chunk)
-    return decoder.finish()
+        return decoder.finish()
 
 
 def _decoder(headers: Headers, bytes_max: int) -> "_Decoder":

@@ -2,10 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
-from typing import Any, Final, TypeVar
-
-T = TypeVar("T")
+from types import TracebackType
+from typing import Any, Final
 
 _LATE: Final = None
 
@@ -24,29 +22,24 @@ class Deadlines:
         self._due: dict[asyncio.Task[Any], float | None] = {}
         self._is_watching = False
 
-    async def within(self, awaitable: Awaitable[T]) -> T:
-        """
-        Return what *awaitable* returns.
-
-        Raises
-        ------
-        TimeoutError
-            It took too long, and was cancelled.
-        """
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - who awaits is in one
-        self._due[task] = time.monotonic() + self.timeout_s
+    def __enter__(self) -> None:
+        """Begin: from here on the task has its time."""
+        self._due[_current_task()] = time.monotonic() + self.timeout_s
         if not self._is_watching:
             self._watch(self.timeout_s)
-        try:
-            return await awaitable
-        except asyncio.CancelledError:
-            # Only ours: who was cancelled by somebody else as well has to end.
-            if self._due[task] is _LATE and not task.uncancel():
-                raise TimeoutError from None
-            raise
-        finally:
-            del self._due[task]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End; raise TimeoutError when the block took too long, and was cancelled for it."""
+        task = _current_task()
+        is_late = self._due.pop(task) is _LATE
+        # Only ours: who was cancelled by somebody else as well has to end.
+        if is_late and isinstance(error, asyncio.CancelledError) and not task.uncancel():
+            raise TimeoutError from None
 
     def _watch(self, delay_s: float) -> None:
         self._is_watching = True
@@ -63,3 +56,9 @@ class Deadlines:
                 return
             self._due[task] = _LATE
             task.cancel()
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - who awaits is in one
+    return task

@@ -1,10 +1,19 @@
 """Who waits too long is given up; who is cancelled by somebody else ends."""
 
 import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import pytest
 
 from service.edge.deadlines import Deadlines
+
+T = TypeVar("T")
+
+
+async def within(deadlines: Deadlines, awaitable: Awaitable[T]) -> T:
+    with deadlines:
+        return await awaitable
 
 
 async def never() -> None:
@@ -16,7 +25,7 @@ async def test_what_comes_in_time_is_returned() -> None:
         await asyncio.sleep(0)
         return "answer"
 
-    assert "answer" == await Deadlines(10).within(answer())
+    assert "answer" == await within(Deadlines(10), answer())
 
 
 async def test_what_fails_fails_as_it_did() -> None:
@@ -24,7 +33,7 @@ async def test_what_fails_fails_as_it_did() -> None:
         raise ValueError("own")
 
     with pytest.raises(ValueError, match="own"):
-        await Deadlines(10).within(fail())
+        await within(Deadlines(10), fail())
 
 
 async def test_all_who_wait_too_long_are_given_up_and_may_go_on() -> None:
@@ -33,7 +42,7 @@ async def test_all_who_wait_too_long_are_given_up_and_may_go_on() -> None:
 
     async def wait(number: int) -> None:
         with pytest.raises(TimeoutError):
-            await deadlines.within(never())
+            await within(deadlines, never())
         await asyncio.sleep(0)
         gone_on.append(number)
 
@@ -51,7 +60,7 @@ async def test_who_begins_later_is_given_the_whole_time() -> None:
         await begin.wait()
         started = loop.time()
         with pytest.raises(TimeoutError):
-            await deadlines.within(never())
+            await within(deadlines, never())
         return loop.time() - started
 
     at_once, later = asyncio.Event(), asyncio.Event()
@@ -65,7 +74,7 @@ async def test_who_begins_later_is_given_the_whole_time() -> None:
 
 async def test_who_is_cancelled_while_waiting_ends() -> None:
     deadlines = Deadlines(10)
-    waiting = asyncio.create_task(deadlines.within(never()))
+    waiting = asyncio.create_task(within(deadlines, never()))
     await asyncio.sleep(0)
 
     waiting.cancel()
@@ -86,7 +95,7 @@ async def test_who_is_cancelled_when_time_is_up_ends_too() -> None:
             waiting.cancel()
             raise
 
-    waiting = asyncio.create_task(deadlines.within(cancelled_when_given_up()))
+    waiting = asyncio.create_task(within(deadlines, cancelled_when_given_up()))
     await asyncio.gather(waiting, return_exceptions=True)
 
     assert waiting.cancelled()
