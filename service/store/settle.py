@@ -15,6 +15,7 @@ from service.store.faults import Fault, SilentRollbackError, StaleSessionError, 
 from service.store.flush import Flush, Verdicts
 from service.store.partitions import ensure_partitions
 from service.store.pool import lent
+from service.store.sessions import Sessions
 from service.store.sql import statement
 from service.store.transaction import Transaction
 from service.store.watchdog import Watchdog
@@ -65,6 +66,7 @@ class Settler:
     ) -> None:
         """*keep* is the quarantine budget by key; *on_fault* counts what went wrong."""
         self._pool = pool
+        self._sessions = Sessions(pool)
         self._acquire_timeout_s = acquire_timeout_s
         self._clock = clock
         self._keep = keep
@@ -125,7 +127,7 @@ class Settler:
         if left <= 0:
             raise TimeoutError("the deadline of the flush has passed")
         acquire_timeout_s = min(left, self._acquire_timeout_s)
-        async with self._pool.acquire(timeout=acquire_timeout_s) as connection:
+        async with self._sessions.lent(acquire_timeout_s) as connection:
             attempt.session = (connection.pid, connection.backend_start)
             is_impatient = bounds.held_until is not None
             transaction = Transaction(connection, flush, self._keep, is_impatient=is_impatient)
