@@ -124,7 +124,8 @@ async def test_a_row_that_is_held_for_ever_is_given_up_and_nothing_is_stored(
 
     reason = await refusal(store, sender.payload(make_event("a"), make_event("b")), timeout_s=1)
 
-    assert Reason.STORE_UNAVAILABLE == reason
+    # Unknown when the deadline met the last try at work: a statement that was not answered.
+    assert reason in {Reason.STORE_UNAVAILABLE, Reason.OUTCOME_UNKNOWN}
     assert Fault.HELD in store.faults
     await holder.let_go()
     assert [] == await database.event_ids()
