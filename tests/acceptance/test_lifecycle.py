@@ -107,8 +107,8 @@ async def test_workers_that_find_no_database_wait_for_it_and_serve_when_it_is_ba
         async def have_started() -> bool:
             return len(service.log_lines("worker_started")) == service.workers
 
-        await until(have_started, 30, "every worker serves")
-        assert await _answers(service)
+        await until(have_started, 30, "every worker has started")
+        await until(partial(_answers, service), 30, "they answer")
         assert await service.stop() == 0
 
 

@@ -1,0 +1,87 @@
+"""Connections that are kept from flush to flush."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from service.store.pool import PoolConfig, open_pool
+from service.store.sessions import Sessions
+
+TIMEOUT_S = 5.0
+
+
+@pytest.fixture
+async def pool(store_config: PoolConfig) -> AsyncIterator[Any]:
+    """A pool of two connections."""
+    made = await open_pool(msgspec.structs.replace(store_config, connections_max=2))
+    yield made
+    made.terminate()
+
+
+async def pid_lent(sessions: Sessions) -> int:
+    async with sessions.lent(TIMEOUT_S) as session:
+        pid: int = await session.fetchval("SELECT pg_backend_pid()")
+        return pid
+
+
+async def lend(sessions: Sessions, timeout_s: float) -> None:
+    async with sessions.lent(timeout_s):
+        pass
+
+
+async def test_one_flush_after_the_other_has_the_same_connection(pool: Any) -> None:
+    sessions = Sessions(pool)
+
+    assert 1 == len({await pid_lent(sessions) for _ in range(3)})
+
+
+async def test_two_flushes_at_once_have_two(pool: Any) -> None:
+    sessions = Sessions(pool)
+    async with sessions.lent(TIMEOUT_S) as one, sessions.lent(TIMEOUT_S) as other:
+        assert one.pid != other.pid
+
+
+async def test_a_connection_whose_flush_failed_in_good_order_is_kept(pool: Any) -> None:
+    sessions = Sessions(pool)
+    before = await pid_lent(sessions)
+
+    with pytest.raises(ValueError, match="own"):
+        async with sessions.lent(TIMEOUT_S):
+            raise ValueError("own")
+
+    assert before == await pid_lent(sessions)
+
+
+async def test_one_that_was_torn_down_goes_back_and_others_can_have_its_place(pool: Any) -> None:
+    sessions = Sessions(pool)
+    async with pool.acquire(), sessions.lent(TIMEOUT_S) as torn_down:
+        torn_down.terminate()
+
+        async with asyncio.timeout(TIMEOUT_S), pool.acquire() as session:
+            assert 1 == await session.fetchval("SELECT 1")
+
+
+async def test_one_that_the_server_ends_while_it_is_kept_is_replaced(
+    pool: Any, connection: Any
+) -> None:
+    sessions = Sessions(pool)
+    ended = await pid_lent(sessions)
+    await connection.execute("SELECT pg_terminate_backend($1, 5000)", ended)
+    async with pool.acquire() as other:
+        await other.fetchval("SELECT 1")  # by then the end of the first has been heard of
+
+    assert ended != await pid_lent(sessions)
+
+
+async def test_the_wait_for_a_connection_is_bounded_and_loses_none(pool: Any) -> None:
+    sessions = Sessions(pool)
+    async with pool.acquire(), pool.acquire():
+        with pytest.raises(TimeoutError):
+            await lend(sessions, 0.01)
+
+    assert await pid_lent(sessions)
+    async with pool.acquire() as left:
+        assert 1 == await left.fetchval("SELECT 1")
