@@ -74,7 +74,7 @@ SINGLES: Final = (Load(32, 1, 40_000), Load(128, 1, 50_000))
 BATCHES: Final = (Load(32, 50, 3_500), Load(128, 50, 3_500))
 ROWS_MAX: Final = (500, 1_000, 2_000, 4_000)
 FLUSHES_MAX: Final = (1, 2, 3)
-FURTHER_ROWS: Final = (100, 250)
+FURTHER_ROWS: Final = (100, 300)
 
 # No flush of single events comes near any bound of its rows.
 _SINGLE_SETTINGS: Final = (

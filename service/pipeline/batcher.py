@@ -20,9 +20,9 @@ from service.reasons import Reason, Refusal
 
 log = structlog.get_logger()
 
-# Two small flushes in place of one cost single events half as much again, on both sides, and 250
-# rows are no better than 100 (docs/decisions/0014-flushes-in-flight.md).
-FURTHER_ROWS_MIN: Final = 100
+# Two small flushes in place of one cost single events half as much again, on both sides; batches
+# lose time from some 600 rows on (docs/decisions/0014-flushes-in-flight.md).
+FURTHER_ROWS_MIN: Final = 300
 # A flush that is away for longer waits for a row that another session holds, or for a silent line:
 # nobody is to wait behind it for its seconds. A usual one takes a few milliseconds.
 HELD_UP_S: Final = 0.05

@@ -31,18 +31,18 @@ async def is_quiet(bench: Bench) -> bool:
     return bench.store.is_idle
 
 
-async def test_beside_a_flush_a_further_one_waits_for_a_hundred_rows(bench: Bench) -> None:
+async def test_beside_a_flush_a_further_one_waits_until_it_is_worth_it(bench: Bench) -> None:
     await begin(bench)
-    waiting = [bench.send(str(number)) for number in range(99)]
+    waiting = [bench.send(str(number)) for number in range(FURTHER_ROWS_MIN - 1)]
     assert await is_quiet(bench)
-    assert 99 == bench.batcher.queued_rows
+    assert FURTHER_ROWS_MIN - 1 == bench.batcher.queued_rows
 
-    waiting.append(bench.send("the hundredth"))
+    waiting.append(bench.send("the last"))
     further = await bench.store.next_write()
     further.succeed()
 
-    assert 100 == FURTHER_ROWS_MIN == len(further.payloads)
-    assert [accepted("the hundredth")] == [(await asyncio.gather(*waiting))[-1]]
+    assert FURTHER_ROWS_MIN == len(further.payloads)
+    assert [accepted("the last")] == [(await asyncio.gather(*waiting))[-1]]
 
 
 async def test_rows_count_and_not_requests(bench: Bench) -> None:
