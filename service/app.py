@@ -25,7 +25,7 @@ from service.model import Limits, Payload, Written
 from service.obs import log as logs
 from service.obs.metrics import Metrics
 from service.parent import drain_with_parent, exit_with_parent
-from service.pipeline.batcher import Batcher
+from service.pipeline.batcher import HELD_UP_S, Batcher
 from service.pipeline.check import Checker
 from service.pipeline.quarantine import QuarantineBudget
 from service.pipeline.queue import QueueLimits
@@ -71,7 +71,8 @@ class Worker:
     async def start(self) -> Edge:
         """Open everything and return the edge; raises when the worker cannot do its work."""
         self._pool = await open_pool(self._pool_config)
-        self._store = self._build_store()
+        self._settler = self._build_settler()
+        self._store = EventStore(self._settler, self._clock, self._budget.take)
         self._batcher = self._build_batcher()
         self._keys = self._build_keys()
         await top_up_partitions(self._pool, self._clock.now().date())
@@ -106,15 +107,14 @@ class Worker:
         """Forget a key that was changed."""
         self._keys.forget(key_id)
 
-    def _build_store(self) -> EventStore:
-        settler = Settler(
+    def _build_settler(self) -> Settler:
+        return Settler(
             self._pool,
             self._clock,
             acquire_timeout_s=self._settings.acquire_timeout_s,
             keep=self._budget.take,
             on_fault=self._metrics.flush_failed,
         )
-        return EventStore(settler, self._clock, self._budget.take)
 
     def _build_batcher(self) -> Batcher:
         settings = self._settings
@@ -129,6 +129,8 @@ class Worker:
             ),
             flushes_max=settings.flushes_max,
             timeout_s=settings.flush_timeout_s,
+            # Who has little time must not use up half of it here: that is refused as overload.
+            held_up_s=min(HELD_UP_S, settings.flush_timeout_s / 4),
         )
 
     def _build_keys(self) -> KeyRing:
@@ -179,7 +181,8 @@ class Worker:
         return await asyncio.shield(self._probe)
 
     async def _ask_database(self) -> DatabaseReport:
-        pool = msgspec.structs.asdict(health.pool_state(self._pool))
+        state = health.pool_state(self._pool, self._settler.idle_connections)
+        pool = msgspec.structs.asdict(state)
         try:
             latency_s = await health.round_trip_s(self._pool, _PROBE_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001 - a probe reports; it does not fail

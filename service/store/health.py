@@ -34,9 +34,9 @@ async def round_trip_s(pool: Any, timeout_s: float) -> float:
         return time.perf_counter() - started
 
 
-def pool_state(pool: Any) -> PoolState:
-    """Return how many connections there are."""
-    return PoolState(pool.get_size(), pool.get_idle_size(), pool.get_max_size())
+def pool_state(pool: Any, kept: int = 0) -> PoolState:
+    """Return how many connections there are; *kept* of them wait for the next flush."""
+    return PoolState(pool.get_size(), pool.get_idle_size() + kept, pool.get_max_size())
 
 
 async def check_database(config: PoolConfig, connections: int) -> None:

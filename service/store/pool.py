@@ -13,8 +13,9 @@ from service.config import Config
 from service.store.faults import UnsafeSessionError
 from service.store.sql import statement
 
-# Beside the flushes: key look-ups and health, and the ending of a lost session.
-_SPARE_CONNECTIONS: Final = 2
+# Beside those that flushes keep: two key look-ups, and one for all else (health, partitions, the
+# ending of a lost session).
+_SPARE_CONNECTIONS: Final = 3
 # A server that shakes hands and then says nothing is no better than one that is away.
 _SET_UP_TIMEOUT_S: Final = 5.0
 
@@ -122,8 +123,22 @@ async def lent(pool: Any, timeout_s: float | None = None) -> AsyncIterator[Any]:
         except asyncpg.PostgresError:
             raise  # an answer of the server: the connection is in order
         except BaseException:
-            connection.terminate()
+            tear_down(connection)
             raise
+
+
+def is_open(connection: Any) -> bool:
+    """Tell whether *connection*, lent by the pool, can be used still."""
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # it was lost, and the pool has taken it back by itself
+        return False
+
+
+def tear_down(connection: Any) -> None:
+    """End *connection*, lent by the pool, without a word to the server."""
+    with contextlib.suppress(asyncpg.InterfaceError):  # as above
+        connection.terminate()
 
 
 async def connect(config: PoolConfig) -> Session:

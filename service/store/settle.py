@@ -11,7 +11,7 @@ import structlog
 
 from service.clock import Clock
 from service.reasons import Reason, Refusal
-from service.store.faults import Fault, SilentRollbackError, StaleSessionError, classify
+from service.store.faults import Fault, SilentRollbackError, classify
 from service.store.flush import Flush, Verdicts
 from service.store.partitions import ensure_partitions
 from service.store.pool import lent
@@ -73,6 +73,11 @@ class Settler:
         self._on_fault = on_fault
         self._endings: set[asyncio.Task[None]] = set()
 
+    @property
+    def idle_connections(self) -> int:
+        """Connections that are kept for the next flush."""
+        return self._sessions.idle
+
     async def settle(self, flush: Flush, bounds: Bounds) -> Verdicts:
         """
         Store *flush*; return verdicts of late rows. The ids of its rows make a second run safe.
@@ -132,12 +137,8 @@ class Settler:
             is_impatient = bounds.held_until is not None
             transaction = Transaction(connection, flush, self._keep, is_impatient=is_impatient)
             attempt.transaction = transaction
-            try:
-                with Watchdog(connection, bounds.deadline - self._clock.monotonic()):
-                    return await transaction.run()
-            except StaleSessionError:
-                connection.terminate()
-                raise
+            with Watchdog(connection, bounds.deadline - self._clock.monotonic()):
+                return await transaction.run()
 
     async def _recover(
         self, fault: Fault, attempt: "_Attempt", flush: Flush, deadline: float

@@ -24,6 +24,7 @@ from service.store.flush import (
     outcome_of,
     quarantined,
 )
+from service.store.pool import is_open
 from service.store.sql import statement
 
 _EVENT_COLUMNS: Final = event_columns()
@@ -71,7 +72,7 @@ class Transaction:
         try:
             verdicts = await self._write()
         except BaseException:
-            if not connection.is_closed():
+            if is_open(connection):
                 await connection.execute("ROLLBACK")
             raise
         self.is_commit_sent = True

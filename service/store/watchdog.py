@@ -4,6 +4,8 @@ import asyncio
 from types import TracebackType
 from typing import Any, Final
 
+from service.store.pool import tear_down
+
 # Past the deadline the connection is torn down; what runs on it then ends at once.
 _TEARDOWN_S: Final = 1.0
 
@@ -44,11 +46,11 @@ class Watchdog:
             raise ConnectionResetError("the line to the database is silent") from None
 
     def _tear_down(self) -> None:
-        self._connection.terminate()
         self._timer = self._loop.call_later(_TEARDOWN_S, self._cancel)
+        tear_down(self._connection)
 
     def _cancel(self) -> None:
-        # asyncpg waits without end for a full line to drain. The line is torn down already: a
-        # cancel can no longer lie about what became of it.
+        # asyncpg waits without end for a full line to drain, also when that line is lost. It is
+        # torn down already: a cancel can no longer lie about what became of it.
         self._has_cancelled = True
         self._task.cancel()

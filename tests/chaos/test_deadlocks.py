@@ -121,7 +121,7 @@ async def pool(database_url: str, connection: Any) -> AsyncIterator[Any]:
 
 async def deadlocks(pool: Any, connection: Any) -> int:
     """Return how many deadlocks PostgreSQL itself has counted, once every writer has gone."""
-    await pool.close()
+    pool.terminate()
 
     async def have_gone() -> bool:
         left: int = await connection.fetchval(

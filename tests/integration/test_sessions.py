@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -44,7 +45,19 @@ async def test_two_flushes_at_once_have_two(pool: Any) -> None:
         assert one.pid != other.pid
 
 
-async def test_a_connection_whose_flush_failed_in_good_order_is_kept(pool: Any) -> None:
+async def test_one_that_brought_an_error_of_the_server_is_kept(pool: Any) -> None:
+    sessions = Sessions(pool)
+    before = await pid_lent(sessions)
+
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async with sessions.lent(TIMEOUT_S) as session:
+            await session.execute("SELECT 1 / 0")
+
+    assert before == await pid_lent(sessions)
+    assert 1 == sessions.idle
+
+
+async def test_one_whose_use_ended_otherwise_is_not_kept(pool: Any) -> None:
     sessions = Sessions(pool)
     before = await pid_lent(sessions)
 
@@ -52,7 +65,45 @@ async def test_a_connection_whose_flush_failed_in_good_order_is_kept(pool: Any) 
         async with sessions.lent(TIMEOUT_S):
             raise ValueError("own")
 
-    assert before == await pid_lent(sessions)
+    assert before != await pid_lent(sessions)
+
+
+async def test_a_cancel_never_leaves_a_flush_in_the_transaction_of_another(pool: Any) -> None:
+    sessions = Sessions(pool)
+
+    async def begin() -> None:
+        async with sessions.lent(TIMEOUT_S) as session:
+            await session.execute("BEGIN")
+            await session.execute("SELECT pg_sleep(10)")
+
+    for delay_s in (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.02):
+        beginning = asyncio.create_task(begin())
+        await asyncio.sleep(delay_s)
+        beginning.cancel()
+        await asyncio.gather(beginning, return_exceptions=True)
+
+        async with sessions.lent(TIMEOUT_S) as session:
+            assert not session.is_in_transaction()
+
+
+async def test_one_that_is_left_in_a_transaction_is_not_kept(pool: Any) -> None:
+    sessions = Sessions(pool)
+    async with sessions.lent(TIMEOUT_S) as session:
+        left = session.pid
+        await session.execute("BEGIN")
+
+    assert left != await pid_lent(sessions)
+
+
+async def test_who_waits_for_a_connection_gets_the_next_that_is_free(pool: Any) -> None:
+    sessions = Sessions(pool)
+    async with pool.acquire():
+        async with sessions.lent(TIMEOUT_S):
+            waiting = asyncio.create_task(pid_lent(sessions))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+        async with asyncio.timeout(TIMEOUT_S / 2):
+            assert await waiting
 
 
 async def test_one_that_was_torn_down_goes_back_and_others_can_have_its_place(pool: Any) -> None:

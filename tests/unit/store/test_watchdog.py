@@ -1,5 +1,6 @@
 import asyncio
 
+import asyncpg
 import pytest
 
 from service.store.watchdog import Watchdog
@@ -22,6 +23,17 @@ class SilentLine:
 
     async def wait(self) -> None:
         await self._ended
+
+
+class LostLine(SilentLine):
+    """A connection that is gone; the pool has taken it back, and nobody told who waits on it."""
+
+    def __init__(self) -> None:
+        super().__init__(ends_when_torn_down=False)
+
+    def terminate(self) -> None:
+        super().terminate()
+        raise asyncpg.InterfaceError("it was released back to the pool")
 
 
 async def guarded(line: SilentLine, timeout_s: float) -> None:
@@ -58,6 +70,15 @@ async def test_what_does_not_end_by_that_is_cancelled_and_told_as_a_silent_line(
     task = asyncio.current_task()
     assert task is not None
     assert 0 == task.cancelling()
+
+
+async def test_what_waits_on_a_lost_line_is_cancelled_too() -> None:
+    line = LostLine()
+
+    with pytest.raises(ConnectionResetError, match="silent"):
+        await guarded(line, 0.0)
+
+    assert line.is_torn_down
 
 
 async def test_who_is_cancelled_by_somebody_else_is_cancelled() -> None:
