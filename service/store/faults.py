@@ -78,8 +78,11 @@ def is_about_types(error: asyncpg.PostgresError) -> bool:
     Whether *error*, of a statement whose one value the core wrote, is about that value's type.
 
     Another schema was put in place under the session, a backup say: the type has another number
-    now. No severity: the server has not seen the value, asyncpg did not know how to send it.
+    now. No severity: the server has not seen the value, asyncpg did not know how to send it; but a
+    lost connection has none either.
     """
+    if (error.sqlstate or "").startswith(_CONNECTION_CLASS):
+        return False
     return error.severity is None or error.sqlstate in _ABOUT_TYPES
 
 

@@ -11,6 +11,7 @@ from service.store.faults import (
     UnsafeSessionError,
     VanishedError,
     classify,
+    is_about_types,
 )
 
 
@@ -85,3 +86,11 @@ def test_a_check_with_a_name_is_about_the_data() -> None:
 )
 def test_an_error_on_the_way_has_its_class(error: BaseException, expected: Fault) -> None:
     assert classify(error) is expected
+
+
+def test_a_lost_connection_says_nothing_of_types() -> None:
+    lost = asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+    assert lost.severity is None
+    assert not is_about_types(lost)
+    assert Fault.LOST is classify(lost)
