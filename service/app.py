@@ -25,7 +25,7 @@ from service.model import Limits, Payload, Written
 from service.obs import log as logs
 from service.obs.metrics import Metrics
 from service.parent import drain_with_parent, exit_with_parent
-from service.pipeline.batcher import HELD_UP_S, Batcher
+from service.pipeline.batcher import Batcher
 from service.pipeline.check import Checker
 from service.pipeline.quarantine import QuarantineBudget
 from service.pipeline.queue import QueueLimits
@@ -129,8 +129,6 @@ class Worker:
             ),
             flushes_max=settings.flushes_max,
             timeout_s=settings.flush_timeout_s,
-            # Who has little time must not use up half of it here: that is refused as overload.
-            held_up_s=min(HELD_UP_S, settings.flush_timeout_s / 4),
         )
 
     def _build_keys(self) -> KeyRing:

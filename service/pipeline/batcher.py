@@ -55,7 +55,8 @@ class Batcher:
         self._flushes_max = flushes_max
         self._timeout_s = timeout_s
         self._further_rows_min = further_rows_min
-        self._held_up_s = held_up_s
+        # Who has used up half of its time by waiting is refused: this must not bring it there.
+        self._held_up_s = min(held_up_s, timeout_s / 4)
         self._on_flush = on_flush
         self._queue: Queue[_Waiter] = Queue(limits)
         self._flushes: set[asyncio.Task[None]] = set()

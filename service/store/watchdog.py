@@ -42,7 +42,7 @@ class Watchdog:
             return
         # Only ours: who was cancelled by somebody else as well has to end.
         is_ours = not self._task.uncancel()
-        if is_ours and kind is not None and issubclass(kind, asyncio.CancelledError):
+        if is_ours and isinstance(error, asyncio.CancelledError):
             raise ConnectionResetError("the line to the database is silent") from None
 
     def _tear_down(self) -> None:

@@ -55,7 +55,9 @@ class Simulation:
             held_up_s=self._upto(16) * TICK_S,
         )
         timeout_s = self._upto(128) * TICK_S
-        self.judge = Judge(self._loop, limits, turns, timeout_s)
+        # No flush waits for company until it has too little time left.
+        promised = turns._replace(held_up_s=min(turns.held_up_s, timeout_s / 4))
+        self.judge = Judge(self._loop, limits, promised, timeout_s)
         self._store = FickleStore(rng, self._loop, self.judge)
         self._batcher = make(
             write=self._store.write,

@@ -71,7 +71,7 @@ class Bench:
         self.flushed: asyncio.Queue[int] = asyncio.Queue()
         self.batcher = self.make()
 
-    def make(
+    def make(  # noqa: PLR0913 - all by name
         self,
         *,
         flushes_max: int = 1,
@@ -79,6 +79,7 @@ class Bench:
         queue_rows_max: int = 100,
         further_rows_min: int = FURTHER_ROWS_MIN,
         held_up_s: float = HELD_UP_S,
+        timeout_s: float = 5.0,
         on_flush: Callable[[int], None] | None = None,
     ) -> Batcher:
         limits = QueueLimits(
@@ -92,7 +93,7 @@ class Bench:
             clock=self.clock,
             limits=limits,
             flushes_max=flushes_max,
-            timeout_s=5.0,
+            timeout_s=timeout_s,
             further_rows_min=further_rows_min,
             held_up_s=held_up_s,
             on_flush=on_flush or self.flushed.put_nowait,

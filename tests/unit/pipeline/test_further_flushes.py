@@ -105,6 +105,16 @@ async def test_nobody_waits_behind_a_flush_that_is_held_up(bench: Bench) -> None
     assert accepted("first") == await held
 
 
+async def test_who_has_little_time_does_not_wait_it_away_behind_a_flush(bench: Bench) -> None:
+    bench.make(flushes_max=2, held_up_s=NEVER_S, timeout_s=0.1)
+    await begin(bench)
+
+    lone = bench.send("a")
+    (await bench.store.next_write()).succeed()
+
+    assert accepted("a") == await lone
+
+
 async def test_a_flush_that_is_held_up_stays_so_until_it_ends(bench: Bench) -> None:
     bench.make(flushes_max=2, held_up_s=0.0)
     await begin(bench)
