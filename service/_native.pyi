@@ -31,6 +31,7 @@ __all__ = [
     "row_id_parts",
     "scan_batch",
     "scan_event",
+    "sha256",
     "source_fingerprint",
     "violation_codes",
 ]
@@ -108,6 +109,9 @@ def row_id_parts(id: int) -> tuple[int, int, int]:  # noqa: A002 - the glossary'
 
 def event_key(event_id: str) -> bytes:
     """Make the key of an event in the ledger: the first 16 bytes of SHA-256 of its UTF-8."""
+
+def sha256(content: bytes) -> bytes:
+    """Give SHA-256 as `hashlib` does, for a quarter of the price where bytes are few."""
 
 CONTENT_HASH_VERSION: Final[int]
 """Raised whenever the canonical content of the same event changes."""

@@ -6,6 +6,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub const EVENT_KEY_BYTES: usize = 16;
 
+pub const SHA_256_BYTES: usize = 32;
+
 /// Raise it when the canonical content changes: stored hashes of the old form then answer "same".
 pub const CONTENT_HASH_VERSION: u64 = 1;
 
@@ -14,12 +16,17 @@ const HASH_BITS: u32 = 60;
 /// The first 128 bits of SHA-256: short in the index, and nobody can craft a second id with them.
 #[must_use]
 pub fn event_key(event_id: &str) -> [u8; EVENT_KEY_BYTES] {
-    let digest: [u8; 32] = Sha256::digest(event_id.as_bytes()).into();
+    let digest = sha256(event_id.as_bytes());
     let mut key = [0; EVENT_KEY_BYTES];
     for (to, from) in key.iter_mut().zip(digest) {
         *to = from;
     }
     key
+}
+
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; SHA_256_BYTES] {
+    Sha256::digest(bytes).into()
 }
 
 /// Four bits of version, then 60 of xxh3 seeded with the workspace: never negative.

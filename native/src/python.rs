@@ -45,6 +45,11 @@ fn event_key(event_id: &str) -> [u8; hash::EVENT_KEY_BYTES] {
 }
 
 #[pyfunction]
+fn sha256(bytes: &[u8]) -> [u8; hash::SHA_256_BYTES] {
+    hash::sha256(bytes)
+}
+
+#[pyfunction]
 fn content_hash(workspace_id: i64, content: &[u8]) -> i64 {
     hash::content_hash(workspace_id, content)
 }
@@ -97,7 +102,7 @@ mod _native {
     #[pymodule_export]
     use super::{
         base36_decode, base36_encode, content_hash, event_columns, event_key, is_same_content,
-        row_id_parts, scan_batch, scan_event, violation_codes,
+        row_id_parts, scan_batch, scan_event, sha256, violation_codes,
     };
 
     #[pymodule_export]

@@ -1,5 +1,6 @@
 """What is known of one request when it has been answered: its log line and its measures."""
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -7,23 +8,39 @@ import msgspec
 import structlog
 
 from service.edge.replies import Counts
-from service.model import Outcome
+from service.model import ApiKey, Outcome, Payload
 from service.obs import log as logs
 from service.obs.metrics import Metrics
 
 log = structlog.get_logger()
 
+# Only what has this form is logged: somebody will put a key there one day, as anywhere.
+_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
-class Access(msgspec.Struct, kw_only=True, omit_defaults=True):
+
+class Access(msgspec.Struct, kw_only=True):
     """
-    Filled in as the request goes its way; then it is the log line, with its fields in this order.
+    Filled in as the request goes its way.
 
-    Never holds a key, a payload or a raw path. `endpoint` is from the closed set of routes;
-    `size_bytes` counts the decoded body.
+    `endpoint` is from the closed set of routes; `size_bytes` counts the decoded body.
     """
 
-    status: int = 0
-    duration_ms: float = -1.0
+    request_id: str
+    method: str
+    endpoint: str
+    traceparent: bytes | None = None
+    key: ApiKey | None = None
+    schema_version: str | None = None
+    payload: Payload | None = None
+    counts: Counts | None = None
+    size_bytes: int | None = None
+
+
+class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The log line, with its fields in this order. Never holds a key, a payload or a raw path."""
+
+    status: int
+    duration_ms: float
     request_id: str
     method: str
     endpoint: str
@@ -33,7 +50,6 @@ class Access(msgspec.Struct, kw_only=True, omit_defaults=True):
     key_id: str | None = None
     schema_version: str | None = None
     types: dict[str, int] | None = None
-    counts: Counts | None = None
     size_bytes: int | None = None
     accepted: int | None = None
     duplicates: int | None = None
@@ -59,10 +75,7 @@ class AccessLog:
         if access.counts is not None:
             self._count(access.counts)
         if self._is_on:
-            access.status = status
-            access.duration_ms = int(duration_s * 1_000_000) / 1000
-            access.code = code
-            self._write(access)
+            self._write(_line(access, status, code, duration_s))
 
     def _count(self, counts: Counts) -> None:
         ended = self._metrics.events_ended
@@ -75,25 +88,44 @@ class AccessLog:
         if counts.rejected:
             ended(Outcome.REJECTED, counts.rejected)
 
-    def _write(self, access: Access) -> None:
-        _spread_counts(access)
+    def _write(self, line: _Line) -> None:
         # A probe that finds all well is no news; there is one every few seconds.
-        is_news = access.endpoint not in _PROBES or access.status != _OK
+        is_news = line.endpoint not in _PROBES or line.status != _OK
         if is_news and self._lines is not None:
-            access.event, access.level, access.timestamp = "request", "info", datetime.now(UTC)
-            self._lines.add(_ENCODER.encode(access) + b"\n")
+            line.event, line.level, line.timestamp = "request", "info", datetime.now(UTC)
+            self._lines.add(_ENCODER.encode(line) + b"\n")
             return
-        fields = msgspec.structs.asdict(access)
+        fields = msgspec.structs.asdict(line)
         known = {name: value for name, value in fields.items() if value is not None}
         (log.info if is_news else log.debug)("request", **known)
 
 
-def _spread_counts(access: Access) -> None:
-    counts, access.counts = access.counts, None
-    access.types = access.types or None
-    if counts is not None:
-        access.accepted, access.duplicates = counts.accepted, counts.duplicates
-        access.conflicts, access.rejected = counts.conflicts, counts.rejected
+def _line(access: Access, status: int, code: str | None, duration_s: float) -> _Line:
+    line = _Line(
+        status=status,
+        duration_ms=int(duration_s * 1_000_000) / 1000,
+        request_id=access.request_id,
+        method=access.method,
+        endpoint=access.endpoint,
+        traceparent=_traceparent(access.traceparent),
+        schema_version=access.schema_version,
+        size_bytes=access.size_bytes,
+        code=code,
+    )
+    if (key := access.key) is not None:
+        line.tenant_id, line.workspace_id, line.key_id = key.tenant_id, key.workspace_id, key.key_id
+    if access.payload is not None:
+        line.types = access.payload.events.types or None
+    if (counts := access.counts) is not None:
+        line.accepted, line.duplicates = counts.accepted, counts.duplicates
+        line.conflicts, line.rejected = counts.conflicts, counts.rejected
+    return line
+
+
+def _traceparent(value: bytes | None) -> str | None:
+    if value is None or not _TRACEPARENT.fullmatch(value):
+        return None
+    return value.decode("ascii")
 
 
 _OK: Final = 200

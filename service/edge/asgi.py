@@ -1,7 +1,6 @@
 """The raw ASGI callable: method and path to endpoint. The only user of scope, receive and send."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -14,10 +13,10 @@ from service.edge.access import Access, AccessLog
 from service.edge.body import ClientGoneError
 from service.edge.cors import Cors
 from service.edge.inbound import Inbound
-from service.edge.ingest import Ingest, RequestId
+from service.edge.ingest import Ingest
 from service.edge.probes import Probes
-from service.edge.replies import Header, Reply
-from service.edge.request import Headers, Receive, Scope, Send, require_one_meaning
+from service.edge.replies import Reply
+from service.edge.request import Receive, Scope, Send, require_one_meaning
 from service.model import EVENT_TYPES
 from service.reasons import Reason, Refusal
 
@@ -25,8 +24,6 @@ log = structlog.get_logger()
 
 _BATCH: Final = "batch"
 _ENDS_OF_THE_WORKER: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
-# Only what has this form is logged: somebody will put a key there one day, as anywhere.
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS: Final = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 )
@@ -74,79 +71,59 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         started = self._clock.monotonic()
-        request_id = RequestId(*self._take_request_id())
-        method = scope["method"]
+        number, request_id = self._take_request_id()
         route = self._routes.get(scope["path"])
+        method = scope["method"]
         access = Access(
-            request_id=request_id.text,
+            request_id=request_id,
             method=method if method in _METHODS else "other",
             endpoint="unknown" if route is None else route.endpoint,
         )
-        reply, extra = await self._answer(route, scope, receive, request_id, access)
-        is_head = method == "HEAD"
-        await send(
-            {
-                "type": "http.response.start",
-                "status": reply.status,
-                "headers": [
-                    *reply.headers,
-                    *extra,
-                    (b"content-length", b"%d" % len(reply.body)),
-                    (b"x-request-id", request_id.text.encode("ascii")),
-                ],
-            }
-        )
-        await send({"type": "http.response.body", "body": b"" if is_head else reply.body})
+        inbound = Inbound(dict(scope["headers"]), receive)
+        try:
+            if isinstance(route, _Ingested) and method == "POST":
+                require_one_meaning(inbound.headers, scope["headers"])
+                reply = await self._ingest.answer(route.event_type, number, inbound, access)
+            else:
+                reply = await self._report(route, method)
+        except BaseException as error:  # noqa: BLE001 - a panic of the core is no Exception
+            reply = await self._refused(error, inbound, request_id)
+        headers = [
+            *reply.headers,
+            (b"content-length", b"%d" % len(reply.body)),
+            (b"x-request-id", request_id.encode("ascii")),
+        ]
+        if isinstance(route, _Ingested):
+            headers += self._cors.headers(inbound.headers.get(b"origin"))
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        body = b"" if method == "HEAD" else reply.body
+        await send({"type": "http.response.body", "body": body})
         duration_s = self._clock.monotonic() - started
         self._access_log.answered(access, reply.status, reply.code, duration_s)
 
-    async def _answer(
-        self,
-        route: _Route | None,
-        scope: Scope,
-        receive: Receive,
-        request_id: RequestId,
-        access: Access,
-    ) -> tuple[Reply, tuple[Header, ...]]:
-        headers: Headers = dict(scope["headers"])
-        is_ingest = isinstance(route, _Ingested)
-        extra = self._cors.headers(headers.get(b"origin")) if is_ingest else ()
-        inbound = Inbound(headers, receive)
-        try:
-            return await self._reply(route, scope, inbound, request_id, access), extra
-        except Refusal as caught:
-            await inbound.discard()
-            refusal = caught
-        except ClientGoneError:
-            # Nobody listens; the server still wants an answer to close the exchange with.
-            refusal = Refusal(Reason.INVALID_REQUEST, "The body ended before it was whole.")
-        except _ENDS_OF_THE_WORKER:
-            raise
-        except BaseException:  # a panic of the core is no Exception; it costs its own request
-            log.exception("request_failed", request_id=request_id.text)
-            refusal = Refusal(Reason.INTERNAL_ERROR)
-        return replies.refused(request_id.text, refusal), extra
-
-    async def _reply(
-        self,
-        route: _Route | None,
-        scope: Scope,
-        inbound: Inbound,
-        request_id: RequestId,
-        access: Access,
-    ) -> Reply:
-        method = scope["method"]
+    async def _report(self, route: _Route | None, method: str) -> Reply:
         if route is None:
             raise Refusal(Reason.NOT_FOUND)
         if method not in route.methods:
             raise _method_refused(method, route.methods)
-        if isinstance(route, _Reported):
-            return await route.report()
-        if method == "OPTIONS":
+        if isinstance(route, _Ingested):
             return self._cors.preflight()
-        require_one_meaning(inbound.headers, scope["headers"])
-        access.traceparent = _traceparent(inbound.headers.get(b"traceparent"))
-        return await self._ingest.answer(route.event_type, request_id, inbound, access)
+        return await route.report()
+
+    async def _refused(self, error: BaseException, inbound: Inbound, request_id: str) -> Reply:
+        """Return the answer to a request that was given up; it costs nobody else anything."""
+        if isinstance(error, _ENDS_OF_THE_WORKER):
+            raise error
+        if isinstance(error, Refusal):
+            await inbound.discard()
+            refusal = error
+        elif isinstance(error, ClientGoneError):
+            # Nobody listens; the server still wants an answer to close the exchange with.
+            refusal = Refusal(Reason.INVALID_REQUEST, "The body ended before it was whole.")
+        else:
+            log.error("request_failed", request_id=request_id, exc_info=error)
+            refusal = Refusal(Reason.INTERNAL_ERROR)
+        return replies.refused(request_id, refusal)
 
 
 def _routes(probes: Probes) -> dict[str, _Route]:
@@ -170,9 +147,3 @@ def _method_refused(method: str, allowed: tuple[str, ...]) -> Refusal:
         f"{method} is not allowed here; allowed: {allow}.",
         allow=allow,
     )
-
-
-def _traceparent(value: bytes | None) -> str | None:
-    if value is None or not _TRACEPARENT.fullmatch(value):
-        return None
-    return value.decode("ascii")

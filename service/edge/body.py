@@ -1,11 +1,11 @@
 """Reads a body: under a cap on its decoded bytes, and before a deadline."""
 
+import asyncio
 import zlib
 from typing import Final
 
 from service.edge.deadlines import Deadlines
 from service.edge.inbound import Inbound
-from service.edge.request import Headers
 from service.reasons import Reason, Refusal
 
 _IDENTITY: Final = b"identity"
@@ -35,38 +35,41 @@ class BodyReader:
         ClientGoneError
             The connection ended first.
         """
-        decoder = _decoder(inbound.headers, bytes_max)
+        encoding = inbound.headers.get(b"content-encoding")
+        inflater = None if encoding is None else _inflater(encoding, bytes_max)
         if inbound.length is not None and inbound.length > bytes_max:
             raise _too_large(bytes_max, str(inbound.length))
-        received = 0
+        chunks: list[bytes] = []
+        task = self._deadlines.begin()
         try:
-            with self._deadlines:
-                while not inbound.is_whole:
-                    message = await inbound.receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGoneError
-                    chunk = inbound.take(message)
-                    received += len(chunk)
-                    # As sent, too: there are encodings of nothing that never end.
-                    if received > bytes_max:
-                        raise _too_large(bytes_max, f"more than {bytes_max}")
-                    decoder.feed(chunk)
-        except TimeoutError:
+            while not inbound.is_whole:
+                message = await inbound.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGoneError
+                chunk = inbound.take(message)
+                # As sent, too: there are encodings of nothing that never end.
+                if inbound.received > bytes_max:
+                    raise _too_large(bytes_max, f"more than {bytes_max}")
+                chunks.append(chunk if inflater is None else inflater.feed(chunk))
+        except asyncio.CancelledError:
+            if not self._deadlines.is_over(task):
+                raise
             inbound.give_up()
             raise Refusal(
                 Reason.BODY_TIMEOUT,
                 f"The body did not arrive within {self._deadlines.timeout_s:g} s; try again.",
             ) from None
-        return decoder.finish()
+        finally:
+            self._deadlines.end(task)
+        if inflater is not None:
+            inflater.require_end()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _decoder(headers: Headers, bytes_max: int) -> "_Decoder":
-    encoding = headers.get(b"content-encoding")
-    if encoding is None:
-        return _Decoder(bytes_max)
+def _inflater(encoding: bytes, bytes_max: int) -> "_Inflater | None":
     encoding = encoding.strip().lower()
     if encoding in {_IDENTITY, b""}:
-        return _Decoder(bytes_max)
+        return None
     if encoding in _WINDOW_BITS:
         return _Inflater(bytes_max, _WINDOW_BITS[encoding])
     name = encoding.decode("latin-1")[:64]
@@ -78,47 +81,35 @@ def _decoder(headers: Headers, bytes_max: int) -> "_Decoder":
     )
 
 
-class _Decoder:
-    """Takes the chunks as they are."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def feed(self, chunk: bytes) -> None:
-        self._size += len(chunk)
-        if self._size > self._bytes_max:
-            raise _too_large(self._bytes_max, f"more than {self._bytes_max}")
-        self._parts.append(chunk)
-
-    def finish(self) -> bytes:
-        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-
-
-class _Inflater(_Decoder):
+class _Inflater:
     """Inflates gzip or deflate, never further than the cap."""
 
     def __init__(self, bytes_max: int, window_bits: int) -> None:
-        super().__init__(bytes_max)
+        self._bytes_max = bytes_max
+        self._size = 0
         self._window_bits = window_bits
         self._inflate = zlib.decompressobj(window_bits)
         self._head = b""
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes) -> bytes:
+        """Return what *chunk* unfolds to."""
         if not chunk:
-            return
+            return b""
         try:
-            super().feed(self._decompress(chunk))
+            piece = self._decompress(chunk)
         except zlib.error as error:
             raise _undecodable(str(error)) from None
+        self._size += len(piece)
+        if self._size > self._bytes_max:
+            raise _too_large(self._bytes_max, f"more than {self._bytes_max}")
         if self._inflate.unused_data:
             raise _undecodable("there are bytes after its end")
+        return piece
 
-    def finish(self) -> bytes:
+    def require_end(self) -> None:
+        """Refuse a body that is cut off."""
         if not self._inflate.eof:
             raise _undecodable("it is cut off")
-        return super().finish()
 
     def _decompress(self, chunk: bytes) -> bytes:
         room = self._bytes_max - self._size + 1

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from types import TracebackType
 from typing import Any, Final
 
 _LATE: Final = None
@@ -22,24 +21,26 @@ class Deadlines:
         self._due: dict[asyncio.Task[Any], float | None] = {}
         self._is_watching = False
 
-    def __enter__(self) -> None:
-        """Begin: from here on the task has its time."""
-        self._due[_current_task()] = time.monotonic() + self.timeout_s
+    def begin(self) -> asyncio.Task[Any]:
+        """Give the task that runs its time from here on, and return it for what follows."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - who awaits is in one
+        self._due[task] = time.monotonic() + self.timeout_s
         if not self._is_watching:
             self._watch(self.timeout_s)
+        return task
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End; raise TimeoutError when the block took too long, and was cancelled for it."""
-        task = _current_task()
-        is_late = self._due.pop(task) is _LATE
-        # Only ours: who was cancelled by somebody else as well has to end.
-        if is_late and isinstance(error, asyncio.CancelledError) and not task.uncancel():
-            raise TimeoutError from None
+    def is_over(self, task: asyncio.Task[Any]) -> bool:
+        """
+        Tell whether *task*, which has met a cancel, was cancelled for taking too long.
+
+        False for who was cancelled by somebody else as well: that one has to end.
+        """
+        return self._due[task] is _LATE and not task.uncancel()
+
+    def end(self, task: asyncio.Task[Any]) -> None:
+        """Stop the time of *task*."""
+        del self._due[task]
 
     def _watch(self, delay_s: float) -> None:
         self._is_watching = True
@@ -56,9 +57,3 @@ class Deadlines:
                 return
             self._due[task] = _LATE
             task.cancel()
-
-
-def _current_task() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - who awaits is in one
-    return task

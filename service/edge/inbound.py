@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import MutableMapping
 from typing import Any, Final
 
-from service.edge.request import Headers, Receive, content_length
+from service.edge.request import Headers, Receive
 
 _DISCARDED_BYTES_MAX: Final = 4 * 1024 * 1024
 _DISCARD_TIMEOUT_S: Final = 1.0
@@ -18,41 +18,45 @@ _DISCARD_TIMEOUT_S: Final = 1.0
 class Inbound:
     """A request's headers, and how far its body has come."""
 
+    __slots__ = ("_is_given_up", "headers", "is_whole", "length", "receive", "received")
+
     def __init__(self, headers: Headers, receive: Receive) -> None:
         """*receive* is the server's; whoever calls it hands over what it returned to `take`."""
         self.headers = headers
         self.receive = receive
-        self.length = content_length(headers)
+        length = headers.get(b"content-length")
+        # None for a chunked body.
+        self.length = int(length) if length is not None and length.isdigit() else None
         # The server holds a body to its length: the empty message after its end can be spared.
         self.is_whole = self.length == 0
-        self._received = 0
-        # A sender that asks first whether to go on has not begun.
-        self._is_coming = b"expect" not in headers
+        self.received = 0
+        self._is_given_up = False
 
     def take(self, message: MutableMapping[str, Any]) -> bytes:
         """Return the piece of the body that *message* brought."""
         chunk: bytes = message.get("body", b"")
-        self._received += len(chunk)
-        self._is_coming = True
-        self.is_whole = not message.get("more_body", False) or self._received == self.length
+        self.received += len(chunk)
+        self.is_whole = self.received == self.length or not message.get("more_body", False)
         return chunk
 
     def give_up(self) -> None:
         """Forget the rest: after a read that was given up there is nothing to go on with."""
-        self._is_coming = False
+        self._is_given_up = True
 
     async def discard(self) -> None:
         """Read what is still coming and forget it, within bounds of bytes and time."""
-        if not self._has_body():
+        if not self._is_coming():
             return
-        discarded = 0
+        enough = self.received + _DISCARDED_BYTES_MAX
         try:
             async with asyncio.timeout(_DISCARD_TIMEOUT_S):
-                while not self.is_whole and discarded < _DISCARDED_BYTES_MAX:
-                    discarded += len(self.take(await self.receive()))
+                while not self.is_whole and self.received < enough:
+                    self.take(await self.receive())
         except TimeoutError:
             return
 
-    def _has_body(self) -> bool:
-        has_any = self.length is not None or b"transfer-encoding" in self.headers
-        return self._is_coming and has_any
+    def _is_coming(self) -> bool:
+        if self._is_given_up or (self.length is None and b"transfer-encoding" not in self.headers):
+            return False
+        # A sender that asks first whether to go on has not begun.
+        return self.received > 0 or b"expect" not in self.headers

@@ -1,6 +1,5 @@
 """The ingest endpoints: key, body, checks, store, answer."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -12,10 +11,10 @@ from service.edge.body import BodyReader
 from service.edge.inbound import Inbound
 from service.edge.keys import KeyRing
 from service.edge.replies import Reply
-from service.edge.request import Headers, schema_version
-from service.model import Accepted, ApiKey, Limits, Payload, Verdict
+from service.edge.request import schema_version
+from service.model import Accepted, ApiKey, Limits
 from service.pipeline.batcher import Batcher
-from service.pipeline.check import Arrival, Checked, Checker, scan
+from service.pipeline.check import Arrival, Checker, scan
 from service.reasons import Reason, Refusal
 
 # The largest profile of a key (`provision … --profile segment`).
@@ -29,13 +28,6 @@ class IngestConfig(msgspec.Struct, frozen=True, kw_only=True):
     body_timeout_s: float
     schema_version_default: str
     schema_versions: frozenset[str]
-
-
-class RequestId(msgspec.Struct, frozen=True):
-    """One request's id: the number that is stored, and the text that is shown."""
-
-    number: int
-    text: str
 
 
 class Ingest:
@@ -60,7 +52,7 @@ class Ingest:
     async def answer(
         self,
         event_type: str | None,
-        request_id: RequestId,
+        request_id: int,
         inbound: Inbound,
         access: Access,
     ) -> Reply:
@@ -72,54 +64,44 @@ class Ingest:
         Refusal
             The request as a whole is not accepted.
         """
-        version = self._schema_version(inbound.headers, access)
-        key = await self._keys.in_headers(inbound.headers)
-        if key is None:
-            limits = self._limits_of_unknown_key()
-        else:
-            _note_key(access, key)
-            limits = self._limits(key)
+        config, headers = self._config, inbound.headers
+        access.traceparent = headers.get(b"traceparent")
+        access.schema_version = version = schema_version(
+            headers, config.schema_version_default, config.schema_versions
+        )
+        key = self._keys.believed(headers) or await self._keys.in_headers(headers)
+        limits = self._limits_of_unknown_key() if key is None else self._limits(key)
+        access.key = key
         body = await self._bodies.read(inbound, limits.bytes_max)
         received_at_us = self._clock.unix_us()
         access.size_bytes = len(body)
         scanned = scan(body, event_type, limits.events_max)
         if key is None:
-            key = await self._keys.authenticate(scanned.write_key or "")
-            _note_key(access, key)
+            access.key = key = await self._keys.authenticate(scanned.write_key or "")
             limits = _least(limits, self._limits(key))
             _require_size(len(body), limits)
-        _require_count(scanned.count, limits)
+        if not 0 < scanned.count <= limits.events_max:
+            raise _wrong_count(scanned.count, limits)
         arrival = Arrival(
             tenant_id=key.tenant_id,
             workspace_id=key.workspace_id,
             key_id=key.key_id,
-            request_id=request_id.number,
+            request_id=request_id,
             schema_version=version,
             received_at_us=received_at_us,
         )
         checked = self._checker.check(scanned, arrival)
         # The queue is bounded by what the rows take: the body must not wait beside them.
         del body, scanned
-        access.types = checked.payload.events.types
-        verdicts = await self._store(checked)
+        access.payload = checked.payload
+        stored = await self._batcher.submit(checked.payload) if checked.has_rows else ()
+        verdicts = checked.complete(stored)
         access.counts = replies.count(verdicts)
         if event_type is None:
-            return replies.batch_processed(request_id.text, access.counts, verdicts)
+            return replies.batch_processed(access.request_id, access.counts, verdicts)
         if isinstance(verdicts, Accepted):
-            return replies.event_accepted(request_id.text, verdicts)
-        return replies.event_processed(request_id.text, verdicts[0])
-
-    async def _store(self, checked: Checked) -> Sequence[Verdict]:
-        payload: Payload = checked.payload
-        if not len(payload.events) and not payload.rejected:
-            return checked.complete([])
-        return checked.complete(await self._batcher.submit(payload))
-
-    def _schema_version(self, headers: Headers, access: Access) -> str:
-        config = self._config
-        version = schema_version(headers, config.schema_version_default, config.schema_versions)
-        access.schema_version = version
-        return version
+            return replies.event_accepted(access.request_id, verdicts)
+        return replies.event_processed(access.request_id, verdicts[0])
 
     def _limits_of_unknown_key(self) -> Limits:
         """Clients that name their key only in the body are read before it is known."""
@@ -134,11 +116,6 @@ class Ingest:
         if key.bytes_max is None and key.events_max is None:
             return defaults
         return Limits(key.bytes_max or defaults.bytes_max, key.events_max or defaults.events_max)
-
-
-def _note_key(access: Access, key: ApiKey) -> None:
-    access.tenant_id, access.workspace_id = key.tenant_id, key.workspace_id
-    access.key_id = key.key_id
 
 
 def _least(scanned: Limits, own: Limits) -> Limits:
@@ -156,17 +133,16 @@ def _require_size(size_bytes: int, limits: Limits) -> None:
         )
 
 
-def _require_count(count: int, limits: Limits) -> None:
+def _wrong_count(count: int, limits: Limits) -> Refusal:
     details: dict[str, str | int] = {"field": "batch", "limit": limits.events_max, "actual": count}
     if count == 0:
-        raise Refusal(
+        return Refusal(
             Reason.BATCH_EMPTY,
             f"batch holds no event; it takes 1 to {limits.events_max}.",
             **details,
         )
-    if count > limits.events_max:
-        raise Refusal(
-            Reason.BATCH_TOO_LARGE,
-            f"batch holds {count} events; at most {limits.events_max} are allowed with this key.",
-            **details,
-        )
+    return Refusal(
+        Reason.BATCH_TOO_LARGE,
+        f"batch holds {count} events; at most {limits.events_max} are allowed with this key.",
+        **details,
+    )

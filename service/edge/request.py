@@ -48,12 +48,6 @@ def _require_once(names: list[bytes]) -> None:
             )
 
 
-def content_length(headers: Headers) -> int | None:
-    """Return the length the body is declared to have, None for a chunked one."""
-    value = headers.get(b"content-length")
-    return int(value) if value is not None and value.isdigit() else None
-
-
 def schema_version(headers: Headers, default: str, supported: frozenset[str]) -> str:
     """
     Return the schema version of the request's events.

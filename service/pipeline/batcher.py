@@ -78,11 +78,15 @@ class Batcher:
         Refusal
             `overloaded`, or what the store could not do.
         """
-        waiter: _Waiter = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: _Waiter = loop.create_future()
         deadline = self._clock.monotonic() + self._timeout_s
         if not self._queue.offer(Waiting(payload, waiter, deadline)):
             raise Refusal(Reason.OVERLOADED)
-        self._pump_soon()
+        # Once per turn of the loop: requests read in the same turn go down together.
+        if not self._is_pump_due:
+            self._is_pump_due = True
+            loop.call_soon(self._pump)
         return await waiter
 
     async def drain(self, timeout_s: float) -> bool:
@@ -102,12 +106,6 @@ class Batcher:
             # What came since has no flush yet, but has to be waited for as well.
             self._pump()
         return True
-
-    def _pump_soon(self) -> None:
-        # Once per turn of the loop: requests read in the same turn go down together.
-        if not self._is_pump_due:
-            self._is_pump_due = True
-            asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:
         self._is_pump_due = False

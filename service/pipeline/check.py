@@ -27,10 +27,15 @@ class Arrival(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """A payload ready for the store, and the verdicts known already, by place in the input."""
+    """
+    A payload ready for the store, and the verdicts known already, by place in the input.
+
+    `has_rows`: there is something to store.
+    """
 
     payload: Payload
     refused: dict[int, Verdict]
+    has_rows: bool
 
     def complete(self, stored: Sequence[Verdict]) -> Sequence[Verdict]:
         """Return all verdicts in the order of the input, given the store's."""
@@ -90,7 +95,8 @@ class Checker:
             raise Refusal(Reason.STORE_UNAVAILABLE)
         events, refused = scanned.rows(self._ids, arrival)
         if not refused:
-            return Checked(Payload(events, [], events.size_bytes, len(events) or 1), {})
+            rows = len(events)
+            return Checked(Payload(events, [], events.size_bytes, rows or 1), {}, rows > 0)
         rejected = [
             _rejected(row_id, violation, arrival)
             for _, row_id, violation in refused
@@ -98,8 +104,8 @@ class Checker:
         ]
         size_bytes = events.size_bytes + sum(len(row.payload) for row in rejected)
         verdicts = {place: _verdict(violation) for place, _, violation in refused}
-        rows = len(events) + len(rejected) or 1
-        return Checked(Payload(events, rejected, size_bytes, rows), verdicts)
+        rows = len(events) + len(rejected)
+        return Checked(Payload(events, rejected, size_bytes, rows or 1), verdicts, rows > 0)
 
 
 def _verdict(violation: _native.Violation) -> Verdict:

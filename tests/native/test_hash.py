@@ -34,3 +34,8 @@ def test_only_hashes_of_one_version_can_differ(stored: int, given_hash: int) -> 
 
 def test_the_version_is_the_first() -> None:
     assert _native.CONTENT_HASH_VERSION == 1
+
+
+@given(st.binary(max_size=300))
+def test_sha_256_is_what_hashlib_gives(content: bytes) -> None:
+    assert hashlib.sha256(content).digest() == _native.sha256(content)

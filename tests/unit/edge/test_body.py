@@ -90,6 +90,14 @@ async def test_a_body_with_a_length_is_not_waited_for_past_its_last_byte() -> No
     assert got == PLAIN
 
 
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [({b"content-length": b"42"}, 42), ({}, None), ({b"content-length": b"+1"}, None)],
+)
+def test_a_length_is_digits(headers: Headers, expected: int | None) -> None:
+    assert expected == Inbound(headers, gone).length
+
+
 async def test_no_body_is_empty() -> None:
     assert b"" == await read([b""])
     assert b"" == await read([], {b"content-length": b"0"})

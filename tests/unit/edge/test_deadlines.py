@@ -12,8 +12,15 @@ T = TypeVar("T")
 
 
 async def within(deadlines: Deadlines, awaitable: Awaitable[T]) -> T:
-    with deadlines:
+    task = deadlines.begin()
+    try:
         return await awaitable
+    except asyncio.CancelledError:
+        if deadlines.is_over(task):
+            raise TimeoutError from None
+        raise
+    finally:
+        deadlines.end(task)
 
 
 async def never() -> None:

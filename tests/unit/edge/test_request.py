@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.edge.request import Headers, content_length, require_one_meaning, schema_version
+from service.edge.request import Headers, require_one_meaning, schema_version
 from service.reasons import Reason, Refusal
 
 ALL: frozenset[str] = frozenset()
@@ -33,14 +33,6 @@ def test_a_body_has_one_length() -> None:
         read_headers([(b"content-length", b"1"), (b"transfer-encoding", b"chunked")])
 
     assert Reason.INVALID_REQUEST == caught.value.reason
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [({b"content-length": b"42"}, 42), ({}, None), ({b"content-length": b"+1"}, None)],
-)
-def test_a_length_is_digits(headers: dict[bytes, bytes], expected: int | None) -> None:
-    assert expected == content_length(headers)
 
 
 def test_without_the_header_the_default_version_counts() -> None:
