@@ -45,8 +45,8 @@ fn event_key(event_id: &str) -> [u8; hash::EVENT_KEY_BYTES] {
 }
 
 #[pyfunction]
-fn sha256(bytes: &[u8]) -> [u8; hash::SHA_256_BYTES] {
-    hash::sha256(bytes)
+fn sha256(content: &[u8]) -> [u8; hash::SHA_256_BYTES] {
+    hash::sha256(content)
 }
 
 #[pyfunction]
