@@ -41,7 +41,7 @@ class Returning:
         query = insert.replace(_LATE_IDS, _NEW_IDS)
         assert query != insert
         flush: Flush = self._flush  # type: ignore[attr-defined]
-        new = {row[0] for row in await self._connection.fetch(query, rows)}  # type: ignore[attr-defined]
+        new = {row[0] for row in await self.session.fetch(query, rows)}  # type: ignore[attr-defined]
         return [row_id for part in flush.events for row_id in part.ids if row_id not in new]
 
 
@@ -57,7 +57,7 @@ class InStepsPreparing(InSteps):
     """Has the server describe the columns at each COPY, as a driver may that encodes the rows."""
 
     async def _write(self) -> Any:
-        await self._connection.prepare(f"SELECT {_COLUMNS} FROM events LIMIT 1")  # noqa: S608
+        await self.session.prepare(f"SELECT {_COLUMNS} FROM events LIMIT 1")  # noqa: S608
         return await super()._write()
 
 

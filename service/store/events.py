@@ -8,7 +8,7 @@ import structlog
 
 from service._native import Rows
 from service.clock import Clock
-from service.model import Outcome, Payload, RejectedRow, Verdict, Written
+from service.model import Accepted, Outcome, Payload, RejectedRow, Verdict, Written
 from service.reasons import Reason, Refusal
 from service.store.flush import Verdicts, flush_of, quarantined, verdicts_of
 from service.store.settle import Blocked, Bounds, Poisoned, Settler
@@ -57,7 +57,7 @@ class EventStore:
             if len(payloads) == 1:
                 return [await self._store_rows_apart(payloads[0], bounds)]
         else:
-            return [verdicts_of(payload, late) for payload in payloads]
+            return _written(payloads, late)
         # In order, so that of twins the first to arrive stays the first.
         middle = len(payloads) // 2
         halves = payloads[:middle], payloads[middle:]
@@ -110,6 +110,12 @@ class EventStore:
                 row.event_id, Outcome.REJECTED, Reason.STORE_REFUSED, message=_POISON_MESSAGE
             )
         }
+
+
+def _written(payloads: list[Payload], late: Verdicts) -> list[Written]:
+    if not late:
+        return [Accepted(payload.events) for payload in payloads]
+    return [verdicts_of(payload, late) for payload in payloads]
 
 
 def _halves(events: Rows, rejected: list[RejectedRow]) -> list[tuple[Rows, list[RejectedRow]]]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 import msgspec
@@ -12,6 +12,9 @@ import msgspec
 from service.config import Config
 from service.store.faults import UnsafeSessionError
 from service.store.sql import statement
+
+if TYPE_CHECKING:
+    from service.store.watchdog import Watchdog
 
 # Beside those that flushes keep: two key look-ups, and one for all else (health, partitions, the
 # ending of a lost session).
@@ -61,6 +64,13 @@ class Session(asyncpg.Connection):
     pid: int = 0
     backend_start: datetime | None = None
     row_types: RowTypes = RowTypes(0, 0)
+    watchdog: "Watchdog"
+    """Who bounds its use by flushes."""
+
+    @property
+    def itself(self) -> "Session":
+        """The session without what the pool wraps around it: that costs a microsecond a call."""
+        return self
 
     def get_reset_query(self) -> str:
         # Our statements leave nothing behind in a session; a round trip per release for nothing.
@@ -120,24 +130,21 @@ async def lent(pool: Any, timeout_s: float | None = None) -> AsyncIterator[Any]:
     async with pool.acquire(timeout=timeout_s) as connection:
         try:
             yield connection
-        except asyncpg.PostgresError:
-            raise  # an answer of the server: the connection is in order
-        except BaseException:
-            tear_down(connection)
+        except BaseException as error:
+            tear_down_unless_answered(connection, error)
             raise
 
 
-def is_open(connection: Any) -> bool:
-    """Tell whether *connection*, lent by the pool, can be used still."""
-    try:
-        return not connection.is_closed()
-    except asyncpg.InterfaceError:  # it was lost, and the pool has taken it back by itself
-        return False
+def tear_down_unless_answered(connection: Any, error: BaseException) -> None:
+    """End *connection* after *error*, unless the server answered so: then it is in order."""
+    if not isinstance(error, asyncpg.PostgresError):
+        tear_down(connection)
 
 
 def tear_down(connection: Any) -> None:
-    """End *connection*, lent by the pool, without a word to the server."""
-    with contextlib.suppress(asyncpg.InterfaceError):  # as above
+    """End *connection* without a word to the server."""
+    # As the pool lends it: when it was lost, the pool has taken it back by itself.
+    with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()
 
 

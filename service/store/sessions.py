@@ -1,13 +1,12 @@
 """The connections that flushes use: borrowed from the pool once, and kept from flush to flush."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import Any
 
-import asyncpg
-
-from service.store.pool import is_open, tear_down
+from service.clock import Clock
+from service.store.pool import Session, tear_down, tear_down_unless_answered
+from service.store.watchdog import Watchdog
 
 
 class Sessions:
@@ -18,10 +17,18 @@ class Sessions:
     what a small flush costs beside its statement.
     """
 
-    def __init__(self, pool: Any) -> None:
-        """*pool* has to have a connection for each flush, beside those that others need."""
+    def __init__(self, pool: Any, clock: Clock, *, wait_s: float) -> None:
+        """
+        *pool* has to have a connection for each flush, beside those that others need.
+
+        *wait_s* bounds the wait for one of them.
+        """
         self._pool = pool
-        self._kept: list[Any] = []
+        self._clock = clock
+        self._wait_s = wait_s
+        self._kept: list[Session] = []
+        # What the pool lent and wants back, by the session in it.
+        self._loans: dict[Session, Any] = {}
         self._waiting = 0
 
     @property
@@ -29,42 +36,79 @@ class Sessions:
         """Connections that wait for a flush."""
         return len(self._kept)
 
-    @asynccontextmanager
-    async def lent(self, timeout_s: float) -> AsyncIterator[Any]:
+    def lent(self, deadline: float) -> "_Loan":
         """
-        Lend a connection; *timeout_s* bounds the wait for one.
+        Lend a session for an `async with`, until *deadline* (monotonic seconds).
 
-        It is kept when its use ended well or with an answer of the server, and torn down else.
+        It is kept when its use ended well or with an answer of the server, and torn down else: also
+        when its use has not ended by then.
         """
-        session = await self._take(timeout_s)
-        try:
-            yield session
-        except asyncpg.PostgresError:
-            raise
-        except BaseException:
-            tear_down(session)
-            raise
-        finally:
-            await self._put_back(session)
+        return _Loan(self, deadline)
 
-    async def _take(self, timeout_s: float) -> Any:
+    async def take(self, deadline: float) -> Session:
+        """Return a session that is open, as far as can be seen."""
+        left_s = deadline - self._clock.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the deadline of the flush has passed")
         while self._kept:
             session = self._kept.pop()
-            if is_open(session):
+            if not session.is_closed():
                 return session
-            await self._pool.release(session)
+            await self._release(session)
+        return await self._borrow(min(left_s, self._wait_s))
+
+    async def put_back(self, session: Session) -> None:
+        """Keep *session* for the next use, unless it is of no use to that."""
+        is_fit = not session.is_closed() and not session.is_in_transaction()
+        if is_fit and not self._waiting:
+            self._kept.append(session)
+            return
+        if not is_fit:
+            # In a transaction: the next flush would be in it too, and answered before its commit.
+            tear_down(session)
+        await self._release(session)
+
+    async def _borrow(self, timeout_s: float) -> Session:
         self._waiting += 1
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._pool.acquire()
+                loan = await self._pool.acquire()
         finally:
             self._waiting -= 1
+        session: Session = loan.itself
+        session.watchdog = Watchdog(session, self._clock)
+        self._loans[session] = loan
+        return session
 
-    async def _put_back(self, session: Any) -> None:
-        if is_open(session) and session.is_in_transaction():
-            # The next flush would find itself in it, and be answered before it is committed.
-            tear_down(session)
-        if is_open(session) and not self._waiting:
-            self._kept.append(session)
-        else:
-            await self._pool.release(session)
+    async def _release(self, session: Session) -> None:
+        await self._pool.release(self._loans.pop(session))
+
+
+class _Loan:
+    """One use of a session; `asynccontextmanager` would cost as much as all that it does."""
+
+    __slots__ = ("_deadline", "_session", "_sessions")
+
+    def __init__(self, sessions: Sessions, deadline: float) -> None:
+        self._sessions = sessions
+        self._deadline = deadline
+
+    async def __aenter__(self) -> Session:
+        self._session = session = await self._sessions.take(self._deadline)
+        session.watchdog.start(self._deadline)
+        return session
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Raise ConnectionResetError when the use had to be cancelled, past its deadline."""
+        session = self._session
+        try:
+            session.watchdog.stop(error)
+        finally:
+            if error is not None:
+                tear_down_unless_answered(session, error)
+            await self._sessions.put_back(session)

@@ -14,11 +14,10 @@ from service.reasons import Reason, Refusal
 from service.store.faults import Fault, SilentRollbackError, classify
 from service.store.flush import Flush, Verdicts
 from service.store.partitions import ensure_partitions
-from service.store.pool import lent
+from service.store.pool import Session, lent
 from service.store.sessions import Sessions
 from service.store.sql import statement
 from service.store.transaction import Transaction
-from service.store.watchdog import Watchdog
 
 log = structlog.get_logger()
 
@@ -66,8 +65,7 @@ class Settler:
     ) -> None:
         """*keep* is the quarantine budget by key; *on_fault* counts what went wrong."""
         self._pool = pool
-        self._sessions = Sessions(pool)
-        self._acquire_timeout_s = acquire_timeout_s
+        self._sessions = Sessions(pool, clock, wait_s=acquire_timeout_s)
         self._clock = clock
         self._keep = keep
         self._on_fault = on_fault
@@ -90,15 +88,18 @@ class Settler:
             `store_unavailable`: nothing is stored. `outcome_unknown`: it may be.
         """
         reason = Reason.STORE_UNAVAILABLE
+        is_impatient = bounds.held_until is not None
         for tries in itertools.count(1):
-            attempt = _Attempt()
+            attempt: Transaction | None = None
             try:
-                return await self._attempt(attempt, flush, bounds)
+                async with self._sessions.lent(bounds.deadline) as session:
+                    attempt = Transaction(session, flush, self._keep, is_impatient=is_impatient)
+                    return await attempt.run()
             except Exception as error:
                 fault = classify(error)
                 self._on_fault(fault)
                 log.warning("flush_try_failed", fault=fault, tries=tries, error=describe(error))
-                if attempt.is_outcome_unknown(fault, error):
+                if _is_outcome_unknown(attempt, fault, error):
                     reason = Reason.OUTCOME_UNKNOWN
                 elif reason is Reason.STORE_UNAVAILABLE and fault is Fault.DATA:
                     raise Poisoned(describe(error)) from error
@@ -127,21 +128,8 @@ class Settler:
         pause_s = _PAUSE_S * 2 ** min(tries, _TRIES_MAX) * random.random()  # noqa: S311 - jitter
         await asyncio.sleep(max(min(pause_s, deadline - self._clock.monotonic()), 0))
 
-    async def _attempt(self, attempt: "_Attempt", flush: Flush, bounds: Bounds) -> Verdicts:
-        left = bounds.deadline - self._clock.monotonic()
-        if left <= 0:
-            raise TimeoutError("the deadline of the flush has passed")
-        acquire_timeout_s = min(left, self._acquire_timeout_s)
-        async with self._sessions.lent(acquire_timeout_s) as connection:
-            attempt.session = (connection.pid, connection.backend_start)
-            is_impatient = bounds.held_until is not None
-            transaction = Transaction(connection, flush, self._keep, is_impatient=is_impatient)
-            attempt.transaction = transaction
-            with Watchdog(connection, bounds.deadline - self._clock.monotonic()):
-                return await transaction.run()
-
     async def _recover(
-        self, fault: Fault, attempt: "_Attempt", flush: Flush, deadline: float
+        self, fault: Fault, attempt: Transaction | None, flush: Flush, deadline: float
     ) -> None:
         """Do what makes another try worth while; its own failures are left to that try."""
         left = deadline - self._clock.monotonic()
@@ -149,54 +137,50 @@ class Settler:
             return
         try:
             async with asyncio.timeout(left):
-                if fault is Fault.LOST and attempt.session is not None:
-                    await self._end_session(*attempt.session)
+                if fault is Fault.LOST and attempt is not None:
+                    await self._end_session(attempt.session)
                 elif fault is Fault.PARTITION:
                     for day in sorted(flush.days):
                         await ensure_partitions(self._pool, day, day)
         except Exception as error:  # noqa: BLE001 - the next try meets the same fault and is sorted
             log.warning("recovery_failed", fault=fault, error=describe(error))
 
-    def _end_later(self, fault: Fault, attempt: "_Attempt") -> None:
+    def _end_later(self, fault: Fault, attempt: Transaction | None) -> None:
         """
         End the session of a flush that has run out of time, so that its rows can be sent again.
 
         Behind a line that fell silent the server does not know that nobody is there; in the middle
         of COPY data none of its own limits ends such a session.
         """
-        if fault is Fault.LOST and attempt.session is not None:
-            ending = asyncio.create_task(self._keep_ending(*attempt.session))
+        if fault is Fault.LOST and attempt is not None:
+            ending = asyncio.create_task(self._keep_ending(attempt.session))
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
 
-    async def _keep_ending(self, pid: int, backend_start: object) -> None:
+    async def _keep_ending(self, session: Session) -> None:
         until = self._clock.monotonic() + _END_LATER_S
         while self._clock.monotonic() < until and not self._pool.is_closing():
             try:
                 async with asyncio.timeout(_END_TRY_S):
-                    await self._end_session(pid, backend_start)
+                    await self._end_session(session)
                     return
             except Exception as error:  # noqa: BLE001 - it is tried again, and the server has limits
                 log.warning("session_not_ended", error=describe(error))
             await asyncio.sleep(_END_TRY_S / 5)
 
-    async def _end_session(self, pid: int, backend_start: object) -> None:
+    async def _end_session(self, session: Session) -> None:
         async with lent(self._pool) as connection:
-            await connection.execute(statement("end_session"), pid, backend_start, _END_SESSION_MS)
+            await connection.execute(
+                statement("end_session"), session.pid, session.backend_start, _END_SESSION_MS
+            )
 
 
-class _Attempt(msgspec.Struct):
-    """How far one try came: which session ran it, and whether COMMIT had left."""
-
-    session: tuple[int, object] | None = None
-    transaction: Transaction | None = None
-
-    def is_outcome_unknown(self, fault: Fault, error: Exception) -> bool:
-        if self.transaction is None or not self.transaction.is_commit_sent:
-            return False
-        # An error of the server itself, that is not the end of the session, is a known rollback.
-        is_known = fault not in {Fault.LOST, Fault.BUG} or isinstance(error, SilentRollbackError)
-        return not is_known or self.transaction.is_committed
+def _is_outcome_unknown(attempt: Transaction | None, fault: Fault, error: Exception) -> bool:
+    if attempt is None or not attempt.is_commit_sent:
+        return False
+    # An error of the server itself, that is not the end of the session, is a known rollback.
+    is_known = fault not in {Fault.LOST, Fault.BUG} or isinstance(error, SilentRollbackError)
+    return not is_known or attempt.is_committed
 
 
 def describe(error: BaseException) -> str:

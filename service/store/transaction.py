@@ -24,7 +24,6 @@ from service.store.flush import (
     outcome_of,
     quarantined,
 )
-from service.store.pool import is_open
 from service.store.sql import statement
 
 _EVENT_COLUMNS: Final = event_columns()
@@ -34,11 +33,11 @@ AT_ONCE_ROWS_MAX: Final = 160
 
 
 class Transaction:
-    """Writes one flush over one connection, once."""
+    """Writes one flush over one session, once."""
 
     def __init__(
         self,
-        connection: Any,
+        session: Any,
         flush: Flush,
         keep: Callable[[str], bool],
         *,
@@ -49,7 +48,7 @@ class Transaction:
 
         *is_impatient*: wait only briefly for rows that another session holds.
         """
-        self._connection = connection
+        self.session = session
         self._flush = flush
         self._keep = keep
         self._is_impatient = is_impatient
@@ -66,17 +65,17 @@ class Transaction:
         """
         if self._is_for_one_statement:
             return await self._run_at_once()
-        connection = self._connection
+        session = self.session
         begin = statement("begin_impatient") if self._is_impatient else statement("begin")
-        await connection.execute(begin)
+        await session.execute(begin)
         try:
             verdicts = await self._write()
         except BaseException:
-            if is_open(connection):
-                await connection.execute("ROLLBACK")
+            if not session.is_closed():
+                await session.execute("ROLLBACK")
             raise
         self.is_commit_sent = True
-        tag = await connection.execute("COMMIT")
+        tag = await session.execute("COMMIT")
         if tag != "COMMIT":
             raise SilentRollbackError(tag)
         return verdicts
@@ -89,16 +88,16 @@ class Transaction:
     async def _run_at_once(self) -> Verdicts:
         """Store few rows by one statement that commits itself: one round trip instead of five."""
         self.is_commit_sent = True
-        plan, types = self._flush.plan, self._connection.row_types
+        plan, types = self._flush.plan, self.session.row_types
         late_ids = await self._insert(statement("insert_at_once"), plan.records(types.event_row))
         self.is_committed = True
         return await self._finish(late_ids)
 
     async def _write(self) -> Verdicts:
-        plan, types = self._flush.plan, self._connection.row_types
+        plan, types = self._flush.plan, self.session.row_types
         late_ids = await self._insert(statement("insert_ledger"), plan.ledger(types.ledger_row))
         if len(late_ids) < len(plan):
-            await self._connection.copy_to_table(
+            await self.session.copy_to_table(
                 "events",
                 source=_only(plan.copy(late_ids)),
                 columns=_EVENT_COLUMNS,
@@ -111,7 +110,7 @@ class Transaction:
         if not len(self._flush.plan):
             return []
         try:
-            return [record[0] for record in await self._connection.fetch(insert, rows)]
+            return [record[0] for record in await self.session.fetch(insert, rows)]
         except asyncpg.PostgresError as error:
             if is_about_types(error):
                 raise StaleSessionError from error
@@ -125,12 +124,13 @@ class Transaction:
             late = plan.late(late_ids)
             holders = await self._find_holders(late)
             rejected = rejected + await self._judge(late, holders, verdicts)
-        await self._insert_rejected(rejected)
+        if rejected:
+            await self._insert_rejected(rejected)
         return verdicts
 
     async def _find_holders(self, late: list[Row]) -> dict[Key, Held]:
         asked = sorted({key_of(row) for row in late})
-        records = await self._connection.fetch(
+        records = await self.session.fetch(
             statement("find_ledger"), [key[0] for key in asked], [key[1] for key in asked]
         )
         found = {(r["tenant_id"], r["event_key"]): Held(*tuple(r)[2:]) for r in records}
@@ -170,7 +170,7 @@ class Transaction:
         if not conflicts:
             return {}
         asked = [(row.tenant_id, holders[key_of(row)]) for row in conflicts]
-        records = await self._connection.fetch(
+        records = await self.session.fetch(
             statement("find_workspaces"),
             [tenant_id for tenant_id, _ in asked],
             [held.received_at for _, held in asked],
@@ -179,10 +179,8 @@ class Transaction:
         return {record["id"]: record["workspace_id"] for record in records}
 
     async def _insert_rejected(self, rows: list[RejectedRow]) -> None:
-        if not rows:
-            return
         fields = RejectedRow.__struct_fields__
-        await self._connection.execute(
+        await self.session.execute(
             statement("insert_rejected"),
             *([getattr(row, field) for row in rows] for field in fields),
         )

@@ -1,9 +1,10 @@
 """Bounds how long a connection is used, without a cancel that could lie about a COMMIT."""
 
 import asyncio
-from types import TracebackType
+import math
 from typing import Any, Final
 
+from service.clock import Clock
 from service.store.pool import tear_down
 
 # Past the deadline the connection is torn down; what runs on it then ends at once.
@@ -12,45 +13,66 @@ _TEARDOWN_S: Final = 1.0
 
 class Watchdog:
     """
-    Tears down *connection* when the block takes longer than *timeout_s*.
+    Tears down *connection* when one use of it, by one task, takes longer than it may.
 
     Not `asyncio.timeout`, and no timeout of asyncpg: both cancel, and a cancel that meets COMMIT
-    can make it lie. Nor a task to wait for: each flush would pay for it.
+    can make it lie. Nor a task to wait for, nor a timer for each use: each flush would pay for it,
+    and next to none is late. One timer stands for many uses: it is never later than the deadline
+    of the one there is, and when it rings too early for that it is set again.
     """
 
-    def __init__(self, connection: Any, timeout_s: float) -> None:
+    def __init__(self, connection: Any, clock: Clock) -> None:
         self._connection = connection
-        self._timeout_s = timeout_s
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._user: asyncio.Task[Any] | None = None
+        self._deadline = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
+        self._is_torn_down = False
         self._has_cancelled = False
 
-    def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - who uses a connection is in one
-        self._task = task
-        self._timer = self._loop.call_later(max(self._timeout_s, 0), self._tear_down)
+    def start(self, deadline: float) -> None:
+        """Guard what this task does from here on, up to *deadline* (monotonic seconds)."""
+        self._user = asyncio.current_task()
+        self._deadline = deadline
+        if deadline < self._rings_at:
+            self._set_timer()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Raise ConnectionResetError when the block had to be cancelled."""
-        self._timer.cancel()
-        if not self._has_cancelled:
+    def stop(self, error: BaseException | None) -> None:
+        """
+        Guard no longer what ended well or in *error*.
+
+        Raises ConnectionResetError when it had to be cancelled.
+        """
+        user, self._user = self._user, None
+        if user is None or not self._has_cancelled:
             return
         # Only ours: who was cancelled by somebody else as well has to end.
-        is_ours = not self._task.uncancel()
+        is_ours = not user.uncancel()
         if is_ours and isinstance(error, asyncio.CancelledError):
             raise ConnectionResetError("the line to the database is silent") from None
 
-    def _tear_down(self) -> None:
-        self._timer = self._loop.call_later(_TEARDOWN_S, self._cancel)
-        tear_down(self._connection)
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings_at = self._deadline
+        left_s = self._deadline - self._clock.monotonic()
+        self._timer = self._loop.call_later(max(left_s, 0), self._ring)
 
-    def _cancel(self) -> None:
-        # asyncpg waits without end for a full line to drain, also when that line is lost. It is
-        # torn down already: a cancel can no longer lie about what became of it.
-        self._has_cancelled = True
-        self._task.cancel()
+    def _ring(self) -> None:
+        self._timer, self._rings_at = None, math.inf
+        if self._user is None:
+            return
+        if self._clock.monotonic() < self._deadline:
+            self._set_timer()
+        elif not self._is_torn_down:
+            self._is_torn_down = True
+            self._deadline = self._clock.monotonic() + _TEARDOWN_S
+            self._set_timer()
+            tear_down(self._connection)
+        else:
+            # asyncpg waits without end for a full line to drain, also when that line is lost. It
+            # is torn down already: a cancel can no longer lie about what became of it.
+            self._has_cancelled = True
+            self._user.cancel()

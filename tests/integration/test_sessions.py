@@ -1,6 +1,7 @@
 """Connections that are kept from flush to flush."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,6 +9,7 @@ import asyncpg
 import msgspec
 import pytest
 
+from service.clock import SystemClock
 from service.store.pool import PoolConfig, open_pool
 from service.store.sessions import Sessions
 
@@ -22,57 +24,62 @@ async def pool(store_config: PoolConfig) -> AsyncIterator[Any]:
     made.terminate()
 
 
+@pytest.fixture
+def sessions(pool: Any) -> Sessions:
+    return Sessions(pool, SystemClock(), wait_s=TIMEOUT_S)
+
+
+def after(left_s: float) -> float:
+    """Return the deadline that is so far away."""
+    return time.monotonic() + left_s
+
+
 async def pid_lent(sessions: Sessions) -> int:
-    async with sessions.lent(TIMEOUT_S) as session:
+    async with sessions.lent(after(TIMEOUT_S)) as session:
         pid: int = await session.fetchval("SELECT pg_backend_pid()")
         return pid
 
 
-async def lend(sessions: Sessions, timeout_s: float) -> None:
-    async with sessions.lent(timeout_s):
+async def lend(sessions: Sessions, left_s: float) -> None:
+    async with sessions.lent(after(left_s)):
         pass
 
 
-async def test_one_flush_after_the_other_has_the_same_connection(pool: Any) -> None:
-    sessions = Sessions(pool)
-
+async def test_one_flush_after_the_other_has_the_same_connection(sessions: Sessions) -> None:
     assert 1 == len({await pid_lent(sessions) for _ in range(3)})
 
 
-async def test_two_flushes_at_once_have_two(pool: Any) -> None:
-    sessions = Sessions(pool)
-    async with sessions.lent(TIMEOUT_S) as one, sessions.lent(TIMEOUT_S) as other:
+async def test_two_flushes_at_once_have_two(sessions: Sessions) -> None:
+    async with sessions.lent(after(TIMEOUT_S)) as one, sessions.lent(after(TIMEOUT_S)) as other:
         assert one.pid != other.pid
 
 
-async def test_one_that_brought_an_error_of_the_server_is_kept(pool: Any) -> None:
-    sessions = Sessions(pool)
+async def test_one_that_brought_an_error_of_the_server_is_kept(sessions: Sessions) -> None:
     before = await pid_lent(sessions)
 
     with pytest.raises(asyncpg.DivisionByZeroError):
-        async with sessions.lent(TIMEOUT_S) as session:
+        async with sessions.lent(after(TIMEOUT_S)) as session:
             await session.execute("SELECT 1 / 0")
 
     assert before == await pid_lent(sessions)
     assert 1 == sessions.idle
 
 
-async def test_one_whose_use_ended_otherwise_is_not_kept(pool: Any) -> None:
-    sessions = Sessions(pool)
+async def test_one_whose_use_ended_otherwise_is_not_kept(sessions: Sessions) -> None:
     before = await pid_lent(sessions)
 
     with pytest.raises(ValueError, match="own"):
-        async with sessions.lent(TIMEOUT_S):
+        async with sessions.lent(after(TIMEOUT_S)):
             raise ValueError("own")
 
     assert before != await pid_lent(sessions)
 
 
-async def test_a_cancel_never_leaves_a_flush_in_the_transaction_of_another(pool: Any) -> None:
-    sessions = Sessions(pool)
-
+async def test_a_cancel_never_leaves_a_flush_in_the_transaction_of_another(
+    sessions: Sessions,
+) -> None:
     async def begin() -> None:
-        async with sessions.lent(TIMEOUT_S) as session:
+        async with sessions.lent(after(TIMEOUT_S)) as session:
             await session.execute("BEGIN")
             await session.execute("SELECT pg_sleep(10)")
 
@@ -82,23 +89,23 @@ async def test_a_cancel_never_leaves_a_flush_in_the_transaction_of_another(pool:
         beginning.cancel()
         await asyncio.gather(beginning, return_exceptions=True)
 
-        async with sessions.lent(TIMEOUT_S) as session:
+        async with sessions.lent(after(TIMEOUT_S)) as session:
             assert not session.is_in_transaction()
 
 
-async def test_one_that_is_left_in_a_transaction_is_not_kept(pool: Any) -> None:
-    sessions = Sessions(pool)
-    async with sessions.lent(TIMEOUT_S) as session:
+async def test_one_that_is_left_in_a_transaction_is_not_kept(sessions: Sessions) -> None:
+    async with sessions.lent(after(TIMEOUT_S)) as session:
         left = session.pid
         await session.execute("BEGIN")
 
     assert left != await pid_lent(sessions)
 
 
-async def test_who_waits_for_a_connection_gets_the_next_that_is_free(pool: Any) -> None:
-    sessions = Sessions(pool)
+async def test_who_waits_for_a_connection_gets_the_next_that_is_free(
+    sessions: Sessions, pool: Any
+) -> None:
     async with pool.acquire():
-        async with sessions.lent(TIMEOUT_S):
+        async with sessions.lent(after(TIMEOUT_S)):
             waiting = asyncio.create_task(pid_lent(sessions))
             await asyncio.sleep(0)
             assert not waiting.done()
@@ -106,9 +113,10 @@ async def test_who_waits_for_a_connection_gets_the_next_that_is_free(pool: Any) 
             assert await waiting
 
 
-async def test_one_that_was_torn_down_goes_back_and_others_can_have_its_place(pool: Any) -> None:
-    sessions = Sessions(pool)
-    async with pool.acquire(), sessions.lent(TIMEOUT_S) as torn_down:
+async def test_one_that_was_torn_down_goes_back_and_others_can_have_its_place(
+    sessions: Sessions, pool: Any
+) -> None:
+    async with pool.acquire(), sessions.lent(after(TIMEOUT_S)) as torn_down:
         torn_down.terminate()
 
         async with asyncio.timeout(TIMEOUT_S), pool.acquire() as session:
@@ -116,9 +124,8 @@ async def test_one_that_was_torn_down_goes_back_and_others_can_have_its_place(po
 
 
 async def test_one_that_the_server_ends_while_it_is_kept_is_replaced(
-    pool: Any, connection: Any
+    sessions: Sessions, pool: Any, connection: Any
 ) -> None:
-    sessions = Sessions(pool)
     ended = await pid_lent(sessions)
     await connection.execute("SELECT pg_terminate_backend($1, 5000)", ended)
     async with pool.acquire() as other:
@@ -127,12 +134,37 @@ async def test_one_that_the_server_ends_while_it_is_kept_is_replaced(
     assert ended != await pid_lent(sessions)
 
 
-async def test_the_wait_for_a_connection_is_bounded_and_loses_none(pool: Any) -> None:
-    sessions = Sessions(pool)
+@pytest.mark.parametrize(("left_s", "wait_s"), [(0.01, TIMEOUT_S), (TIMEOUT_S, 0.01)])
+async def test_the_wait_for_a_connection_is_bounded_and_loses_none(
+    pool: Any, left_s: float, wait_s: float
+) -> None:
+    sessions = Sessions(pool, SystemClock(), wait_s=wait_s)
     async with pool.acquire(), pool.acquire():
         with pytest.raises(TimeoutError):
-            await lend(sessions, 0.01)
+            await lend(sessions, left_s)
 
     assert await pid_lent(sessions)
     async with pool.acquire() as left:
         assert 1 == await left.fetchval("SELECT 1")
+
+
+async def test_past_the_deadline_none_is_lent_and_what_is_kept_stays(sessions: Sessions) -> None:
+    await pid_lent(sessions)
+
+    with pytest.raises(TimeoutError, match="deadline"):
+        await lend(sessions, 0)
+
+    assert 1 == sessions.idle
+
+
+async def test_a_use_that_outlasts_its_deadline_ends_with_its_session(sessions: Sessions) -> None:
+    before = await pid_lent(sessions)
+    began = time.monotonic()
+
+    with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+        async with sessions.lent(after(0.1)) as session:
+            await session.execute("SELECT pg_sleep(30)")
+
+    assert time.monotonic() - began < TIMEOUT_S
+    assert 0 == sessions.idle
+    assert before != await pid_lent(sessions)
