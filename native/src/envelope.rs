@@ -34,14 +34,14 @@ impl Scan {
         self.unknown.get(event.unknown.clone()).unwrap_or_default()
     }
 
+    #[inline]
     fn keep(&mut self, checked: Result<Event, Box<Violation>>, members: &Members) {
-        let checked = checked.map(|mut event| {
+        self.events.push(checked);
+        if let Some(Ok(event)) = self.events.last_mut() {
             let start = self.unknown.len();
             self.unknown.extend_from_slice(members.unknown());
             event.unknown = start..self.unknown.len();
-            event
-        });
-        self.events.push(checked);
+        }
     }
 }
 

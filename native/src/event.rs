@@ -92,7 +92,12 @@ pub struct Unknown {
 /// Where the members of one event stand. Kept from event to event, for its memory.
 #[derive(Debug, Default)]
 pub struct Members {
-    known: [[Option<Value>; SPELLINGS]; Field::COUNT],
+    /// The value of each field under the spelling that came first.
+    known: Fields,
+    /// A bit for each of them whose first spelling was that of Segment's SDKs.
+    theirs: u32,
+    /// Values of fields that came in both spellings, which is rare: those of the later one.
+    others: Vec<(Field, Value)>,
     /// A bit for each field that is known.
     sent: u32,
     unknown: Vec<Unknown>,
@@ -107,7 +112,9 @@ impl Members {
     /// # Errors
     /// Where it breaks the grammar.
     pub fn read(&mut self, scanner: &mut Scanner) -> Result<(), Fault> {
-        self.forget();
+        self.known = Fields::default();
+        (self.sent, self.theirs) = (0, 0);
+        self.others.clear();
         self.unknown.clear();
         self.place.secrets.clear();
         self.refusal = None;
@@ -128,16 +135,6 @@ impl Members {
         Ok(())
     }
 
-    /// Only what was there: an event has half of the fields, in one spelling each.
-    fn forget(&mut self) {
-        for (field, values) in self.known.iter_mut().enumerate() {
-            if self.sent & (1 << field) != 0 {
-                *values = [None; SPELLINGS];
-            }
-        }
-        self.sent = 0;
-    }
-
     fn keep(&mut self, body: &str, name: Value, value: Value) {
         let found = match name.plain_bytes(body) {
             Some(plain) => Field::find(plain),
@@ -150,16 +147,31 @@ impl Members {
         if field == Field::WriteKey {
             self.place.secrets.push(value.span());
         }
-        self.sent |= 1 << field as u32;
-        let slot = self
-            .known
-            .get_mut(field as usize)
-            .and_then(|spellings| spellings.get_mut(spelling));
-        if let Some(slot) = slot
-            && slot.replace(value).is_some()
-        {
-            self.refuse(repeated(&name.text(body)));
+        let bit = 1 << field as u32;
+        if self.sent & bit != 0 {
+            return self.keep_other(body, name, field, spelling, value);
         }
+        self.sent |= bit;
+        if spelling > 0 {
+            self.theirs |= bit;
+        }
+        self.known.set(field, Some(value));
+    }
+
+    /// Keeps the value of a field that came before: under its other spelling, or twice.
+    #[cold]
+    fn keep_other(&mut self, body: &str, name: Value, field: Field, spelling: usize, value: Value) {
+        let is_theirs = self.theirs & (1 << field as u32) != 0;
+        let other = self.others.iter_mut().find(|(other, _)| *other == field);
+        if is_theirs == (spelling > 0) {
+            self.known.set(field, Some(value));
+        } else if let Some((_, other)) = other {
+            *other = value;
+        } else {
+            self.others.push((field, value));
+            return;
+        }
+        self.refuse(repeated(&name.text(body)));
     }
 
     #[cold]
@@ -205,29 +217,43 @@ impl Members {
 
     /// What was sent for *field*, under each of its spellings.
     #[must_use]
-    pub fn sent(&self, field: Field) -> &[Option<Value>; SPELLINGS] {
-        self.known.get(field as usize).unwrap_or(&[None; SPELLINGS])
-    }
-
-    #[must_use]
-    pub const fn is_sent(&self, field: Field) -> bool {
-        self.sent & (1 << field as u32) != 0
-    }
-
-    /// The value of a field that came in one spelling.
-    #[must_use]
-    pub fn only(&self, field: Field) -> Option<Value> {
-        match self.sent(field) {
-            [Some(value), None] | [None, Some(value)] => Some(*value),
-            _ => None,
+    pub fn sent(&self, field: Field) -> [Option<Value>; SPELLINGS] {
+        let first = self.known.get(field);
+        let mut others = self.others.iter().filter(|(other, _)| *other == field);
+        let other = others.next().map(|(_, value)| *value);
+        if self.theirs & (1 << field as u32) != 0 {
+            [other, first]
+        } else {
+            [first, other]
         }
+    }
+
+    /// The fields that were sent, in their order.
+    pub fn fields_sent(&self) -> impl Iterator<Item = Field> {
+        let mut rest = self.sent;
+        std::iter::from_fn(move || {
+            let field = Field::ALL.get(rest.trailing_zeros() as usize);
+            rest &= rest.wrapping_sub(1);
+            field.copied()
+        })
+    }
+
+    /// The value of each field under the spelling that came first: all there is, but for `others`.
+    #[must_use]
+    pub const fn known(&self) -> &Fields {
+        &self.known
+    }
+
+    #[must_use]
+    pub const fn has_others(&self) -> bool {
+        !self.others.is_empty()
     }
 
     /// The key that a client with no headers sends in the body.
     #[must_use]
     pub fn write_key(&self, body: &str) -> Option<String> {
         let [value, _] = self.sent(Field::WriteKey);
-        value.as_ref().and_then(|value| value.kept_text(body))
+        value.and_then(|value| value.kept_text(body))
     }
 
     #[must_use]

@@ -40,6 +40,26 @@ pub enum Shape {
 impl Field {
     pub const COUNT: usize = 16;
 
+    /// Every field, each at the place of its number.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::EventId,
+        Self::Type,
+        Self::Event,
+        Self::UserId,
+        Self::AnonymousId,
+        Self::GroupId,
+        Self::PreviousId,
+        Self::Name,
+        Self::Category,
+        Self::Timestamp,
+        Self::OriginalTimestamp,
+        Self::SentAt,
+        Self::Properties,
+        Self::Traits,
+        Self::Context,
+        Self::WriteKey,
+    ];
+
     /// The field with this name, and which of its spellings that is.
     #[must_use]
     pub fn find(name: &[u8]) -> Option<(Self, usize)> {

@@ -118,10 +118,12 @@ impl<'a> Scanner<'a> {
     #[inline(always)]
     pub fn next_name(&mut self) -> Result<Option<Value>, Fault> {
         self.trouble = None;
-        if !self.has_next()? {
+        let (start, has_next) = self.next(self.position)?;
+        if !has_next {
+            self.position = start;
             return Ok(None);
         }
-        let start = self.space(self.position);
+        let start = self.space(start);
         let (end, is_escaped) = self.name(start)?;
         self.position = self.colon(end)?;
         Ok(Some(self.value_of(start, end, Kind::Text, is_escaped)))
@@ -168,10 +170,13 @@ impl<'a> Scanner<'a> {
     fn container(&mut self, at: usize) -> Result<usize, Fault> {
         let outside = self.level;
         let mut at = self.opened(at)?;
-        while self.level > outside {
+        loop {
             let has_next;
             (at, has_next) = self.next(at)?;
             if !has_next {
+                if self.level == outside {
+                    return Ok(at);
+                }
                 continue;
             }
             at = self.space(at);
@@ -186,7 +191,6 @@ impl<'a> Scanner<'a> {
                 _ => self.scalar(at)?.0,
             };
         }
-        Ok(at)
     }
 
     fn opened(&mut self, at: usize) -> Result<usize, Fault> {

@@ -16,52 +16,67 @@ pub const EVENT_ID_BYTES_MAX: usize = 200;
 ///
 /// # Errors
 /// The violation, with all that quarantine keeps.
+#[inline]
 pub fn check(
     members: &Members,
     body: &str,
     expected: Option<EventType>,
 ) -> Result<Event, Box<Violation>> {
-    judge(members, body, expected).map_err(|refusal| {
-        let event_id = one_value(members, body, Field::EventId)
-            .ok()
-            .and_then(|value| event_id(members, body, value).ok())
-            .flatten()
-            .filter(|value| !value.has_trouble)
-            .map(|value| value.text(body).into_owned());
-        Box::new(members.violation(body, refusal, event_id))
-    })
+    let mut fields = members.known().clone();
+    match judge(members, body, expected, &mut fields) {
+        Ok((event_type, times)) => Ok(Event {
+            event_type,
+            fields,
+            times,
+            unknown: 0..0,
+            place: members.place().clone(),
+        }),
+        Err(refusal) => Err(Box::new(refused(members, body, refusal))),
+    }
 }
 
-fn judge(members: &Members, body: &str, expected: Option<EventType>) -> Result<Event, Refusal> {
+#[cold]
+fn refused(members: &Members, body: &str, refusal: Refusal) -> Violation {
+    let event_id = one_value(members, body, Field::EventId)
+        .ok()
+        .and_then(|value| event_id(members, body, value).ok())
+        .flatten()
+        .filter(|value| !value.has_trouble)
+        .map(|value| value.text(body).into_owned());
+    members.violation(body, refusal, event_id)
+}
+
+fn judge(
+    members: &Members,
+    body: &str,
+    expected: Option<EventType>,
+    fields: &mut Fields,
+) -> Result<(EventType, Times), Refusal> {
     if let Some(refusal) = members.refusal() {
         return Err(refusal.clone());
     }
-    let mut fields = Fields::default();
-    for field in ORDER {
-        if members.is_sent(field) {
-            let value = match members.only(field) {
-                Some(value) if is_plain(field.shape(), value) => Some(value),
-                _ => one_value(members, body, field).map_err(|refusal| *refusal)?,
-            };
+    for field in members.fields_sent() {
+        let is_fit = fields
+            .get(field)
+            .is_some_and(|value| is_plain(field.shape(), value));
+        if !is_fit || members.has_others() {
+            let value = one_value(members, body, field).map_err(|refusal| *refusal)?;
             fields.set(field, value);
         }
     }
-    let event_type = event_type(&fields, body, expected)?;
+    let event_type = event_type(fields, body, expected)?;
     event_id(members, body, fields.get(Field::EventId))?;
-    required(members, &fields, event_type)?;
-    let time = |field| read_time(members, &fields, body, field);
+    required(members, fields, event_type)?;
+    let time = |field| match fields.get(field) {
+        Some(given) if !given.is_empty_text() => read_time(members, body, field, given).map(Some),
+        _ => Ok(None),
+    };
     let times = Times {
         sent_at: time(Field::SentAt)?,
         timestamp: time(Field::Timestamp)?,
         original: time(Field::OriginalTimestamp)?,
     };
-    Ok(Event {
-        event_type,
-        fields,
-        times,
-        unknown: 0..0,
-        place: members.place().clone(),
-    })
+    Ok((event_type, times))
 }
 
 /// Whether a value is what most are: fit for its field, and neither null nor empty.
@@ -73,29 +88,9 @@ const fn is_plain(shape: Shape, value: Value) -> bool {
     }
 }
 
-/// Every field, each at the place of its number.
-const ORDER: [Field; Field::COUNT] = [
-    Field::EventId,
-    Field::Type,
-    Field::Event,
-    Field::UserId,
-    Field::AnonymousId,
-    Field::GroupId,
-    Field::PreviousId,
-    Field::Name,
-    Field::Category,
-    Field::Timestamp,
-    Field::OriginalTimestamp,
-    Field::SentAt,
-    Field::Properties,
-    Field::Traits,
-    Field::Context,
-    Field::WriteKey,
-];
-
 /// The one value of *field*, whichever spelling it came under.
 fn one_value(members: &Members, body: &str, field: Field) -> Result<Option<Value>, Box<Refusal>> {
-    let spelling = spelling_used(members.sent(field), body, field)?;
+    let spelling = spelling_used(&members.sent(field), body, field)?;
     Ok(spelling.and_then(|spelling| members.sent(field).get(spelling).copied().flatten()))
 }
 
@@ -218,17 +213,10 @@ fn event_id(members: &Members, body: &str, value: Option<Value>) -> Result<Optio
     Ok(Some(value))
 }
 
-/// The time that *field* holds; an empty text is none.
-fn read_time(
-    members: &Members,
-    fields: &Fields,
-    body: &str,
-    field: Field,
-) -> Result<Option<i64>, Refusal> {
-    let given = fields.get(field).filter(|value| !value.is_empty_text());
-    let Some(given) = given else { return Ok(None) };
+/// The time that *given* is, the text of *field*.
+fn read_time(members: &Members, body: &str, field: Field, given: Value) -> Result<i64, Refusal> {
     let text = given.text(body);
-    time::read(&text).map(Some).map_err(|fault| {
+    time::read(&text).map_err(|fault| {
         let name = spelling(members, field);
         Refusal {
             code: Code::InvalidTimestamp,
@@ -292,7 +280,7 @@ fn has_text(fields: &Fields, field: Field) -> bool {
 /// The name that the client used for *field*; ours if it used none.
 fn spelling(members: &Members, field: Field) -> &'static str {
     let [ours, theirs] = field.names();
-    match *members.sent(field) {
+    match members.sent(field) {
         [None, Some(_)] => theirs,
         _ => ours,
     }
