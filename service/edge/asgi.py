@@ -23,7 +23,12 @@ from service.reasons import Reason, Refusal
 log = structlog.get_logger()
 
 _BATCH: Final = "batch"
-_ENDS_OF_THE_WORKER: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
+_ENDS_OF_THE_WORKER: Final = (
+    asyncio.CancelledError,
+    GeneratorExit,
+    KeyboardInterrupt,
+    SystemExit,
+)
 _METHODS: Final = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 )
@@ -102,6 +107,7 @@ class Edge:
         self._access_log.answered(access, reply.status, reply.code, duration_s)
 
     async def _report(self, route: _Route | None, method: str) -> Reply:
+        """Answer a request that brings no events."""
         if route is None:
             raise Refusal(Reason.NOT_FOUND)
         if method not in route.methods:

@@ -52,7 +52,7 @@ class BodyReader:
                     raise _too_large(bytes_max, f"more than {bytes_max}")
                 chunks.append(chunk if inflater is None else inflater.feed(chunk))
         except asyncio.CancelledError:
-            if not self._deadlines.is_over(task):
+            if not self._deadlines.forgive(task):
                 raise
             inbound.give_up()
             raise Refusal(

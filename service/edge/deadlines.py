@@ -30,9 +30,9 @@ class Deadlines:
             self._watch(self.timeout_s)
         return task
 
-    def is_over(self, task: asyncio.Task[Any]) -> bool:
+    def forgive(self, task: asyncio.Task[Any]) -> bool:
         """
-        Tell whether *task*, which has met a cancel, was cancelled for taking too long.
+        Take back the cancel that *task* has met; tell whether it was for taking too long alone.
 
         False for who was cancelled by somebody else as well: that one has to end.
         """

@@ -111,6 +111,9 @@ async def open_pool(config: PoolConfig) -> Any:
         max_size=config.connections_max,
         # Idle connections are kept: the next burst should not wait for a handshake.
         max_inactive_connection_lifetime=0,
+        # Past so many statements the pool would close one in good order, and wait for the server
+        # without a bound: a flush gives its session back with no watchdog over it.
+        max_queries=2**63,
         connection_class=Session,
         init=_prepare,
         timeout=config.connect_timeout_s,
@@ -143,7 +146,7 @@ def tear_down_unless_answered(connection: Any, error: BaseException) -> None:
 
 def tear_down(connection: Any) -> None:
     """End *connection* without a word to the server."""
-    # As the pool lends it: when it was lost, the pool has taken it back by itself.
+    # What the pool lent refuses this when it was lost: the pool has taken it back by itself.
     with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()
 

@@ -33,8 +33,8 @@ class Sessions:
 
     @property
     def idle(self) -> int:
-        """Connections that wait for a flush."""
-        return len(self._kept)
+        """Connections that wait for a flush, and are open."""
+        return sum(not session.is_closed() for session in self._kept)
 
     def lent(self, deadline: float) -> "_Loan":
         """

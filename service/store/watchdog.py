@@ -43,10 +43,15 @@ class Watchdog:
         """
         Guard no longer what ended well or in *error*.
 
-        Raises ConnectionResetError when it had to be cancelled.
+        Raises ConnectionResetError when it had to be cancelled, or stumbled over the teardown.
         """
         user, self._user = self._user, None
-        if user is None or not self._has_cancelled:
+        if user is None or not self._is_torn_down:
+            return
+        if not self._has_cancelled:
+            if isinstance(error, AttributeError):
+                # asyncpg's word for a teardown between the two halves of a statement.
+                raise ConnectionResetError("torn down at the deadline") from error
             return
         # Only ours: who was cancelled by somebody else as well has to end.
         is_ours = not user.uncancel()

@@ -14,6 +14,8 @@ from service.store.pool import PoolConfig, open_pool
 from service.store.sessions import Sessions
 
 TIMEOUT_S = 5.0
+NEVER_S = 3600.0
+POOLS_OWN_QUERIES_MAX = 50_000
 
 
 @pytest.fixture
@@ -113,6 +115,20 @@ async def test_who_waits_for_a_connection_gets_the_next_that_is_free(
             assert await waiting
 
 
+async def test_one_that_has_served_long_is_not_closed_on_its_way_to_who_waits(
+    sessions: Sessions, pool: Any
+) -> None:
+    """A pool that closes it waits for the server to hang up, and nothing bounds that wait."""
+    async with pool.acquire():
+        async with sessions.lent(after(NEVER_S)) as session:
+            for _ in range(POOLS_OWN_QUERIES_MAX):
+                await session.execute("SELECT")
+            waiting = asyncio.create_task(pid_lent(sessions))
+            await asyncio.sleep(0)
+
+        assert session.pid == await waiting
+
+
 async def test_one_that_was_torn_down_goes_back_and_others_can_have_its_place(
     sessions: Sessions, pool: Any
 ) -> None:
@@ -131,6 +147,7 @@ async def test_one_that_the_server_ends_while_it_is_kept_is_replaced(
     async with pool.acquire() as other:
         await other.fetchval("SELECT 1")  # by then the end of the first has been heard of
 
+    assert 0 == sessions.idle
     assert ended != await pid_lent(sessions)
 
 

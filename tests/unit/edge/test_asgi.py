@@ -1,5 +1,9 @@
 """Paths, methods and headers: which request gets which kind of answer."""
 
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
+
 import pytest
 
 from service._native import Scan
@@ -150,3 +154,24 @@ async def test_a_panic_of_the_core_costs_its_own_request_alone() -> None:
     assert (500, "internal_error") == (answer.status, answer.content["code"])
     assert b"https://shop.example" == answer.headers[b"access-control-allow-origin"]
     assert 200 == (await bench.post("/v1/track", EVENT)).status
+
+
+async def test_a_request_that_is_dropped_while_it_waits_is_not_answered(bench: EdgeBench) -> None:
+    """As the interpreter does with those that are left when it ends."""
+    await bench.post("/v1/page", EVENT)
+    sent: list[object] = []
+
+    async def never() -> MutableMapping[str, Any]:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", b"Bearer " + bench.minted.text.encode())]
+    scope = {"type": "http", "method": "POST", "path": "/v1/page", "headers": headers}
+    answering = bench.edge(scope, never, send)
+    answering.send(None)
+    answering.close()
+
+    assert [] == sent

@@ -16,7 +16,7 @@ async def within(deadlines: Deadlines, awaitable: Awaitable[T]) -> T:
     try:
         return await awaitable
     except asyncio.CancelledError:
-        if deadlines.is_over(task):
+        if deadlines.forgive(task):
             raise TimeoutError from None
         raise
     finally:

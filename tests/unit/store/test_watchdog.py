@@ -19,7 +19,7 @@ NEVER_S = 3600.0
 class SilentLine:
     """A connection on which nothing ends by itself, or only when it is torn down."""
 
-    def __init__(self, *, ends_when_torn_down: bool) -> None:
+    def __init__(self, *, ends_when_torn_down: bool = True) -> None:
         self._ends_when_torn_down = ends_when_torn_down
         self._ended = asyncio.get_running_loop().create_future()
         self.is_torn_down = False
@@ -42,6 +42,14 @@ class LostLine(SilentLine):
     def terminate(self) -> None:
         super().terminate()
         raise asyncpg.InterfaceError("it was released back to the pool")
+
+
+class HalfSpokenLine(SilentLine):
+    """A connection torn down between the two halves of a statement, as asyncpg takes it."""
+
+    def terminate(self) -> None:
+        self.is_torn_down = True
+        self._ended.set_exception(AttributeError("'NoneType' has no attribute 'bind_execute'"))
 
 
 async def use(watchdog: Watchdog, deadline: float, work: Awaitable[None]) -> None:
@@ -190,3 +198,16 @@ def test_of_many_uses_the_first_that_is_late_ends_at_its_deadline_and_no_other(
 
         assert expected == (line.torn_down_at, going.result()), uses
         assert 0 == going.cancelling()
+
+
+async def test_a_teardown_in_mid_statement_is_a_lost_line_and_no_fault_of_ours() -> None:
+    with pytest.raises(ConnectionResetError):
+        await guarded(HalfSpokenLine(), 0.01)
+
+
+async def test_a_fault_of_ours_stays_one() -> None:
+    async def fault() -> None:
+        raise AttributeError("ours")
+
+    with pytest.raises(AttributeError, match="ours"):
+        await use(Watchdog(SilentLine(), SystemClock()), time.monotonic() + NEVER_S, fault())
