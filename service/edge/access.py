@@ -18,7 +18,7 @@ log = structlog.get_logger()
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-class Access(msgspec.Struct, kw_only=True, gc=False):
+class Access(msgspec.Struct, kw_only=True):
     """
     Filled in as the request goes its way.
 
@@ -36,7 +36,7 @@ class Access(msgspec.Struct, kw_only=True, gc=False):
     size_bytes: int | None = None
 
 
-class _Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The log line, with its fields in this order. Never holds a key, a payload or a raw path."""
 
     status: int

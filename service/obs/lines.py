@@ -1,33 +1,29 @@
-"""Whole lines for stdout, gathered for a moment and written together."""
+"""Whole lines for stdout, gathered while the loop is busy with others of the same turn."""
 
 import asyncio
 import atexit
 import select
-from typing import BinaryIO, Final
-
-# Workers that write to one file wait for each other: fewer writes, less of that.
-GATHER_S: Final = 0.02
+from typing import BinaryIO
 
 
 class Lines:
     """
-    Writes the lines of GATHER_S together; where there is no loop, each at once.
+    Writes the lines of one turn of the loop together; where there is no loop, each at once.
 
-    A worker that is killed takes those with it. The workers share one pipe: what is longer than
-    PIPE_BUF could be cut in two by another's line.
+    The workers share one pipe: what is longer than PIPE_BUF could be cut in two by another's line.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._waiting: list[bytes] = []
-        atexit.register(self.write_out)  # a loop that ends or breaks has no later
+        atexit.register(self.write_out)  # a loop that ends or breaks has no next turn
 
     def add(self, line: bytes) -> None:
-        """Write *line*, which brings its own end, a little later."""
+        """Write *line*, which brings its own end, when this turn is over."""
         self._waiting.append(line)
         if len(self._waiting) == 1:
             try:
-                asyncio.get_running_loop().call_later(GATHER_S, self.write_out)
+                asyncio.get_running_loop().call_soon(self.write_out)
             except RuntimeError:
                 self.write_out()
 
