@@ -79,7 +79,7 @@ class Bench:
         queue_rows_max: int = 100,
         further_rows_min: int = FURTHER_ROWS_MIN,
         held_up_s: float = HELD_UP_S,
-        timeout_s: float = 5.0,
+        timeout_s: float | None = None,
         on_flush: Callable[[int], None] | None = None,
     ) -> Batcher:
         limits = QueueLimits(
@@ -93,7 +93,8 @@ class Bench:
             clock=self.clock,
             limits=limits,
             flushes_max=flushes_max,
-            timeout_s=timeout_s,
+            # The batcher lets nobody wait longer behind a flush than a quarter of it.
+            timeout_s=max(5.0, 4 * held_up_s) if timeout_s is None else timeout_s,
             further_rows_min=further_rows_min,
             held_up_s=held_up_s,
             on_flush=on_flush or self.flushed.put_nowait,
