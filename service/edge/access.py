@@ -1,7 +1,7 @@
 """What is known of one request when it has been answered: its log line and its measures."""
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -36,7 +36,7 @@ class Access(msgspec.Struct, kw_only=True):
     size_bytes: int | None = None
 
 
-class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+class _Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """The log line, with its fields in this order. Never holds a key, a payload or a raw path."""
 
     status: int
@@ -92,8 +92,8 @@ class AccessLog:
         # A probe that finds all well is no news; there is one every few seconds.
         is_news = line.endpoint not in _PROBES or line.status != _OK
         if is_news and self._lines is not None:
-            line.event, line.level, line.timestamp = "request", "info", datetime.now(UTC)
-            self._lines.add(_ENCODER.encode(line) + b"\n")
+            line.event, line.level = "request", "info"
+            self._lines.add(line)
             return
         fields = msgspec.structs.asdict(line)
         known = {name: value for name, value in fields.items() if value is not None}
@@ -130,4 +130,3 @@ def _traceparent(value: bytes | None) -> str | None:
 
 _OK: Final = 200
 _PROBES: Final = frozenset({"health", "health_live", "health_ready"})
-_ENCODER: Final = msgspec.json.Encoder()

@@ -3,23 +3,36 @@
 import asyncio
 import atexit
 import select
-from typing import BinaryIO
+from datetime import UTC, datetime
+from typing import BinaryIO, Final, Protocol
+
+import msgspec
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class Line(Protocol):
+    """What becomes a line: a struct, or another thing that JSON can hold."""
+
+    timestamp: datetime | None
+    """When it was written."""
 
 
 class Lines:
     """
-    Writes the lines of one turn of the loop together; where there is no loop, each at once.
+    Stamps, encodes and writes the lines of one turn of the loop together.
 
-    The workers share one pipe: what is longer than PIPE_BUF could be cut in two by another's line.
+    Where there is no loop, it does so at once. The workers share one pipe: what is longer than
+    PIPE_BUF could be cut in two by another's line.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._waiting: list[bytes] = []
+        self._waiting: list[Line] = []
         atexit.register(self.write_out)  # a loop that ends or breaks has no next turn
 
-    def add(self, line: bytes) -> None:
-        """Write *line*, which brings its own end, when this turn is over."""
+    def add(self, line: Line) -> None:
+        """Write *line* when this turn is over."""
         self._waiting.append(line)
         if len(self._waiting) == 1:
             try:
@@ -30,14 +43,15 @@ class Lines:
     def write_out(self) -> None:
         """Write what waits."""
         waiting, self._waiting = self._waiting, []
-        part = b""
+        now = datetime.now(UTC)
         for line in waiting:
-            if len(part) + len(line) > select.PIPE_BUF:
-                self._write(part)
-                part = b""
-            part += line
-        self._write(part)
-
-    def _write(self, part: bytes) -> None:
-        self._file.write(part)
-        self._file.flush()
+            line.timestamp = now
+        text = _ENCODER.encode_lines(waiting)
+        start = 0
+        while start < len(text):
+            end = text.rfind(b"\n", start, start + select.PIPE_BUF) + 1
+            # A line that is longer by itself cannot be helped.
+            end = end or text.index(b"\n", start) + 1
+            self._file.write(text[start:end])
+            self._file.flush()
+            start = end

@@ -6,7 +6,10 @@ import json
 import select
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from service.obs.lines import Lines
 
@@ -22,6 +25,13 @@ def answer(endpoint="page", status=200):
     access = Access(request_id="id", method="GET", endpoint=endpoint)
     requests.answered(access, status, None, 0.0015)
 """
+
+
+class Said(msgspec.Struct):
+    """A line that says one thing."""
+
+    text: str
+    timestamp: datetime | None = None
 
 
 class Pipe(io.BytesIO):
@@ -52,44 +62,73 @@ def logged(code: str, level: str = "info", log_format: str = "json") -> str:
     return done.stdout
 
 
+def said(part: bytes) -> list[str]:
+    """Return what the lines of *part* say."""
+    return [json.loads(line)["text"] for line in part.splitlines()]
+
+
 async def test_the_lines_of_one_turn_are_one_write() -> None:
     pipe = Pipe()
     lines = Lines(pipe)
 
-    for line in (b"one\n", b"two\n"):
-        lines.add(line)
+    for text in ("one", "two"):
+        lines.add(Said(text))
     before = list(pipe.parts)
     await asyncio.sleep(0)
-    lines.add(b"three\n")
+    lines.add(Said("three"))
     await asyncio.sleep(0)
 
     assert [] == before
-    assert [b"one\ntwo\n", b"three\n"] == pipe.parts
+    assert [["one", "two"], ["three"]] == [said(part) for part in pipe.parts]
     assert 2 == pipe.flushes
+
+
+async def test_a_line_is_stamped_when_it_is_written() -> None:
+    pipe = Pipe()
+    lines = Lines(pipe)
+
+    before = datetime.now(UTC)
+    lines.add(Said("one"))
+    await asyncio.sleep(0)
+
+    (line,) = pipe.parts
+    assert before <= datetime.fromisoformat(json.loads(line)["timestamp"]) <= datetime.now(UTC)
 
 
 async def test_no_write_is_so_long_that_a_pipe_could_cut_a_line() -> None:
     pipe = Pipe()
     lines = Lines(pipe)
-    some = [b"%0300d\n" % number for number in range(50)]
+    some = [f"{number:0300}" for number in range(50)]
 
-    for line in some:
-        lines.add(line)
+    for text in some:
+        lines.add(Said(text))
     await asyncio.sleep(0)
 
-    assert b"".join(some) == pipe.getvalue()
+    assert some == said(pipe.getvalue())
     assert len(pipe.parts) > 1
     for part in pipe.parts:
         assert len(part) <= select.PIPE_BUF
         assert part.endswith(b"\n")
 
 
+async def test_a_line_that_no_pipe_takes_whole_is_written_by_itself() -> None:
+    pipe = Pipe()
+    lines = Lines(pipe)
+    some = ["before", "x" * 2 * select.PIPE_BUF, "after"]
+
+    for text in some:
+        lines.add(Said(text))
+    await asyncio.sleep(0)
+
+    assert [[text] for text in some] == [said(part) for part in pipe.parts]
+
+
 def test_without_a_loop_a_line_is_written_at_once() -> None:
     pipe = Pipe()
 
-    Lines(pipe).add(b"one\n")
+    Lines(pipe).add(Said("one"))
 
-    assert [b"one\n"] == pipe.parts
+    assert ["one"] == said(pipe.getvalue())
 
 
 def test_a_loop_that_breaks_takes_no_line_with_it() -> None:
