@@ -37,6 +37,8 @@ _STYLE: Final[Any] = {
     "grid.color": "#e5e5e5",
     "legend.frameon": False,
 }
+# The plot of costs is of busy servers.
+_BATCH_CONNECTIONS: Final = max(batches.CONNECTIONS)
 _SIZE: Final = (7.2, 4.0)
 _SIZES: Final = {"cpu-per-event": (7.2, 5.6)}
 
@@ -114,7 +116,8 @@ def _latency(figure: Figure, samples: Samples) -> None:
 def _cpu(figure: Figure, samples: Samples) -> None:
     above, below = figure.subplots(2, 1, height_ratios=(6, 4))
     _bars(above, samples, _batch_bars())
-    _finish(above, "Batches of 50", "us of CPU an event", "")
+    title = f"Batches of {batches.EVENTS}, {_BATCH_CONNECTIONS} connections"
+    _finish(above, title, "us of CPU an event", "")
     _bars(below, samples, _single_bars())
     _finish(below, "Single events, 32 connections", "us of CPU an event", "")
     names = {"service": "service or peer", "floor": "client of the floor"}
@@ -126,7 +129,7 @@ def _cpu(figure: Figure, samples: Samples) -> None:
 def _batch_bars() -> dict[str, dict[str, Any]]:
     bars: dict[str, dict[str, Any]] = {}
     for workers in batches.WORKERS:
-        at = {"scenario": batches.NAME, "workers": workers}
+        at = {"scenario": batches.NAME, "workers": workers, "connections": _BATCH_CONNECTIONS}
         count = "1 worker" if workers == 1 else f"{workers} workers"
         bars[f"naive peer, {count}"] = at | {"side": "naive"}
         bars[f"Forebay, {count}"] = at | {"side": "service"}

@@ -1,6 +1,7 @@
 """The figures that are to be reached, beside what was measured."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Final, NamedTuple
 
 from bench.figures import Samples, cpu, later_over_earlier, median, ratio
@@ -36,8 +37,8 @@ HEAD: Final = ("figure", "goal", "measured", "reached")
 def goals(samples: Samples) -> list[Goal]:
     """Return every goal whose figure is in *samples*."""
     found: list[Goal | None] = []
-    for workers in batches.WORKERS:
-        found += _of_batches(samples, workers)
+    for workers, connections in product(batches.WORKERS, batches.CONNECTIONS):
+        found += _of_batches(samples, workers, connections)
     for workers, counts in singles.CONNECTIONS.items():
         for connections in counts:
             found += _of_singles(samples, workers, connections)
@@ -47,12 +48,12 @@ def goals(samples: Samples) -> list[Goal]:
     return [goal for goal in found if goal is not None]
 
 
-def _of_batches(samples: Samples, workers: int) -> Iterator[Goal | None]:
-    at = {"scenario": batches.NAME, "workers": workers}
+def _of_batches(samples: Samples, workers: int, connections: int) -> Iterator[Goal | None]:
+    at = {"scenario": batches.NAME, "workers": workers, "connections": connections}
     service = median(samples, "events_per_s", side="service", **at)
     floor = median(samples, "events_per_s", side="store_floor", **at)
     peer = median(samples, "events_per_s", side="naive", **at)
-    where = f"batches of {batches.EVENTS}, {_workers(workers)}"
+    where = f"batches of {batches.EVENTS}, {connections} connections, {_workers(workers)}"
     yield _least(f"{where}: events/s ÷ store floor", 0.80, ratio(service, floor), 2)
     yield _least(f"{where}: events/s ÷ naive peer", 5, ratio(service, peer), 1)
     own = median(samples, cpu("service"), side="service", **at)

@@ -1,6 +1,7 @@
 """Samples as Markdown tables: medians, with the range of events/s beside them."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any, Final
 
 from bench import goals
@@ -25,8 +26,8 @@ def goals_table(samples: Samples) -> str:
 
 def batches_table(samples: Samples) -> str:
     """Return the batches of every side."""
-    head = ("workers", "", "events/s (range)", "p50 ms", "p99 ms", *_CPU_HEAD, "rows a flush")
-    return table(head, _batches(samples))
+    head = ("workers", "connections", "", "events/s (range)", "p50 ms", "p99 ms", *_CPU_HEAD)
+    return table((*head, "rows a flush"), _batches(samples))
 
 
 def singles_table(samples: Samples) -> str:
@@ -63,17 +64,18 @@ _CPU_HEAD: Final = ("service us", "PostgreSQL us", "generator us")
 
 
 def _batches(samples: Samples) -> Iterator[Row]:
-    for workers in batches.WORKERS:
-        for side in ("store_floor", "service", "naive"):
-            at = {"scenario": batches.NAME, "workers": workers, "side": side}
-            if not values(samples, "events_per_s", **at):
-                continue
-            rows = "flush_rows" if side != "naive" else None
+    sides = ("store_floor", "service", "naive")
+    for workers, connections, side in product(batches.WORKERS, batches.CONNECTIONS, sides):
+        at = {"scenario": batches.NAME, "workers": workers, "connections": connections}
+        at["side"] = side
+        if values(samples, "events_per_s", **at):
+            rows = None if side == "naive" else median(samples, "flush_rows", **at)
             yield (
-                *(str(workers), _SIDES[side], _range(samples, "events_per_s", **at)),
+                *(str(workers), str(connections), _SIDES[side]),
+                _range(samples, "events_per_s", **at),
                 *_latencies(samples, **at),
                 *_cpus(samples, **at),
-                _number(median(samples, rows, **at), 0) if rows else "",
+                _number(rows, 0),
             )
 
 

@@ -27,8 +27,8 @@ from service.store.sql import statement
 
 Connection = Any
 
-# More than two cores store; when they are used up all the same, the time is counted to there.
-_ROWS_PER_S_MAX: Final = 70_000
+# More than so many cores store; when they are used up all the same, the time is counted to there.
+_ROWS_PER_S_MAX: Final = 100_000 * (os.cpu_count() or 1)
 
 
 async def replay(options: argparse.Namespace) -> dict[str, float]:

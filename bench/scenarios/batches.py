@@ -5,9 +5,11 @@ from typing import Final
 
 from bench.experiment import Experiment, Step
 from bench.figures import median
+from bench.server import Server
 
 NAME: Final = "batches"
-CONNECTIONS: Final = 32
+CONNECTIONS: Final = (32, 128)
+"""As for single events: so few that the service waits for them, and so many that it does not."""
 EVENTS: Final = 50
 WORKERS: Final = (1, 2)
 
@@ -24,20 +26,25 @@ def run(experiment: Experiment) -> None:
 
 
 def _service(experiment: Experiment, workers: int) -> None:
-    load = experiment.plan.load(CONNECTIONS, batch=EVENTS)
     with experiment.service(workers) as server:
-        experiment.send(server, load, {"scenario": NAME, "side": "service", "workers": workers})
+        _send(experiment, server, side="service", workers=workers)
 
 
 def _store_floor(experiment: Experiment, workers: int) -> None:
-    at = {"scenario": NAME, "side": "service", "workers": workers}
-    rows = median(experiment.samples, "flush_rows", **at)
-    assert rows is not None
-    load = experiment.plan.load(0, batch=EVENTS)
-    experiment.replay(round(rows), workers, load, {"scenario": NAME})
+    for connections in CONNECTIONS:
+        at = {"scenario": NAME, "connections": connections}
+        rows = median(experiment.samples, "flush_rows", side="service", workers=workers, **at)
+        assert rows is not None
+        load = experiment.plan.load(0, batch=EVENTS)
+        experiment.replay(round(rows), workers, load, at)
 
 
 def _peer(experiment: Experiment, workers: int) -> None:
-    load = experiment.plan.load(CONNECTIONS, batch=EVENTS)
     with experiment.naive_peer(workers) as server:
-        experiment.send(server, load, {"scenario": NAME, "side": "naive", "workers": workers})
+        _send(experiment, server, side="naive", workers=workers)
+
+
+def _send(experiment: Experiment, server: Server, **labels: object) -> None:
+    for connections in CONNECTIONS:
+        load = experiment.plan.load(connections, batch=EVENTS)
+        experiment.send(server, load, {"scenario": NAME, **labels})

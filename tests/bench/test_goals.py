@@ -16,7 +16,8 @@ def sample(**given: Any) -> Sample:
 
 
 def batch(side: str, events_per_s: float) -> Sample:
-    return sample(scenario="batches", workers=1, side=side, events_per_s=events_per_s)
+    at = {"scenario": "batches", "workers": 1, "connections": 128}
+    return sample(side=side, events_per_s=events_per_s, **at)
 
 
 def single(side: str, service_cpu_s: float, **given: Any) -> Sample:
@@ -51,7 +52,7 @@ def test_without_samples_there_are_no_goals_to_show() -> None:
 def test_batches_are_held_against_floor_and_peer() -> None:
     shown = found(batch("service", 800), batch("store_floor", 1_000), batch("naive", 200))
 
-    where = "batches of 50, 1 worker"
+    where = "batches of 50, 128 connections, 1 worker"
     assert shown[f"{where}: events/s ÷ store floor"] == (0.8, True)
     assert shown[f"{where}: events/s ÷ naive peer"] == (4, False)
     assert shown[f"{where}: service CPU per event, us"] == (12.5, False)
