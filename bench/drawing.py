@@ -192,4 +192,4 @@ def _finish(axes: Axes, title: str, below: str, left: str) -> None:
     axes.set_ylabel(left)
     if axes.get_yscale() == "linear" and left:
         axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_major_formatter("{x:,g}")
