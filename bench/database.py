@@ -36,8 +36,6 @@ _TENANTS: Final = ("acme", "globex", "initech", "umbrella")
 _LEDGER: Final = "event_deduplication"
 # The peer's table is there only once the peer has run.
 _EVENT_TABLES: Final = ("events", _LEDGER, "rejected_events", "naive.events")
-
-
 _EXISTING: Final = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
 
 # Keys as random as the hashes of real ids, so that they land all over the index.
@@ -85,10 +83,7 @@ class Database:
         tables = [table for table in _EVENT_TABLES if not (keeps_ledger and table == _LEDGER)]
 
         async def empty(own: Any) -> None:
-            query = (
-                "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
-            )
-            found = [row["name"] for row in await own.fetch(query, tables)]
+            found = [row["name"] for row in await own.fetch(_EXISTING, tables)]
             await own.execute(f"TRUNCATE {', '.join(found)}")
             # Written now, so that no run pays for the one before.
             await own.execute("CHECKPOINT")
