@@ -27,7 +27,7 @@ from service.store.sql import statement
 
 Connection = Any
 
-# More than so many cores store; when they are used up all the same, the time is counted to there.
+# More than so many cores store; flushes that are used up all the same end the measured time.
 _ROWS_PER_S_MAX: Final = 100_000 * (os.cpu_count() or 1)
 
 
@@ -48,10 +48,9 @@ async def replay(options: argparse.Namespace) -> dict[str, float]:
     started = time.monotonic()
     begin, end = started + options.warmup, started + options.warmup + options.seconds
     counts = Counts(begin, end)
-    await asyncio.gather(
-        counts.say(),
-        *(_store(connection, flushes, counts) for connection in connections),
-    )
+    storing = asyncio.gather(*(_store(connection, flushes, counts) for connection in connections))
+    await counts.say(storing)
+    await storing
     # The connections stay until whoever watches has read what their sessions cost.
     await asyncio.to_thread(sys.stdin.read)
     stored_s = min(end, counts.last) - begin
@@ -77,11 +76,13 @@ class Counts:
             self.rows += rows
             self.last = now
 
-    async def say(self) -> None:
-        """Say when the measured time begins and ends."""
-        for moment, word in ((self.begin, "begin"), (self.end, "end")):
-            await asyncio.sleep(moment - time.monotonic())
-            print(word, flush=True)
+    async def say(self, storing: asyncio.Future[Any]) -> None:
+        """Say when the measured time begins, and when it ends: at the latest when *storing* has."""
+        await asyncio.sleep(self.begin - time.monotonic())
+        print("begin", flush=True)
+        # Seconds in which nothing is stored any longer would lower what an event costs.
+        await asyncio.wait([storing], timeout=self.end - time.monotonic())
+        print("end", flush=True)
 
 
 async def _store(connection: Connection, flushes: Iterator[Flush], counts: Counts) -> None:

@@ -24,7 +24,7 @@ def run(experiment: Experiment) -> None:
 
 
 def _at(experiment: Experiment, millions: int, *, is_again: bool) -> None:
-    load = experiment.plan.load(CONNECTIONS[0], batch=EVENTS)
+    load = experiment.plan.load(min(CONNECTIONS), batch=EVENTS)
     labels = {"scenario": NAME, "side": "service", "workers": WORKERS}
     labels |= {"ledger_ids": millions * MILLION, "is_again": is_again}
     with experiment.service(WORKERS) as server:

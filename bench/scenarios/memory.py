@@ -17,7 +17,7 @@ _LOOKS: Final = 120
 def run(experiment: Experiment) -> None:
     """Send batches in a closed loop and look at the memory as it goes."""
     seconds = experiment.plan.seconds * _SAMPLES_LONG
-    load = experiment.plan.load(CONNECTIONS[0], batch=EVENTS)._replace(seconds=seconds)
+    load = experiment.plan.load(min(CONNECTIONS), batch=EVENTS)._replace(seconds=seconds)
     with experiment.service(WORKERS) as server:
         watch = Watch(server, seconds / _LOOKS)
         watch.start()

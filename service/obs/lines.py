@@ -12,7 +12,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 class Line(Protocol):
-    """What becomes a line: a struct, or another thing that JSON can hold."""
+    """What becomes a line: a msgspec struct that bears a time."""
 
     timestamp: datetime | None
     """When it was written."""

@@ -87,12 +87,12 @@ async def test_a_line_is_stamped_when_it_is_written() -> None:
     pipe = Pipe()
     lines = Lines(pipe)
 
-    before = datetime.now(UTC)
     lines.add(Said("one"))
+    added = datetime.now(UTC)
     await asyncio.sleep(0)
 
     (line,) = pipe.parts
-    assert before <= datetime.fromisoformat(json.loads(line)["timestamp"]) <= datetime.now(UTC)
+    assert added <= datetime.fromisoformat(json.loads(line)["timestamp"]) <= datetime.now(UTC)
 
 
 async def test_no_write_is_so_long_that_a_pipe_could_cut_a_line() -> None:
