@@ -37,6 +37,7 @@ from service.store.partitions import top_up_partitions
 from service.store.pool import open_pool, pool_config
 from service.store.presence import Presence
 from service.store.settle import Settler
+from service.supervisor import Supervisor, TaskReport
 
 log = structlog.get_logger()
 
@@ -59,7 +60,7 @@ class Worker:
         self._clock = SystemClock()
         self._metrics = Metrics()
         self._pool: Any = None
-        self._top_up: asyncio.Task[None] | None = None
+        self._supervisor = Supervisor(self._metrics.background_task_failed)
         self._probe: asyncio.Task[DatabaseReport] | None = None
         self._budget = QuarantineBudget(
             self._clock, settings.quarantine_rows_per_minute, self._metrics.quarantine_dropped
@@ -77,20 +78,24 @@ class Worker:
         self._keys = self._build_keys()
         await top_up_partitions(self._pool, self._clock.now().date())
         await self._presence.start()
-        self._top_up = asyncio.create_task(self._keep_topped_up())
+        self._supervisor.start("partitions", self._keep_topped_up)
         return self._build_edge()
 
     async def stop(self) -> None:
         """Answer what was begun, then close."""
         self.is_draining = True
-        if self._top_up is not None:
-            self._top_up.cancel()
+        await self._supervisor.stop()
         if self._pool is None:
             return
         if not await self._batcher.drain(self._settings.drain_timeout_s):
             log.error("drain_timed_out", queued_rows=self._batcher.queued_rows)
         await self._presence.stop()
         self._pool.terminate()
+
+    @property
+    def background(self) -> dict[str, TaskReport]:
+        """State of the background tasks, by name."""
+        return self._supervisor.report()
 
     def present(self, worker: int) -> None:
         """Take a leased worker number; what was heard of keys before may be out of date."""

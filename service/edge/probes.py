@@ -9,6 +9,7 @@ import msgspec
 
 from service.edge import replies
 from service.edge.replies import Reply
+from service.supervisor import TaskReport
 
 
 class DatabaseReport(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,6 +32,10 @@ class WorkerState(Protocol):
     def is_draining(self) -> bool:
         """It takes nothing new."""
 
+    @property
+    def background(self) -> dict[str, TaskReport]:
+        """State of the background tasks, by name."""
+
 
 class _Report(msgspec.Struct, frozen=True):
     status: str
@@ -38,6 +43,7 @@ class _Report(msgspec.Struct, frozen=True):
     uptime_s: float
     worker: dict[str, int | None]
     database: DatabaseReport
+    background: dict[str, TaskReport]
 
 
 class Probes:
@@ -66,6 +72,7 @@ class Probes:
             uptime_s=round(time.monotonic() - self._started, 3),
             worker={"number": self._state.number, "pid": os.getpid()},
             database=database,
+            background=self._state.background,
         )
         return replies.report(200 if is_ready else 503, report)
 

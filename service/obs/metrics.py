@@ -66,6 +66,12 @@ QUARANTINE_DROPPED: Final = Counter(
     "forebay_quarantine_dropped_total", "Refused events over a key's budget: answered, not kept."
 )
 
+BACKGROUND_FAILURES: Final = Counter(
+    "forebay_background_task_failures_total",
+    "Background tasks that ended by themselves and were started again, by task.",
+    ["task"],
+)
+
 
 class Metrics:
     """
@@ -111,6 +117,10 @@ class Metrics:
     def quarantine_dropped(self, events: int) -> None:
         """Count refused events that were not kept."""
         QUARANTINE_DROPPED.inc(events)
+
+    def background_task_failed(self, task: str) -> None:
+        """Count one background task that ended and is started again."""
+        BACKGROUND_FAILURES.labels(task).inc()
 
     def hand_over(self) -> None:
         """Write down what was gathered."""

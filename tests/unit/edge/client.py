@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,6 +21,9 @@ from service.pipeline.quarantine import QuarantineBudget
 from service.pipeline.queue import QueueLimits
 from service.testing import FixedClock, KeyTable, MemoryStore, make_key
 
+if TYPE_CHECKING:
+    from service.supervisor import TaskReport
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -37,8 +40,10 @@ class Answer(msgspec.Struct, frozen=True):
 class State:
     """What a worker knows of itself."""
 
-    number: int | None = 7
-    is_draining = False
+    def __init__(self) -> None:
+        self.number: int | None = 7
+        self.is_draining = False
+        self.background: dict[str, TaskReport] = {}
 
 
 class EdgeBench:
