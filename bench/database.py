@@ -21,13 +21,17 @@ from provision.keys import NewKey
 from provision.migrate import migrate
 from provision.tenants import create_tenant
 
-SETTINGS: Final[dict[str, str | int]] = {
+Settings = dict[str, str | int]
+
+SETTINGS: Final[Settings] = {
     "fsync": "on",
     "synchronous_commit": "on",
     "shared_buffers": "2GB",
     "max_wal_size": "8GB",
     "max_connections": 200,
 }
+# What `forebay dev` runs with; the benchmark's samples connect more often than a developer.
+DEV_SETTINGS: Final[Settings] = {**postgres.SETTINGS, "max_connections": 200}
 NAME: Final = "forebay_bench"
 # How the programs of a benchmark are told which database is the one made for them.
 URL: Final = "BENCH_DATABASE_URL"
@@ -148,22 +152,26 @@ def _is_same_folder(found: str, expected: Path) -> bool:
 
 
 @contextlib.contextmanager
-def own_database(programs: Path | None = None) -> Iterator[Database]:
-    """Lend a new database; *programs* is where another PostgreSQL than the embedded one is."""
+def own_database(programs: Path | None = None, settings: Settings = SETTINGS) -> Iterator[Database]:
+    """
+    Lend a new database on a server of its own with *settings*.
+
+    *programs* is the folder of the programs of another PostgreSQL than the embedded one.
+    """
     folder = Path(tempfile.mkdtemp(prefix="forebay-bench-"))
     folder.chmod(0o711)  # as root the server runs as another user, who has to get in
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        server = _start(folder, programs)
+        server = _start(folder, programs, settings)
         stack.callback(shutil.rmtree, server.place.home, ignore_errors=True)
         stack.enter_context(server)
         yield asyncio.run(_made(server))
 
 
-def _start(folder: Path, programs: Path | None) -> postgres.Server:
+def _start(folder: Path, programs: Path | None, settings: Settings) -> postgres.Server:
     if programs is None:
-        return postgres.start(folder, **SETTINGS)
-    return other_postgres.start(folder, programs, SETTINGS)
+        return postgres.start(folder, **settings)
+    return other_postgres.start(folder, programs, settings)
 
 
 async def _made(server: postgres.Server) -> Database:

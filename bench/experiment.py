@@ -96,6 +96,19 @@ class Experiment:
         sample["peak_rss_bytes"] = server.peak_rss_bytes()
         return self.add(labels | sample)
 
+    def add_to_stored(self, server: Server, load: Load, labels: Sample) -> Sample:
+        """
+        Send *load* to the database as it is, add the figures to the samples, and return them.
+
+        Raises
+        ------
+        LoadError
+            Not everything was accepted.
+        """
+        sample = traffic.send(server, self.database, load)
+        traffic.require_sound(sample)
+        return self.add(labels | sample)
+
     def replay(self, flush_rows: int, workers: int, load: Load, labels: Sample) -> Sample:
         """Replay prebuilt flushes for as many workers, and add the figures to the samples."""
         self.database.empty()
@@ -142,7 +155,10 @@ def _metric(text: str, name: str) -> float:
 
 def _line(sample: Sample) -> str:
     """Say in one line what was measured and the figures that matter most."""
-    labels = ("scenario", "side", "workers", "request_log", "connections", "batch", "rate")
+    labels = (
+        *("scenario", "side", "phase", "workers", "request_log"),
+        *("connections", "batch", "rate"),
+    )
     said = [f"{name}={sample[name]}" for name in labels if sample.get(name) is not None]
     figures = list(_figures(sample))
     return " ".join(said) + "  ->  " + ", ".join(figures)

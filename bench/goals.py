@@ -5,7 +5,7 @@ from itertools import product
 from typing import Final, NamedTuple
 
 from bench.figures import Samples, cpu, later_over_earlier, median, ratio
-from bench.scenarios import batches, growth, latency, memory, singles
+from bench.scenarios import batches, growth, latency, memory, singles, tidying
 
 HTTP_FLOOR_BOUNDS: Final = {32: 1.7, 128: 1.4}
 """By connections."""
@@ -44,7 +44,7 @@ def goals(samples: Samples) -> list[Goal]:
             found += _of_singles(samples, workers, connections)
     for workers in latency.WORKERS:
         found += _of_latency(samples, workers)
-    found += [*_of_growth(samples), *_of_memory(samples)]
+    found += [*_of_growth(samples), *_of_memory(samples), *_of_tidying(samples)]
     return [goal for goal in found if goal is not None]
 
 
@@ -102,6 +102,14 @@ def _of_memory(samples: Samples) -> Iterator[Goal | None]:
     yield _most(what, 120, None if peak is None else peak / 1e6, 0)
     later = median(samples, later_over_earlier, **at)
     yield _most("ten minutes of batches: mean RSS of the second half ÷ the first", 1.05, later, 3)
+
+
+def _of_tidying(samples: Samples) -> Iterator[Goal | None]:
+    at = {"scenario": tidying.NAME}
+    fresh = median(samples, "p99_ms", phase="fresh", **at)
+    after = median(samples, "p99_ms", phase="after", **at)
+    what = "single events, 4 connections: p99 right after a heavy load ÷ on a fresh database"
+    yield _most(what, 3, ratio(after, fresh), 2)
 
 
 def _least(what: str, bound: float, value: float | None, digits: int) -> Goal | None:

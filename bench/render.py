@@ -9,7 +9,7 @@ from typing import Any, Final
 from bench import archive, tables
 from bench.experiment import BUSY_CORES, Plan
 from bench.figures import Samples, others_cores
-from bench.scenarios import batches, growth, latency, peaks, singles
+from bench.scenarios import batches, growth, latency, peaks, singles, tidying
 
 FOLDER: Final = Path(__file__).parent
 PAGE: Final = FOLDER / "README.md"
@@ -21,6 +21,7 @@ _SECTIONS: Final = (
     (singles.NAME, "Single events", tables.singles_table, "throughput-by-connections.svg"),
     (latency.NAME, "Single events at a constant rate", tables.latency_table, "latency-by-load.svg"),
     (peaks.NAME, "Peaks, by two generators", tables.peaks_table, None),
+    (tidying.NAME, "While PostgreSQL tidies up", tables.tidying_table, None),
     (growth.NAME, "As the ledger grows", tables.growth_table, "ledger-growth.svg"),
 )
 

@@ -13,10 +13,16 @@ from pathlib import Path
 from typing import Final
 
 from bench import archive, machine, tables
-from bench.database import SETTINGS, ForeignDatabaseError, own_database
+from bench.database import (
+    DEV_SETTINGS,
+    SETTINGS,
+    ForeignDatabaseError,
+    Settings,
+    own_database,
+)
 from bench.experiment import Experiment, Plan
 from bench.machine import DebugBuildError
-from bench.scenarios import batches, growth, latency, memory, peaks, singles
+from bench.scenarios import batches, growth, latency, memory, peaks, singles, tidying
 from bench.server import ServerError
 from bench.traffic import LoadError, build_generator
 from provision.errors import ProvisionError
@@ -28,7 +34,10 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     singles.NAME: singles.run,
     latency.NAME: latency.run,
     peaks.NAME: peaks.run,
+    tidying.NAME: tidying.run,
 }
+# Settings of PostgreSQL that a scenario needs in place of those of all others.
+_DATABASE_SETTINGS: Final[dict[str, Settings]] = {tidying.NAME: DEV_SETTINGS}
 LONG_FORMS: Final[dict[str, Scenario]] = {growth.NAME: growth.run, memory.NAME: memory.run}
 # What is said in one sentence; anything else is a fault of the benchmark.
 _FAULTS: Final = (DebugBuildError, ForeignDatabaseError, LoadError, ServerError, ProvisionError)
@@ -60,9 +69,10 @@ def _measure(options: argparse.Namespace) -> None:
     scenarios = SCENARIOS | LONG_FORMS | (_QUICK if options.quick else {})
     chosen = options.scenarios or list(_QUICK if options.quick else SCENARIOS)
     plan = _plan(options)
-    with own_database(options.postgres_bin) as database:
-        about = machine.describe(database.version)
-        for name in chosen:
+    for name in chosen:
+        settings = _DATABASE_SETTINGS.get(name, SETTINGS)
+        with own_database(options.postgres_bin, settings) as database:
+            about = machine.describe(database.version)
             experiment = Experiment(database, plan)
             if not experiment.has_peer:
                 print("The peer is left out, its packages are missing: run make peers.")
@@ -71,7 +81,7 @@ def _measure(options: argparse.Namespace) -> None:
                 print(f"\n{shown}\n", flush=True)
             # Quick figures and those of other settings are looked at, not kept.
             if not (options.quick or plan.settings):
-                head = {"scenario": name, "about": about, "postgresql_settings": SETTINGS}
+                head = {"scenario": name, "about": about, "postgresql_settings": settings}
                 head |= {"rounds": plan.rounds, "seconds": plan.seconds}
                 archive.write(head, experiment.samples)
 

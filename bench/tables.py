@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from bench import goals
 from bench.figures import Figure, Samples, cpu, median, ratio, values
-from bench.scenarios import batches, growth, latency, peaks, singles
+from bench.scenarios import batches, growth, latency, peaks, singles, tidying
 
 Row = tuple[str, ...]
 
@@ -52,6 +52,12 @@ def growth_table(samples: Samples) -> str:
     """Return the cost as the ledger grows."""
     head = ("ids in the ledger", "events/s (range)", "p50 ms", "p99 ms", *_CPU_HEAD)
     return table(head, _growth(samples))
+
+
+def tidying_table(samples: Samples) -> str:
+    """Return the latencies before and after a heavy load."""
+    head = ("", "requests/s (range)", "p50 ms", "p90 ms", "p99 ms", "max ms")
+    return table(head, _tidying(samples))
 
 
 def table(head: Row, rows: Iterator[Row]) -> str:
@@ -141,6 +147,19 @@ def _growth(samples: Samples) -> Iterator[Row]:
                 _range(samples, "events_per_s", **at),
                 *_latencies(samples, **at),
                 *_cpus(samples, **at),
+            )
+
+
+def _tidying(samples: Samples) -> Iterator[Row]:
+    names = {"fresh": "fresh database", "after": "right after the load"}
+    for phase, name in names.items():
+        at = {"scenario": tidying.NAME, "phase": phase}
+        if values(samples, "p99_ms", **at):
+            figures = ("p50_ms", "p90_ms", "p99_ms", "max_ms")
+            yield (
+                name,
+                _range(samples, "requests_per_s", **at),
+                *(_number(median(samples, figure, **at), 1) for figure in figures),
             )
 
 

@@ -32,7 +32,7 @@ _LOG_LINES_SHOWN: Final = 5
 # Ends of a server that another try may mend: the port went to another, or the one before it on
 # this data is not quite gone.
 _PASSING_FAULTS: Final = ("could not bind", "already exists", "still in use")
-_SETTINGS: Final[dict[str, str | int]] = {
+SETTINGS: Final[dict[str, str | int]] = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
     "timezone": "UTC",
@@ -214,7 +214,7 @@ def _adopt_or_start(place: Place, settings: dict[str, str | int]) -> Server:
         if running_port is not None:
             return Server(place, running_port, None)
         port = free_port()
-        server = Server(place, port, _spawn(place, _SETTINGS | settings | {"port": port}))
+        server = Server(place, port, _spawn(place, SETTINGS | settings | {"port": port}))
         try:
             if _wait_until_answering(server, deadline):
                 return server

@@ -86,3 +86,11 @@ def test_a_full_ledger_is_held_against_an_empty_one_at_both_ends() -> None:
     samples = [sample(scenario="growth", ledger_ids=ids, events_per_s=rate) for ids, rate in given]
 
     assert list(found(*samples).values()) == [(0.85, True)]
+
+
+def test_the_tail_after_a_load_is_held_against_that_of_a_fresh_database() -> None:
+    phases = {"fresh": 10.0, "load": 500.0, "after": 35.0}
+    samples = [sample(scenario="tidying", phase=name, p99_ms=p99) for name, p99 in phases.items()]
+
+    what = "single events, 4 connections: p99 right after a heavy load ÷ on a fresh database"
+    assert {what: (3.5, False)} == found(*samples)
