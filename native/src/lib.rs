@@ -6,6 +6,7 @@
 
 pub mod base36;
 pub mod content;
+pub mod digest;
 pub mod envelope;
 pub mod event;
 pub mod fault;
