@@ -24,7 +24,6 @@ __all__ = [
     "base36_decode",
     "base36_encode",
     "build_profile",
-    "content_hash",
     "event_columns",
     "event_key",
     "is_same_content",
@@ -114,14 +113,7 @@ def sha256(content: bytes) -> bytes:
     """Give SHA-256 as `hashlib` does, for a quarter of the price where bytes are few."""
 
 CONTENT_HASH_VERSION: Final[int]
-"""Raised whenever the canonical content of the same event changes."""
-
-def content_hash(workspace_id: int, content: bytes) -> int:
-    """
-    Hash the canonical content of an event.
-
-    4 bits of version, then 60 of xxh3 with the workspace as its seed: a positive bigint.
-    """
+"""The four bits above `payload_hash`. Raised whenever the hash of the same event changes."""
 
 def is_same_content(stored: int, given: int) -> bool:
     """
@@ -217,14 +209,15 @@ class Event:
     @property
     def content(self) -> bytes:
         """
-        The canonical content, which is decoded and hashed.
+        The canonical content, which is decoded for quarantine.
 
         A JSON array with fixed places: type, event, user_id, anonymous_id, group_id, previous_id,
         name, category, timestamp, original_timestamp, properties, traits, context, extra.
         What was absent is null. Texts are written with the fewest escapes, and a number that is an
         id is text, digit by digit: neither spelling nor escapes change the content.
         properties, traits and context are the bytes as sent; extra is an object of all unknown
-        members as sent, null when there were none.
+        members as sent, null when there were none. `payload_hash` covers the same fields, and
+        depends less on how they are written.
         """
 
 @final
@@ -343,7 +336,13 @@ class Row:
 
     @property
     def payload_hash(self) -> int:
-        """As `content_hash` makes it."""
+        """
+        4 bits of version, then 60 of a hash of the workspace and the content: a positive bigint.
+
+        It depends on the instants of the times, and in the documents and unknown members on
+        neither white space, escapes nor the order of an object's members; of members with one name
+        the last counts. A number counts by its digits: 1.0 is not 1.
+        """
 
     @property
     def event_id(self) -> str: ...

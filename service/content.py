@@ -2,8 +2,8 @@
 The content of one event: the core's canonical form, decoded, and written as JSON again.
 
 Canonical is what the core makes of an event (service/_native.pyi): an array with a fixed place for
-each field, the same for every spelling a sender may use. Two events with one id are the same event
-when their contents are the same bytes.
+each field, the same for every spelling a sender may use. Whether two events with one id have the
+same content is told by their hashes (`payload_hash`), not by these bytes.
 """
 
 from datetime import datetime

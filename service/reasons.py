@@ -90,10 +90,12 @@ FAULTS: Final[dict[Reason, Fault]] = {
 
 CONFLICT_MESSAGES: Final[dict[Reason, str]] = {
     Reason.CONTENT_DIFFERS: (
-        "An event with this id and other content is stored already; the first one is kept."
+        "This id belongs to a stored event with other content, which is kept."
+        " Send this one again with a new id only if it is a different event."
     ),
     Reason.ID_USED_IN_OTHER_WORKSPACE: (
-        "This id is used by an event of another workspace of the tenant; the first one is kept."
+        "This id belongs to a stored event of another workspace of the tenant, which is kept."
+        " Send this one again with a new id only if this workspace needs it too."
     ),
 }
 

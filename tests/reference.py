@@ -1,5 +1,6 @@
 """What has to be stored of an event, in plain Python: slow, and without a line of the core."""
 
+import functools
 import hashlib
 import json
 import re
@@ -13,6 +14,7 @@ import xxhash
 ROW_ID_EPOCH: Final = datetime(2024, 1, 1, tzinfo=UTC)
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 AHEAD_MAX: Final = timedelta(hours=24)
+_MICROSECOND: Final = timedelta(microseconds=1)
 IDS: Final = {
     "event_id": "messageId",
     "user_id": "userId",
@@ -30,16 +32,24 @@ TEXTS: Final = (
 KNOWN: Final = {*SPELLINGS, *SPELLINGS.values(), *TEXTS, *DOCUMENTS, "writeKey"}
 
 _CLOCK: Final = r"\d\d(:?\d\d(:?\d\d([.,]\d+)?)?)?"
-_DATE: Final = r"(\d{4}-\d\d-\d\d|\d{8}|\d{4}-W\d\d(-\d)?|\d{4}W\d{2,3})"
+_ONE_OR_TWO: Final = r"(?:\d\d|\d(?!\d))"
+_DATE: Final = (
+    rf"(\d{{4}}-{_ONE_OR_TWO}-{_ONE_OR_TWO}|\d{{8}}|\d{{4}}-W\d\d(-\d)?|\d{{4}}W\d{{2,3}})"
+)
 # Python passes over one character before an offset, dots without digits, and minutes with a
 # fraction, which it takes for one of a second. None of that is ISO 8601.
-_ISO_8601: Final = re.compile(rf"{_DATE}(.{_CLOCK}( ?(Z|[+-]{_CLOCK}))?)?", re.ASCII | re.DOTALL)
+_ISO_8601: Final = re.compile(rf"{_DATE}(.{_CLOCK}( ?([Zz]|[+-]{_CLOCK}))?)?", re.ASCII | re.DOTALL)
 # The space is Ruby's. Python takes it as well, but not after a fraction.
 _SPACE_BEFORE_OFFSET: Final = re.compile(r"(?<=\d) (?=Z|[+-])")
+# Of the month and the day Python wants both digits.
+_ONE_DIGIT: Final = re.compile(r"(?<=-)(\d)(?!\d)")
 # Of an offset below one second Python takes none.
 _LOST_FRACTION: Final = re.compile(r"([+-])00(?::?00){2}[.,](\d{1,6})\d*$", re.ASCII)
 _HASH_BITS: Final = 60
-_HASH_VERSION: Final = 1
+_HASH_VERSION: Final = 2
+_WORD: Final = 2**64 - 1
+_LEFT, _RIGHT = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F
+_SCALAR, _ARRAY, _OBJECT = 0x165667B19E3779F9, 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -48,6 +58,12 @@ class Member(NamedTuple):
 
     name: str
     value: str
+
+
+class Spelled(str):
+    """A number, by its digits as they were sent."""
+
+    __slots__ = ()
 
 
 class Arrival(NamedTuple):
@@ -104,10 +120,15 @@ def expected(
         "original_timestamp": original or timestamp,
         "sent_at": sent_at,
         "received_at": arrival.received_at,
-        "timestamp": _corrected(timestamp or original, sent_at, arrival.received_at),
+        "timestamp": _corrected(
+            timestamp or original,
+            None if timestamp and original else sent_at,
+            arrival.received_at,
+        ),
     }
     key = hashlib.sha256(event_id.encode()).digest()[:16]
-    return Expected(key, _hash(arrival.workspace_id, content), content, columns)
+    payload_hash = _hash(arrival.workspace_id, event, texts, (timestamp, original))
+    return Expected(key, payload_hash, content, columns)
 
 
 def read_time(text: str | None) -> datetime | None:
@@ -118,6 +139,9 @@ def read_time(text: str | None) -> datetime | None:
         raise InvalidTimeError(text)
     lost = _LOST_FRACTION.search(text)
     ahead = timedelta(seconds=float(f"{lost[1]}0.{lost[2]}")) if lost else timedelta()
+    if text[5:6] != "W" and text[4] == "-":
+        text = _ONE_DIGIT.sub(r"0\1", text[:10], count=2) + text[10:]
+    text = text.removesuffix("z") + ("Z" if text.endswith("z") else "")
     try:
         moment = datetime.fromisoformat(_SPACE_BEFORE_OFFSET.sub("", text)) - ahead
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -185,9 +209,52 @@ def _extra(event: Sequence[Member]) -> str | None:
     return f"{{{','.join(f'{name}:{value}' for name, value in unknown)}}}" if unknown else None
 
 
-def _hash(workspace_id: int, content: bytes) -> int:
-    digest = int(xxhash.xxh3_64_intdigest(content, seed=workspace_id % 2**64))
+def _hash(
+    workspace_id: int,
+    event: Sequence[Member],
+    texts: Mapping[str, str | None],
+    times: Sequence[datetime | None],
+) -> int:
+    written = ",".join(json.dumps(texts[name], ensure_ascii=False) for name in TEXTS[:-2])
+    digest = xxhash.xxh3_64_intdigest(f"[{written}".encode(), seed=workspace_id % 2**64)
+    for time in times:
+        digest = _fold(digest, _WORD if time is None else (time - EARLIEST) // _MICROSECOND)
+    digest = _fold(digest, sum(map(_document_digest, event)) & _WORD)
     return (_HASH_VERSION << _HASH_BITS) | digest % (1 << _HASH_BITS)
+
+
+def _document_digest(member: Member) -> int:
+    name = json.loads(member.name)
+    is_content = name not in KNOWN or (name in DOCUMENTS and member.value != "null")
+    return _fold(_text_digest(name), json_digest(member.value)) if is_content else 0
+
+
+def json_digest(text: str) -> int:
+    """Return the digest of a JSON value, whichever way it is written."""
+    return _digest(json.loads(text, parse_float=Spelled, parse_int=Spelled))
+
+
+def _digest(value: Any) -> int:
+    match value:
+        case Spelled():
+            return _text_digest(value) ^ _SCALAR
+        case str():
+            return _text_digest(value)
+        case list():
+            return _fold(functools.reduce(_fold, map(_digest, value), 0), _ARRAY)
+        case dict():
+            members = (_fold(_text_digest(name), _digest(each)) for name, each in value.items())
+            return _fold(sum(members) & _WORD, _OBJECT)
+    return _text_digest(json.dumps(value)) ^ _SCALAR
+
+
+def _text_digest(text: str) -> int:
+    return int(xxhash.xxh3_64_intdigest(text.encode()))
+
+
+def _fold(left: int, right: int) -> int:
+    product = (left ^ _LEFT) * (right ^ _RIGHT)
+    return product & _WORD ^ product >> 64
 
 
 def _document(text: str | None) -> Any:

@@ -2,10 +2,10 @@
 
 import json
 import random
-from typing import Final
+from typing import Any, Final
 
 from service.model import EVENT_TYPES
-from tests.reference import DOCUMENTS, IDS, SPELLINGS, TIMES, Member
+from tests.reference import DOCUMENTS, IDS, SPELLINGS, TIMES, Member, Spelled
 
 _TEXTS: Final = (
     *("a", "b", "user-1", "Größe", "/", '"', "\\", "\\u0041", "a\nb\t", " "),
@@ -31,6 +31,7 @@ _BAD_TIMES: Final = (
     *("soon", "1969-12-31", "2026-02-30", "2027-01-01", "9999-12-31T23:59:59-01:00", "2026-03-01T"),
     *("1970-01-01", "9999-12-31T23:59:59.999999Z"),  # which the time of sending may correct
 )
+_SPACES: Final = ("", "", " ", "\n\t", "\r ")
 _UNKNOWN: Final = ("plan", "userid", "Type", "é", "", "a.b", "messageID", "library")
 _NEEDED: Final = {
     "track": ("event",),
@@ -52,7 +53,7 @@ class Pen(random.Random):
         """Return the events of a batch, what stands around them, and the body of both."""
         events = [self.event() for _ in range(self.randint(1, 12))]
         if self.random() < 0.3:
-            events.append(self.choice(events))
+            events.append(self.rewritten_event(self.choice(events)))
         envelope: dict[str, str] = {}
         if self.random() < 0.6:
             envelope["context"] = self.object() if self.random() < 0.9 else "null"
@@ -81,6 +82,31 @@ class Pen(random.Random):
             members.append(Member(self.text(name), self.value()))
         self.shuffle(members)
         return members
+
+    def rewritten_event(self, event: list[Member]) -> list[Member]:
+        """Return the same event: its members in another order, and written in another way."""
+        members = [Member(self.rewritten(name), self.rewritten(value)) for name, value in event]
+        return self.sample(members, len(members))
+
+    def rewritten(self, text: str) -> str:
+        """Return the same JSON, written in another way."""
+        return self._written(json.loads(text, parse_int=Spelled, parse_float=Spelled))
+
+    def _written(self, value: Any) -> str:
+        match value:
+            case Spelled():
+                return str(value)
+            case str():
+                return self.text(value)
+            case list():
+                return self.joined("[]", [self._written(each) for each in value])
+            case dict():
+                members = [
+                    f"{self.text(name)}{self.choice(_SPACES)}:{self._written(each)}"
+                    for name, each in value.items()
+                ]
+                return self.joined("{}", self.sample(members, len(members)))
+        return json.dumps(value)
 
     def field(self, name: str) -> str:
         """Return a value that the field may have."""
@@ -156,5 +182,5 @@ class Pen(random.Random):
 
     def joined(self, brackets: str, parts: list[str]) -> str:
         """Return *parts* in brackets, with spaces here and there."""
-        space = self.choice(["", "", " ", "\n\t", "\r "])
+        space = self.choice(_SPACES)
         return f"{brackets[0]}{space}{f'{space},'.join(parts)}{space}{brackets[1]}"

@@ -4,7 +4,6 @@
 #![forbid(unsafe_code)]
 
 use _native::envelope::scan_batch;
-use _native::hash::content_hash;
 use _native::row::Arrival;
 use _native::rows::Rows;
 use std::hint::black_box;
@@ -38,14 +37,6 @@ fn main() {
         report(name, body.len(), best);
         rows(&body);
     }
-    let content = vec![b'x'; 500];
-    let mut best = Duration::MAX;
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        black_box(content_hash(1, black_box(&content)));
-        best = best.min(start.elapsed());
-    }
-    report("content hash of 500 bytes", content.len(), best);
 }
 
 /// The same, and the rows of its events.

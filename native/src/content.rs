@@ -11,7 +11,7 @@ use crate::text::push_quoted;
 use crate::value::{Kind, Value};
 
 /// The fields after the type, in their places.
-const PLACES: [Field; 12] = [
+const TEXTS: [Field; 7] = [
     Field::Event,
     Field::UserId,
     Field::AnonymousId,
@@ -19,6 +19,10 @@ const PLACES: [Field; 12] = [
     Field::PreviousId,
     Field::Name,
     Field::Category,
+];
+
+/// The fields after those, in their places.
+const TIMES_AND_DOCUMENTS: [Field; 5] = [
     Field::Timestamp,
     Field::OriginalTimestamp,
     Field::Properties,
@@ -29,21 +33,16 @@ const PLACES: [Field; 12] = [
 /// Brackets, commas, nulls and quotes around numbers.
 const FRAME_BYTES: usize = 96;
 
-/// Appends the content of *event*, of whose body *unknown* are its members without a name of ours.
-pub fn push(content: &mut Vec<u8>, event: &Event, unknown: &[Unknown], body: &str) {
+/// Appends the content of *event*, and returns where its texts end. *unknown* holds the members
+/// that are not known fields.
+pub fn push(content: &mut Vec<u8>, event: &Event, unknown: &[Unknown], body: &str) -> usize {
     content.reserve(FRAME_BYTES + bytes_of(&event.fields, unknown));
     content.extend_from_slice(b"[\"");
     content.extend_from_slice(event.event_type.name().as_bytes());
     content.push(b'"');
-    for field in PLACES {
-        match event.fields.get(field) {
-            None => content.extend_from_slice(b",null"),
-            Some(value) => {
-                content.push(b',');
-                push_value(content, value, body);
-            }
-        }
-    }
+    push_fields(content, &TEXTS, &event.fields, body);
+    let texts_end = content.len();
+    push_fields(content, &TIMES_AND_DOCUMENTS, &event.fields, body);
     content.push(b',');
     if unknown.is_empty() {
         content.extend_from_slice(b"null");
@@ -51,12 +50,24 @@ pub fn push(content: &mut Vec<u8>, event: &Event, unknown: &[Unknown], body: &st
         push_unknown(content, unknown, body);
     }
     content.push(b']');
+    texts_end
+}
+
+fn push_fields(content: &mut Vec<u8>, places: &[Field], fields: &Fields, body: &str) {
+    for field in places {
+        match fields.get(*field) {
+            None => content.extend_from_slice(b",null"),
+            Some(value) => {
+                content.push(b',');
+                push_value(content, value, body);
+            }
+        }
+    }
 }
 
 fn bytes_of(fields: &Fields, unknown: &[Unknown]) -> usize {
-    let known: usize = PLACES
-        .into_iter()
-        .filter_map(|field| fields.get(field))
+    let known: usize = (TEXTS.iter().chain(&TIMES_AND_DOCUMENTS))
+        .filter_map(|field| fields.get(*field))
         .map(|value| value.span().len())
         .sum();
     let extra: usize = unknown

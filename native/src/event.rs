@@ -1,11 +1,12 @@
 //! One event's members, gathered from the body in one walk.
 #![forbid(unsafe_code)]
 
+use crate::digest::fold;
 use crate::fault::Fault;
-use crate::field::{EventType, Field, SPELLINGS};
+use crate::field::{EventType, Field, SPELLINGS, Shape};
 use crate::json::Scanner;
 use crate::text::excerpt;
-use crate::value::Value;
+use crate::value::{Kind, Value};
 use crate::violation::{Code, Refusal, Violation};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -18,6 +19,8 @@ pub struct Event {
     pub times: Times,
     /// Its members without a name of ours, in the list that its scan keeps for all events.
     pub unknown: Range<usize>,
+    /// The digest of its documents and unknown members: their sum.
+    pub documents: u64,
     pub place: Place,
 }
 
@@ -101,6 +104,7 @@ pub struct Members {
     /// A bit for each field that is known.
     sent: u32,
     unknown: Vec<Unknown>,
+    documents: u64,
     /// The first thing that the walk itself refuses.
     refusal: Option<Refusal>,
     place: Place,
@@ -116,6 +120,7 @@ impl Members {
         (self.sent, self.theirs) = (0, 0);
         self.others.clear();
         self.unknown.clear();
+        self.documents = 0;
         self.place.secrets.clear();
         self.refusal = None;
         let start = scanner.position();
@@ -128,22 +133,27 @@ impl Members {
             if value.has_trouble {
                 self.note_trouble(scanner, name);
             }
-            self.keep(scanner.body, name, value);
+            self.keep(scanner, name, value);
         }
         self.place.span = start..scanner.position();
         self.refuse_repeated_unknown(scanner.body);
         Ok(())
     }
 
-    fn keep(&mut self, body: &str, name: Value, value: Value) {
+    fn keep(&mut self, scanner: &Scanner, name: Value, value: Value) {
+        let body = scanner.body;
         let found = match name.plain_bytes(body) {
             Some(plain) => Field::find(plain),
             None => Field::find(name.text(body).as_bytes()),
         };
         let Some((field, spelling)) = found else {
             self.unknown.push(Unknown { name, value });
+            self.add_document(scanner, name, value);
             return;
         };
+        if field.shape() == Shape::Object && value.kind == Kind::Object {
+            self.add_document(scanner, name, value);
+        }
         if field == Field::WriteKey {
             self.place.secrets.push(value.span());
         }
@@ -156,6 +166,12 @@ impl Members {
             self.theirs |= bit;
         }
         self.known.set(field, Some(value));
+    }
+
+    /// Adds to the digest of the documents, in which the order of members makes no difference.
+    fn add_document(&mut self, scanner: &Scanner, name: Value, value: Value) {
+        let member = fold(scanner.digest(name), scanner.digest(value));
+        self.documents = self.documents.wrapping_add(member);
     }
 
     /// Keeps the value of a field that came before: under its other spelling, or twice.
@@ -259,6 +275,11 @@ impl Members {
     #[must_use]
     pub fn unknown(&self) -> &[Unknown] {
         &self.unknown
+    }
+
+    #[must_use]
+    pub const fn documents(&self) -> u64 {
+        self.documents
     }
 
     #[must_use]

@@ -1,6 +1,7 @@
 //! The key that an event is known by, and the hash that tells its content from another.
 #![forbid(unsafe_code)]
 
+use crate::digest::fold;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -9,7 +10,7 @@ pub const EVENT_KEY_BYTES: usize = 16;
 pub const SHA_256_BYTES: usize = 32;
 
 /// Raise it when the canonical content changes: stored hashes of the old form then answer "same".
-pub const CONTENT_HASH_VERSION: u64 = 1;
+pub const CONTENT_HASH_VERSION: u64 = 2;
 
 const HASH_BITS: u32 = 60;
 
@@ -29,10 +30,26 @@ pub fn sha256(bytes: &[u8]) -> [u8; SHA_256_BYTES] {
     Sha256::digest(bytes).into()
 }
 
-/// Four bits of version, then 60 of xxh3 seeded with the workspace: never negative.
+/// What makes two events with one id the same, or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    pub workspace_id: i64,
+    /// Type and texts, in their places and in their normal form.
+    pub texts: &'a [u8],
+    /// The event's times as given, as moments.
+    pub times: [Option<i64>; 2],
+    /// The digest of its documents and unknown members.
+    pub documents: u64,
+}
+
+/// Four bits of version, then 60 of hash: never negative.
 #[must_use]
-pub fn content_hash(workspace_id: i64, content: &[u8]) -> i64 {
-    let hash = xxh3_64_with_seed(content, workspace_id.cast_unsigned());
+pub fn content_hash(content: &Content) -> i64 {
+    let hash = xxh3_64_with_seed(content.texts, content.workspace_id.cast_unsigned());
+    // No moment is below 0: what was not given differs from all.
+    let moments = content.times.map(|time| time.unwrap_or(-1).cast_unsigned());
+    let hash = moments.into_iter().fold(hash, fold);
+    let hash = fold(hash, content.documents);
     ((CONTENT_HASH_VERSION << HASH_BITS) | (hash & ((1 << HASH_BITS) - 1))).cast_signed()
 }
 
@@ -60,16 +77,47 @@ mod tests {
         assert_eq!(expected, event_key("abc"));
     }
 
+    fn content(workspace_id: i64) -> Content<'static> {
+        Content {
+            workspace_id,
+            texts: b"[]",
+            times: [None, None],
+            documents: 0,
+        }
+    }
+
     #[test]
-    fn the_workspace_is_part_of_the_content() {
-        assert_eq!(content_hash(1, b"[]"), content_hash(1, b"[]"));
-        assert_ne!(content_hash(1, b"[]"), content_hash(2, b"[]"));
+    fn every_part_of_the_content_counts() {
+        let one = content_hash(&content(1));
+
+        assert_eq!(one, content_hash(&content(1)));
+        for other in [
+            content(2),
+            Content {
+                texts: b"[",
+                ..content(1)
+            },
+            Content {
+                times: [Some(0), None],
+                ..content(1)
+            },
+            Content {
+                times: [None, Some(0)],
+                ..content(1)
+            },
+            Content {
+                documents: 1,
+                ..content(1)
+            },
+        ] {
+            assert_ne!(one, content_hash(&other), "{other:?}");
+        }
     }
 
     #[test]
     fn a_hash_carries_its_version_and_is_positive() {
         for workspace_id in [i64::MIN, -1, 0, 1, i64::MAX] {
-            let hash = content_hash(workspace_id, b"[]");
+            let hash = content_hash(&content(workspace_id));
 
             assert_eq!(CONTENT_HASH_VERSION, version(hash));
             assert!(hash > 0);
@@ -78,7 +126,7 @@ mod tests {
 
     #[test]
     fn only_hashes_of_one_version_can_differ() {
-        let one = content_hash(1, b"one");
+        let one = content_hash(&content(1));
         let other_version = one + (1 << HASH_BITS);
 
         assert!(is_same_content(one, one));

@@ -7,6 +7,7 @@
 //! memory it would be written and read again for every token, and each would wait for the last.
 #![forbid(unsafe_code)]
 
+use crate::digest::{self, Digest};
 use crate::fault::{Expected, Fault};
 use crate::value::{Kind, Value};
 use crate::violation::{EVENT_LEVELS_MAX, Trouble, TroubleKind};
@@ -31,6 +32,9 @@ pub struct Scanner<'a> {
     is_object_at: [u64; BODY_LEVELS_MAX / WORD_BITS],
     /// The innermost container was just opened, and holds nothing yet.
     is_fresh: bool,
+    open: Digest,
+    /// The digest of the object or array that was read last.
+    container: u64,
 }
 
 impl<'a> Scanner<'a> {
@@ -48,6 +52,8 @@ impl<'a> Scanner<'a> {
             is_object: false,
             is_object_at: [0; BODY_LEVELS_MAX / WORD_BITS],
             is_fresh: false,
+            open: Digest::default(),
+            container: 0,
         })
     }
 
@@ -70,6 +76,26 @@ impl<'a> Scanner<'a> {
     #[must_use]
     pub const fn trouble(&self) -> Option<Trouble> {
         self.trouble
+    }
+
+    /// The digest of *value*, which was read last.
+    #[must_use]
+    pub fn digest(&self, value: Value) -> u64 {
+        match value.kind {
+            Kind::Object | Kind::Array => self.container,
+            Kind::Text => {
+                self.text_digest(value.start as usize, value.end as usize, value.is_escaped)
+            }
+            _ => digest::scalar(value.raw_bytes(self.body)),
+        }
+    }
+
+    #[inline]
+    fn text_digest(&self, start: usize, end: usize, is_escaped: bool) -> u64 {
+        digest::text(
+            self.bytes.get(start + 1..end - 1).unwrap_or_default(),
+            is_escaped,
+        )
     }
 
     /// Steps over white space; the byte that follows, or 0, with which no token begins.
@@ -170,26 +196,44 @@ impl<'a> Scanner<'a> {
     fn container(&mut self, at: usize) -> Result<usize, Fault> {
         let outside = self.level;
         let mut at = self.opened(at)?;
+        self.open.open(self.is_object);
         loop {
+            let was_object = self.is_object;
             let has_next;
             (at, has_next) = self.next(at)?;
             if !has_next {
+                self.container = self.open.close(was_object);
                 if self.level == outside {
                     return Ok(at);
                 }
+                self.open.value(self.container, self.is_object);
                 continue;
             }
             at = self.space(at);
-            if self.is_object {
-                at = self.name(at)?.0;
-                at = self.colon(at)?;
+            if was_object {
+                let (end, is_escaped) = self.name(at)?;
+                self.open.name(self.text_digest(at, end, is_escaped));
+                at = self.colon(end)?;
                 at = self.space(at);
             }
-            at = match self.byte(at) {
-                b'"' => self.string(at)?.0,
-                b'{' | b'[' => self.opened(at)?,
-                _ => self.scalar(at)?.0,
+            let start = at;
+            let digest = match self.byte(at) {
+                b'"' => {
+                    let is_escaped;
+                    (at, is_escaped) = self.string(start)?;
+                    self.text_digest(start, at, is_escaped)
+                }
+                b'{' | b'[' => {
+                    at = self.opened(start)?;
+                    self.open.open(self.is_object);
+                    continue;
+                }
+                _ => {
+                    (at, _) = self.scalar(start)?;
+                    digest::scalar(self.bytes.get(start..at).unwrap_or_default())
+                }
             };
+            self.open.value(digest, was_object);
         }
     }
 

@@ -50,11 +50,6 @@ fn sha256(content: &[u8]) -> [u8; hash::SHA_256_BYTES] {
 }
 
 #[pyfunction]
-fn content_hash(workspace_id: i64, content: &[u8]) -> i64 {
-    hash::content_hash(workspace_id, content)
-}
-
-#[pyfunction]
 fn is_same_content(stored: i64, given: i64) -> bool {
     hash::is_same_content(stored, given)
 }
@@ -101,8 +96,8 @@ mod _native {
 
     #[pymodule_export]
     use super::{
-        base36_decode, base36_encode, content_hash, event_columns, event_key, is_same_content,
-        row_id_parts, scan_batch, scan_event, sha256, violation_codes,
+        base36_decode, base36_encode, event_columns, event_key, is_same_content, row_id_parts,
+        scan_batch, scan_event, sha256, violation_codes,
     };
 
     #[pymodule_export]

@@ -6,7 +6,7 @@ use crate::content;
 use crate::envelope::Scan;
 use crate::event::Event;
 use crate::field::EventType;
-use crate::hash::{EVENT_KEY_BYTES, content_hash, event_key};
+use crate::hash::{Content, EVENT_KEY_BYTES, content_hash, event_key};
 use crate::row::{self, Arrival, Given};
 use crate::text::push_quoted;
 use crate::time::corrected;
@@ -90,9 +90,14 @@ impl Rows {
         let timestamp = self.timestamp(scan, body, event)?;
         let event_id = event.event_id(body);
         let event_id = event_id.unwrap_or_else(|| Cow::Owned(base36::encode(id.cast_unsigned())));
-        let content = self.contents.len();
-        content::push(&mut self.contents, event, scan.unknown_of(event), body);
-        let content = content..self.contents.len();
+        let start = self.contents.len();
+        let texts_end = content::push(&mut self.contents, event, scan.unknown_of(event), body);
+        let payload_hash = content_hash(&Content {
+            workspace_id: self.arrival.workspace_id,
+            texts: self.contents.get(start..texts_end).unwrap_or_default(),
+            times: [event.times.timestamp, event.times.original],
+            documents: event.documents,
+        });
         let given = Given {
             id,
             event_id: &event_id,
@@ -103,12 +108,9 @@ impl Rows {
         self.rows.push(Row {
             id,
             event_key: event_key(&event_id),
-            payload_hash: content_hash(
-                self.arrival.workspace_id,
-                self.contents.get(content.clone()).unwrap_or_default(),
-            ),
+            payload_hash,
             bytes: bytes..self.bytes.len(),
-            content,
+            content: start..self.contents.len(),
         });
         if let Some(count) = self.types.get_mut(event.event_type as usize) {
             *count += 1;
@@ -118,8 +120,12 @@ impl Rows {
 
     fn timestamp(&self, scan: &Scan, body: &str, event: &Event) -> Result<i64, Violation> {
         let times = event.times;
-        let given = times.timestamp.or(times.original);
-        let sent_at = times.sent_at.or(scan.sent_at_us);
+        let (given, sent_at) = match (times.timestamp, times.original) {
+            // Beside the sender's own time it was set by an application or a pipeline before us,
+            // which corrected it already: it is not by the clock of the sending.
+            (Some(given), Some(_)) => (Some(given), None),
+            (given, original) => (given.or(original), times.sent_at.or(scan.sent_at_us)),
+        };
         corrected(given, sent_at, self.arrival.received_at).map_err(|fault| Violation {
             code: Code::InvalidTimestamp,
             field: Some("timestamp".to_owned()),
@@ -246,9 +252,72 @@ mod tests {
         for (row, event_id) in rows.rows.iter().zip(["a", &minted]) {
             assert_eq!(event_id, rows.event_id(row));
             assert_eq!(event_key(event_id), row.event_key);
-            assert_eq!(content_hash(2, rows.content(row)), row.payload_hash);
+            let content = Content {
+                workspace_id: 2,
+                texts: br#"["page",null,null,null,null,null,null,null"#,
+                times: [None, None],
+                documents: 0,
+            };
+            assert_eq!(content_hash(&content), row.payload_hash);
+            assert!(rows.content(row).starts_with(content.texts));
         }
-        assert_eq!(rows.content(&rows.rows[0]), rows.content(&rows.rows[1]));
+    }
+
+    #[test]
+    fn another_way_of_writing_is_the_same_content() {
+        let hash = |event: &str| made(&format!(r#"{{"batch":[{event}]}}"#)).0.rows[0].payload_hash;
+        let one = hash(
+            r#"{"type":"page","name":"É","timestamp":"2026-03-01T11:00:00Z","x":1,"y":[2],
+            "properties":{"a":1,"b":{"c":2,"d":"É"}}}"#,
+        );
+
+        for same in [
+            r#"{"y":[ 2 ],"properties":{ "b":{"d":"É","c":2} ,"a":1},"x":1,"name":"É",
+            "type":"page","timestamp":"2026-03-01T12:00:00.000+01:00","traits":null}"#,
+            r#"{"type":"page","name":"É","timestamp":"20260301T11","original_timestamp":"","x":1,
+            "properties":{"a":0,"b":{"c":2,"d":"É"},"a":1},"y":[2],"sentAt":"2026-03-01"}"#,
+        ] {
+            assert_eq!(one, hash(same), "{same}");
+        }
+        for other in [
+            r#"{"type":"page","name":"É","timestamp":"2026-03-01T11:00:00.001Z","x":1,"y":[2],
+            "properties":{"a":1,"b":{"c":2,"d":"É"}}}"#,
+            r#"{"type":"page","name":"É","original_timestamp":"2026-03-01T11:00:00Z","x":1,"y":[2],
+            "properties":{"a":1,"b":{"c":2,"d":"É"}}}"#,
+            r#"{"type":"page","name":"É","timestamp":"2026-03-01T11:00:00Z","x":1,"y":[2],
+            "traits":{"a":1,"b":{"c":2,"d":"É"}}}"#,
+            r#"{"type":"page","name":"É","timestamp":"2026-03-01T11:00:00Z","x":1,"y":2,
+            "properties":{"a":1,"b":{"c":2,"d":"É"}}}"#,
+            r#"{"type":"page","name":"É","timestamp":"2026-03-01T11:00:00Z","y":[2],
+            "properties":{"a":1,"b":{"c":2,"d":"É"},"x":1}}"#,
+        ] {
+            assert_ne!(one, hash(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_timestamp_beside_an_original_one_is_taken_as_given() {
+        let (rows, refused) = made(
+            r#"{"sentAt":"2022-12-23T00:29:12Z","batch":[{"type":"page",
+            "timestamp":"2022-12-25T00:00:00Z","originalTimestamp":"2022-12-23T00:29:10Z"}]}"#,
+        );
+        let row = &rows.rows[0];
+        let times: Vec<_> = row::columns(rows.bytes(row))
+            .skip(row::COLUMNS.len() - 4)
+            .map(|column| i64::from_be_bytes(column.unwrap().try_into().unwrap()))
+            .collect();
+
+        let wanted = [
+            "2022-12-23T00:29:10Z",
+            "2022-12-23T00:29:12Z",
+            "2026-03-01T12:00:00Z",
+            "2022-12-25T00:00:00Z",
+        ];
+        assert_eq!(
+            wanted.map(|text| row::time(crate::time::read(text).unwrap())),
+            times[..]
+        );
+        assert!(refused.is_empty());
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub fn check(
             fields,
             times,
             unknown: 0..0,
+            documents: members.documents(),
             place: members.place().clone(),
         }),
         Err(refusal) => Err(Box::new(refused(members, body, refusal))),
@@ -105,7 +106,7 @@ fn spelling_used(
         let Some(value) = value.as_ref().filter(|value| value.kind != Kind::Null) else {
             continue;
         };
-        check_shape(field.shape(), *value, name)?;
+        check_shape(field.shape(), *value, name, body)?;
         let is_id = matches!(field.shape(), Shape::Id | Shape::EventId);
         if is_id && value.is_empty_text() {
             continue;
@@ -125,7 +126,7 @@ fn spelling_used(
     Ok(used.map(|(spelling, _)| spelling))
 }
 
-fn check_shape(shape: Shape, value: Value, name: &str) -> Result<(), Box<Refusal>> {
+fn check_shape(shape: Shape, value: Value, name: &str, body: &str) -> Result<(), Box<Refusal>> {
     let is_fit = match shape {
         Shape::Id => matches!(value.kind, Kind::Text | Kind::Number),
         Shape::EventId | Shape::Text => value.kind == Kind::Text,
@@ -135,21 +136,25 @@ fn check_shape(shape: Shape, value: Value, name: &str) -> Result<(), Box<Refusal
     if is_fit {
         return Ok(());
     }
-    Err(Box::new(misshapen(shape, value, name)))
+    Err(Box::new(misshapen(shape, value, name, body)))
 }
 
 #[cold]
-fn misshapen(shape: Shape, value: Value, name: &str) -> Refusal {
+fn misshapen(shape: Shape, value: Value, name: &str, body: &str) -> Refusal {
     let wanted = match shape {
         Shape::Id => "text or a number",
         Shape::EventId | Shape::Text => "text",
         Shape::Object => "an object",
         Shape::Secret => "anything",
     };
+    let found = match value.kind {
+        Kind::Number => format!("the number {}", excerpt(value.raw(body))),
+        kind => kind.phrase().to_owned(),
+    };
     Refusal {
         code: Code::InvalidField,
         field: name.to_owned(),
-        message: format!("{name} must be {wanted}, this is {}", value.kind.phrase()),
+        message: format!("{name} must be {wanted}, this is {found}"),
     }
 }
 

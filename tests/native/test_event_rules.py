@@ -60,6 +60,24 @@ def content(event: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        ('{"event_id":123}', "event_id must be text, this is the number 123"),
+        ('{"messageId":77.5}', "messageId must be text, this is the number 77.5"),
+        ('{"messageId":true}', "messageId must be text, this is a boolean"),
+        ('{"timestamp":1700000000}', "timestamp must be text, this is the number 1700000000"),
+        ('{"userId":[]}', "userId must be text or a number, this is an array"),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_named_with_what_it_must_be_and_what_it_is(
+    event: str, message: str
+) -> None:
+    found = violation(event.replace("{", '{"type":"page",', 1))
+
+    assert ("invalid_field", message) == (found.code, found.message)
+
+
+@pytest.mark.parametrize(
     ("event", "code", "field"),
     [
         ("{}", "missing_field", "type"),

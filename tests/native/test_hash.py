@@ -1,13 +1,14 @@
 import hashlib
 
-import xxhash
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service import _native
+from service.testing import Sender
+from tests.sent import Pen
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
-LOW_60_BITS = 2**60 - 1
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
@@ -15,13 +16,68 @@ def test_an_event_key_is_the_start_of_sha_256(event_id: str) -> None:
     assert hashlib.sha256(event_id.encode()).digest()[:16] == _native.event_key(event_id)
 
 
-@given(INT64, st.binary(max_size=2_000))
-def test_a_content_hash_is_a_version_and_xxh3_seeded_with_the_workspace(
-    workspace_id: int, content: bytes
-) -> None:
-    reference = xxhash.xxh3_64_intdigest(content, seed=workspace_id % 2**64)
+def payload_hash(members: str) -> int:
+    """Return the hash of one event with these members, as JSON text."""
+    (row,) = (
+        Sender().check_body(f'{{"event":"e",{members}}}'.encode(), "track").payload.events.all()
+    )
+    return row.payload_hash
 
-    assert 1 << 60 | reference & LOW_60_BITS == _native.content_hash(workspace_id, content)
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ('"properties":{"a":1,"b":2}', '"properties":{"b":2,"a":1}'),
+        ('"properties":{"a":1,"b":2}', '"properties":{ "a": 1, "b": 2 }'),
+        ('"traits":{"a":[{"b":1,"c":2}]}', '"traits":{"a":[{"c":2,"b":1}]}'),
+        ('"context":{"É":"É/"}', r'"context":{"\u00C9":"\u00c9\/"}'),
+        ('"x":{"a":"É"},"y":"É"', r'"y":"\u00c9","\u0078":{"a":"\u00c9"}'),
+        ('"properties":{"a":1,"a":2}', '"properties":{"a":2}'),
+        ('"properties":null,"traits":null', '"context":null'),
+        ('"timestamp":"2026-01-31T12:00:00Z"', '"timestamp":"2026-01-31T12:00:00.000Z"'),
+        ('"timestamp":"2026-01-31T12:00:00Z"', '"timestamp":"2026-01-31T13:00:00+01:00"'),
+        ('"originalTimestamp":"2026-01-31T12:00:00Z"', '"original_timestamp":"2026-01-31t12:00z"'),
+        ('"timestamp":""', '"timestamp":null'),
+    ],
+)
+def test_another_way_of_writing_is_the_same_content(one: str, other: str) -> None:
+    assert payload_hash(one) == payload_hash(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ('"properties":{"a":1,"b":2}', '"properties":{"a":2,"b":1}'),
+        ('"properties":{"a":[1,2]}', '"properties":{"a":[2,1]}'),
+        ('"properties":{"a":1}', '"properties":{"a":1.0}'),
+        ('"properties":{"a":1}', '"properties":{"a":"1"}'),
+        ('"properties":{"a":1,"a":2}', '"properties":{"a":1}'),
+        ('"properties":{"a":1}', '"traits":{"a":1}'),
+        ('"properties":{"a":1},"b":1', '"properties":{"b":1},"a":1'),
+        ('"properties":{}', '"properties":null'),
+        ('"x":null', '"y":null'),
+        ('"x":[]', '"x":{}'),
+        ('"timestamp":"2026-01-31T12:00:00Z"', '"timestamp":"2026-01-31T12:00:00.000001Z"'),
+        ('"timestamp":"2026-01-31T12:00:00Z"', '"originalTimestamp":"2026-01-31T12:00:00Z"'),
+        ('"timestamp":"2026-01-31T12:00:00Z"', '"timestamp":null'),
+    ],
+)
+def test_another_value_is_another_content(one: str, other: str) -> None:
+    assert payload_hash(one) != payload_hash(other)
+
+
+@given(st.integers(0, 2**32))
+def test_an_event_written_in_another_way_keeps_its_hash_and_a_changed_one_does_not(
+    seed: int,
+) -> None:
+    pen = Pen(seed)
+    event = pen.object()
+    members = f'"properties":{event},"x":{event}'
+    rewritten = f'"x":{pen.rewritten(event)},"properties":{pen.rewritten(event)}'
+    changed = f'"properties":{event},"x":[{event}]'
+
+    assert payload_hash(members) == payload_hash(rewritten)
+    assert payload_hash(members) != payload_hash(changed)
 
 
 @given(INT64, INT64)
@@ -32,8 +88,9 @@ def test_only_hashes_of_one_version_can_differ(stored: int, given_hash: int) -> 
     assert expected == _native.is_same_content(stored, given_hash)
 
 
-def test_the_version_is_the_first() -> None:
-    assert _native.CONTENT_HASH_VERSION == 1
+def test_the_version_is_that_of_the_second_form() -> None:
+    assert _native.CONTENT_HASH_VERSION == 2
+    assert payload_hash('"x":1') >> 60 == 2
 
 
 @given(st.binary(max_size=300))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 _YEARS: Final = st.sampled_from(["1970", "2024", "2026", "2026", "2000", "1969", "9999", "0001"])
 _DATES: Final = st.one_of(
     st.builds("{}-{:02}-{:02}".format, _YEARS, st.integers(0, 13), st.integers(0, 32)),
+    st.builds("{}-{}-{}".format, _YEARS, st.integers(0, 13), st.integers(0, 32)),
     st.builds("{}{:02}{:02}".format, _YEARS, st.integers(1, 12), st.integers(1, 31)),
     st.builds("{}-W{:02}-{}".format, _YEARS, st.integers(0, 54), st.integers(0, 8)),
     st.builds("{}W{:02}{}".format, _YEARS, st.integers(1, 53), st.integers(1, 7)),
@@ -34,13 +35,15 @@ def _clocks(hours: int) -> st.SearchStrategy[str]:
 
 
 _OFFSETS: Final = st.one_of(
-    st.sampled_from(["", "Z", "+00:00", "-00:00", "+05:30", "-0930", "+14", "z", " +0100", " Z"]),
+    st.sampled_from(
+        ["", "Z", "+00:00", "-00:00", "+05:30", "-0930", "+14", "z", " z", " +0100", " Z"]
+    ),
     st.builds("{}{}".format, st.sampled_from("+-"), _clocks(24)),
 )
 _ISO: Final = _DATES | st.builds(
     "{}{}{}{}".format, _DATES, st.sampled_from("TTTTt _é😀0-W"), _clocks(24), _OFFSETS
 )
-_ALPHABET: Final = "0123456789012345678901234567890123456789:-+.,WTZ é٣"
+_ALPHABET: Final = "0123456789012345678901234567890123456789:-+.,WTZz é٣"
 
 
 @st.composite

@@ -27,6 +27,8 @@ def sender() -> Sender:
         ("2026-03-01T12:00:00.123456789Z", NOON + timedelta(microseconds=123_456)),
         ("2026-03-01", NOON - timedelta(hours=12)),
         ("20260301T120000Z", NOON),
+        ("2026-03-01t12:00:00z", NOON),
+        ("2026-3-01T12:00:00.000Z", NOON),
         ("1970-01-01T00:00:00Z", datetime(1970, 1, 1, tzinfo=UTC)),
         ("9999-12-31T23:59:59Z", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
     ],
@@ -144,6 +146,19 @@ def test_the_original_time_counts_where_there_is_no_other(sender: Sender) -> Non
     assert only_original["original_timestamp"] == only_original["timestamp"]
     assert timedelta(days=1) == both["timestamp"] - only_original["timestamp"]
     assert both["original_timestamp"] == only_original["timestamp"]
+
+
+def test_a_time_beside_the_original_one_is_not_corrected_again(sender: Sender) -> None:
+    replayed = {
+        "originalTimestamp": "2022-12-23T00:29:10Z",
+        "sentAt": "2022-12-23T00:29:12Z",
+        "timestamp": "2022-12-25T00:00:00Z",
+    }
+
+    row = accepted(sender, GOOD | replayed)
+
+    assert datetime(2022, 12, 25, tzinfo=UTC) == row["timestamp"]
+    assert datetime(2022, 12, 23, 0, 29, 10, tzinfo=UTC) == row["original_timestamp"]
 
 
 def test_24_hours_ahead_are_counted_by_the_corrected_time(sender: Sender) -> None:
