@@ -10,7 +10,6 @@ from typing import Final, Protocol, Self, final, type_check_only
 __all__ = [
     "BATCH_CONTEXT_BYTES_MAX",
     "CONTENT_HASH_VERSION",
-    "ROW_ID_EPOCH_MS",
     "Event",
     "Malformed",
     "Plan",
@@ -27,7 +26,6 @@ __all__ = [
     "event_columns",
     "event_key",
     "is_same_content",
-    "row_id_parts",
     "scan_batch",
     "scan_event",
     "sha256",
@@ -74,35 +72,22 @@ class RequestIds:
     def take(self) -> tuple[int, str]:
         """Give the next id: as the signed number that a bigint holds, and as base36 text."""
 
-ROW_ID_EPOCH_MS: Final[int]
-"""2024-01-01T00:00:00Z: row ids count milliseconds from here, and end in 2093."""
-
 @final
 class RowIds:
     """
-    The row ids of one worker: 63 bits, never negative, in the order of time.
+    The ids of one worker's rows, and event ids for events that came without one.
 
-    41 bits of milliseconds since the epoch, 10 of worker, 12 of counter.
+    A row id is 63 bits, never negative: a counter, 0 after 2**63 - 1. A minted event id is 20
+    characters of 0-9a-z from SHA-256 of the secret, the row id and the arrival: 103 bits.
     """
 
-    def __new__(cls, worker: int) -> Self:
-        """*worker* is 0 to 1023, held by nobody else at this time; else ValueError."""
-
-    def take(self, now_ms: int, count: int) -> list[int]:
+    def __new__(cls, start: int, secret: bytes) -> Self:
         """
-        *count* ids, each above all that this object ever gave.
+        Count from *start*, of which the low 63 bits are used.
 
-        A clock that steps back keeps the last millisecond, and a full counter borrows the next one.
-        Raises ValueError when *now_ms* is before the epoch or *count* is not 0 to 2**20, and
-        OverflowError when the 41 bits are used up.
+        Both come from the operating system's random numbers, anew in each process. Raises
+        ValueError unless *secret* has 32 bytes, and OverflowError unless *start* fits 64 bits.
         """
-
-def row_id_parts(id: int) -> tuple[int, int, int]:  # noqa: A002 - the glossary's word
-    """
-    Milliseconds since 1970, worker and counter of a row id.
-
-    Raises ValueError for a negative number.
-    """
 
 # --- hashes ---------------------------------------------------------------------------------------
 
@@ -174,7 +159,7 @@ class Scan:
         Make what is stored of the events, with an id each.
 
         Beside it, for each event that has no row: which of the body's events it was, the id that
-        it would have had, and why. Raises what `RowIds.take` raises.
+        it would have had, and why.
         """
 
 @type_check_only
@@ -304,7 +289,7 @@ class Rows:
 
     @property
     def event_ids(self) -> list[str]:
-        """The event ids, in order: the client's, or the row's id in base36."""
+        """The event ids, in order: the client's, or one that was minted."""
 
     def accepted(self) -> bytes:
         """Write the verdicts of rows that are all new: a JSON array as the wire has it."""

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from service import _native, config
-from service.clock import SystemClock
+from service.clock import Clock, SystemClock
 from service.config import Config
 from service.edge.access import AccessLog
 from service.edge.asgi import Edge
@@ -26,16 +26,16 @@ from service.obs import log as logs
 from service.obs.metrics import Metrics
 from service.parent import drain_with_parent, exit_with_parent
 from service.pipeline.batcher import Batcher
-from service.pipeline.check import Checker
+from service.pipeline.check import Checker, random_row_ids
 from service.pipeline.quarantine import QuarantineBudget
 from service.pipeline.queue import QueueLimits
 from service.store import health
 from service.store.events import EventStore
 from service.store.faults import Fault, UnsafeSessionError, classify
+from service.store.key_listener import KeyListener
 from service.store.keys import KeyStore
 from service.store.partitions import top_up_partitions
 from service.store.pool import open_pool, pool_config
-from service.store.presence import Presence
 from service.store.settle import Settler
 from service.supervisor import Supervisor, TaskReport
 
@@ -52,12 +52,12 @@ _TOP_UP_RETRY_S: Final = 10.0
 class Worker:
     """The parts of one worker process, from start to stop."""
 
-    def __init__(self, settings: Config, url: str) -> None:
-        self.number: int | None = None
+    def __init__(self, settings: Config, url: str, clock: Clock | None = None) -> None:
+        """*clock* is the machine's unless a test brings its own."""
         self.is_draining = False
         self._settings = settings
         self._pool_config = pool_config(settings, url)
-        self._clock = SystemClock()
+        self._clock = SystemClock() if clock is None else clock
         self._metrics = Metrics()
         self._pool: Any = None
         self._supervisor = Supervisor(self._metrics.background_task_failed)
@@ -65,9 +65,7 @@ class Worker:
         self._budget = QuarantineBudget(
             self._clock, settings.quarantine_rows_per_minute, self._metrics.quarantine_dropped
         )
-        self._checker = Checker(self._budget)
-        # Any number will do; a random start spreads them, so that one is not soon used again.
-        self._presence = Presence(self._pool_config, self, secrets.randbelow(1024))
+        self._checker = Checker(self._budget, random_row_ids())
 
     async def start(self) -> Edge:
         """Open everything and return the edge; raises when the worker cannot do its work."""
@@ -77,40 +75,24 @@ class Worker:
         self._batcher = self._build_batcher()
         self._keys = self._build_keys()
         await top_up_partitions(self._pool, self._clock.now().date())
-        await self._presence.start()
         self._supervisor.start("partitions", self._keep_topped_up)
+        self._supervisor.start("key_changes", KeyListener(self._pool_config, self._keys).run)
         return self._build_edge()
 
     async def stop(self) -> None:
         """Answer what was begun, then close."""
         self.is_draining = True
-        await self._supervisor.stop()
         if self._pool is None:
             return
         if not await self._batcher.drain(self._settings.drain_timeout_s):
             log.error("drain_timed_out", queued_rows=self._batcher.queued_rows)
-        await self._presence.stop()
+        await self._supervisor.stop()
         self._pool.terminate()
 
     @property
     def background(self) -> dict[str, TaskReport]:
         """State of the background tasks, by name."""
         return self._supervisor.report()
-
-    def present(self, worker: int) -> None:
-        """Take a leased worker number; what was heard of keys before may be out of date."""
-        self.number = worker
-        self._checker.lease(worker)
-        self._keys.forget_all()
-
-    def absent(self) -> None:
-        """Give the worker number up: no row ids until there is one again."""
-        self.number = None
-        self._checker.release()
-
-    def key_changed(self, key_id: str) -> None:
-        """Forget a key that was changed."""
-        self._keys.forget(key_id)
 
     def _build_settler(self) -> Settler:
         return Settler(
@@ -230,7 +212,7 @@ class App:
             log.exception("worker_start_failed", pid=os.getpid())
             await send({"type": "lifespan.startup.failed", "message": type(error).__name__})
             return
-        log.info("worker_started", pid=os.getpid(), number=worker.number)
+        log.info("worker_started", pid=os.getpid())
         drain_with_parent(settings.drain_timeout_s)
         _spare_what_stays()
         await send({"type": "lifespan.startup.complete"})

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from service._native import Row, Rows
+from service._native import Row, RowIds, Rows
 from service.apikey import Credential, MintedKey, mint
 from service.model import ApiKey, Outcome, Payload, RejectedRow, Verdict
-from service.pipeline.check import Arrival, Checked, Checker, scan
+from service.pipeline.check import Arrival, Checked, Checker, random_row_ids, scan
 from service.pipeline.quarantine import QuarantineBudget
 from service.reasons import CONFLICT_MESSAGES, Reason
 from service.store.flush import (
@@ -50,8 +50,12 @@ class FixedClock:
 
     def advance(self, seconds: float) -> None:
         """Let *seconds* pass on both of its faces."""
-        self._now += timedelta(seconds=seconds)
+        self.step(seconds)
         self._monotonic += seconds
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock forward, or back."""
+        self._now += timedelta(seconds=seconds)
 
 
 class MemoryStore:
@@ -62,7 +66,7 @@ class MemoryStore:
         self.rejected: list[RejectedRow] = []
         self.flushes: list[list[Payload]] = []
         self._ledger: dict[Key, Held] = {}
-        self._workspaces: dict[int, int] = {}
+        self._workspaces: dict[Key, int] = {}
 
     async def write(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
         """Store *payloads* together, at once: memory knows no *deadline*."""
@@ -73,15 +77,16 @@ class MemoryStore:
         return [[self._store(row) for row in payload.events.all()] for payload in payloads]
 
     def _store(self, row: Row) -> Verdict:
-        held = self._ledger.setdefault(key_of(row), held_by(row))
+        key = key_of(row)
+        held = self._ledger.setdefault(key, held_by(row))
         outcome = outcome_of(row, held)
         if outcome is Outcome.CONFLICT:
-            is_here = self._workspaces[held.id] == row.workspace_id
+            is_here = self._workspaces[key] == row.workspace_id
             reason = Reason.CONTENT_DIFFERS if is_here else Reason.ID_USED_IN_OTHER_WORKSPACE
             self.rejected.append(quarantined(row, reason, CONFLICT_MESSAGES[reason]))
             return conflict_verdict(row, reason)
-        if held.id not in self._workspaces:
-            self._workspaces[held.id] = row.workspace_id
+        if key not in self._workspaces:
+            self._workspaces[key] = row.workspace_id
             self.events.append(row)
         return Verdict(row.event_id, outcome)
 
@@ -106,17 +111,17 @@ class Sender:
         self,
         key: ApiKey | None = None,
         *,
-        worker: int = 7,
+        ids: RowIds | None = None,
         clock: FixedClock | None = None,
         rows_per_minute: int = 1_000_000,
     ) -> None:
-        """*worker* makes the row ids: two senders whose rows meet need different ones."""
+        """*ids* are random unless a test brings its own, as those of a worker are."""
         self.key = make_key() if key is None else key
         self.clock = FixedClock() if clock is None else clock
         self.dropped = 0
         self._requests = 0
-        self._checker = Checker(QuarantineBudget(self.clock, rows_per_minute, self._drop))
-        self._checker.lease(worker)
+        budget = QuarantineBudget(self.clock, rows_per_minute, self._drop)
+        self._checker = Checker(budget, random_row_ids() if ids is None else ids)
 
     def check(self, *events: Any, key: ApiKey | None = None, **envelope: Any) -> Checked:
         """Check a batch request of *events*; *envelope* is what stands beside them."""

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,7 +12,6 @@ from typing import Any, Final, NamedTuple
 
 import xxhash
 
-ROW_ID_EPOCH: Final = datetime(2024, 1, 1, tzinfo=UTC)
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 AHEAD_MAX: Final = timedelta(hours=24)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -74,7 +74,8 @@ class Arrival(NamedTuple):
     request_id: int
     received_at: datetime
     schema_version: str
-    worker: int
+    first_id: int
+    secret: bytes
 
 
 class Expected(NamedTuple):
@@ -102,8 +103,8 @@ def expected(
     texts = {name: _text(_sent(given, name)) for name in (*TEXTS, "event_id", "sent_at")}
     timestamp, original, sent_at = (read_time(texts[name]) for name in TIMES)
     sent_at = sent_at or read_time(_text(_sent(envelope, "sent_at")))
-    row_id = _row_id(arrival, place)
-    event_id = texts["event_id"] or _base36(row_id)
+    row_id = (arrival.first_id + place) % 2**63
+    event_id = texts["event_id"] or minted(arrival, row_id)
     content = _content(event, given, texts)
     columns = {
         **{name: texts[name] for name in TEXTS if "timestamp" not in name},
@@ -152,6 +153,14 @@ def read_time(text: str | None) -> datetime | None:
     return moment
 
 
+def minted(arrival: Arrival, row_id: int) -> str:
+    """Return the event id of an event that came without one."""
+    received_at_us = (arrival.received_at - EARLIEST) // timedelta(microseconds=1)
+    numbers = struct.pack(">qq", row_id, received_at_us)
+    digest = hashlib.sha256(arrival.secret + numbers).digest()
+    return "".join(_DIGITS[byte % 36] for byte in digest[:20])
+
+
 def loads(text: str) -> Any:
     """Return JSON as jsonb means it: numbers by their value, of two members the last."""
     return json.loads(text, parse_float=Decimal, parse_int=Decimal)
@@ -181,19 +190,6 @@ def _corrected(given: datetime | None, sent_at: datetime | None, received_at: da
     if not EARLIEST <= timestamp <= received_at + AHEAD_MAX:
         raise InvalidTimeError(timestamp.isoformat())
     return timestamp
-
-
-def _row_id(arrival: Arrival, place: int) -> int:
-    milliseconds = (arrival.received_at - ROW_ID_EPOCH) // timedelta(milliseconds=1)
-    return milliseconds << 22 | arrival.worker << 12 | place
-
-
-def _base36(number: int) -> str:
-    digits = ""
-    for _ in range(13):
-        number, digit = divmod(number, 36)
-        digits = _DIGITS[digit] + digits
-    return digits
 
 
 def _content(

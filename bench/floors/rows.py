@@ -9,13 +9,11 @@ from typing import Final, NamedTuple
 
 from bench.events import EventMaker
 from service import _native
-from service.pipeline.check import Arrival
+from service.pipeline.check import Arrival, random_row_ids
 from service.store.pool import RowTypes
 
 _KINDS: Final = 16
 _EVENTS: Final = 50
-# No worker of the service, which takes the next free number from a random one on, is this one.
-_WORKER: Final = 1_023
 
 
 class Flush(NamedTuple):
@@ -40,7 +38,7 @@ class Flushes:
         self._owners = owners
         self._types = types
         self._random = random.Random(seed)
-        self._ids = _native.RowIds(_WORKER)
+        self._ids = random_row_ids()
         maker = EventMaker(seed)
         self._kinds = [_with_open_ids(maker.batch(_EVENTS)) for _ in range(_KINDS)]
 

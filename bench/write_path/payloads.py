@@ -10,14 +10,12 @@ from bench.events import EventMaker
 from bench.floors.rows import Owner
 from service import _native
 from service.model import Payload
-from service.pipeline.check import Arrival
+from service.pipeline.check import Arrival, random_row_ids
 from service.store.flush import Flush, flush_of
 from service.testing import make_payload
 
 PAYLOAD_EVENTS: Final = 50
 _KINDS: Final = 800
-# As bench/floors/rows.py: no worker of the service is this one.
-_WORKER: Final = 1_023
 _ID: Final = "the-id-of-this-event"
 # How far back an event is repeated.
 _REMEMBERED: Final = 20_000
@@ -32,7 +30,7 @@ class Payloads:
         self._owners = owners
         self._repeated = repeated
         self._random = random.Random(seed)
-        self._ids = _native.RowIds(_WORKER)
+        self._ids = random_row_ids()
         self._sent: deque[str] = deque(maxlen=_REMEMBERED)
         batch = EventMaker(seed).batch(_KINDS)
         self._sent_at = batch["sentAt"]

@@ -10,14 +10,20 @@ const RADIX: u64 = 36;
 pub fn encode(value: u64) -> String {
     let mut digits = [b'0'; DIGITS];
     let mut rest = value;
-    for digit in digits.iter_mut().rev() {
-        *digit = match (rest % RADIX) as u8 {
-            low @ 0..10 => b'0' + low,
-            high => b'a' + (high - 10),
-        };
+    for place in digits.iter_mut().rev() {
+        *place = digit((rest % RADIX) as u8);
         rest /= RADIX;
     }
     digits.map(char::from).iter().collect()
+}
+
+/// The character of a digit, which is below 36.
+#[must_use]
+pub const fn digit(value: u8) -> u8 {
+    match value {
+        low @ 0..10 => b'0' + low,
+        high => b'a' + (high - 10),
+    }
 }
 
 /// The number that `encode` would write as *text*.

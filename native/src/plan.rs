@@ -222,19 +222,20 @@ mod tests {
     use super::*;
     use crate::envelope::scan_batch;
     use crate::hash::event_key;
+    use crate::ids::{RowIds, SECRET_BYTES};
     use crate::row::Arrival;
 
     const OID: u32 = 70_000;
 
     /// Rows of a tenant with these event ids; their row ids count from the first.
-    fn part(tenant_id: i64, first_id: i64, event_ids: &[&str]) -> Part {
+    fn part(tenant_id: i64, first_id: u64, event_ids: &[&str]) -> Part {
         let events: Vec<String> = event_ids
             .iter()
             .map(|event_id| format!(r#"{{"type":"page","event_id":"{event_id}"}}"#))
             .collect();
         let body = format!(r#"{{"batch":[{}]}}"#, events.join(","));
         let scan = scan_batch(body.as_bytes(), 50).unwrap();
-        let ids: Vec<i64> = (first_id..).take(event_ids.len()).collect();
+        let mut ids = RowIds::new(first_id, [7; SECRET_BYTES]);
         let arrival = Arrival {
             tenant_id,
             workspace_id: 1,
@@ -242,7 +243,7 @@ mod tests {
             received_at: 1_772_366_400_000_000,
             schema_version: "1.0".to_owned(),
         };
-        let (rows, _) = Rows::new(&scan, &body, &ids, arrival);
+        let (rows, _) = Rows::new(&scan, &body, &mut ids, arrival);
         Part {
             rows: Arc::new(rows),
             range: 0..event_ids.len(),

@@ -35,11 +35,6 @@ fn base36_decode(text: &str) -> PyResult<u64> {
 }
 
 #[pyfunction]
-fn row_id_parts(id: i64) -> PyResult<(i64, i64, i64)> {
-    Ok(crate::ids::row_id_parts(id)?)
-}
-
-#[pyfunction]
 fn event_key(event_id: &str) -> [u8; hash::EVENT_KEY_BYTES] {
     hash::event_key(event_id)
 }
@@ -82,7 +77,7 @@ fn violation_codes() -> Vec<&'static str> {
 
 #[pymodule]
 mod _native {
-    use crate::{envelope, hash, ids};
+    use crate::{envelope, hash};
     use pyo3::prelude::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_export]
@@ -96,12 +91,9 @@ mod _native {
 
     #[pymodule_export]
     use super::{
-        base36_decode, base36_encode, event_columns, event_key, is_same_content, row_id_parts,
-        scan_batch, scan_event, sha256, violation_codes,
+        base36_decode, base36_encode, event_columns, event_key, is_same_content, scan_batch,
+        scan_event, sha256, violation_codes,
     };
-
-    #[pymodule_export]
-    const ROW_ID_EPOCH_MS: i64 = ids::ROW_ID_EPOCH_MS;
 
     #[pymodule_export]
     const CONTENT_HASH_VERSION: u64 = hash::CONTENT_HASH_VERSION;

@@ -1,12 +1,12 @@
 //! What is stored of one payload: a row for each event that passed, with its id, key and hash.
 #![forbid(unsafe_code)]
 
-use crate::base36;
 use crate::content;
 use crate::envelope::Scan;
 use crate::event::Event;
 use crate::field::EventType;
 use crate::hash::{Content, EVENT_KEY_BYTES, content_hash, event_key};
+use crate::ids::RowIds;
 use crate::row::{self, Arrival, Given};
 use crate::text::push_quoted;
 use crate::time::corrected;
@@ -49,9 +49,14 @@ pub struct Refused {
 }
 
 impl Rows {
-    /// Makes the rows of the events that *scan* found in *body*; *ids* are as many as its events.
+    /// Makes the rows of the events that *scan* found in *body*. Each event takes one of *ids*.
     #[must_use]
-    pub fn new(scan: &Scan, body: &str, ids: &[i64], arrival: Arrival) -> (Self, Vec<Refused>) {
+    pub fn new(
+        scan: &Scan,
+        body: &str,
+        ids: &mut RowIds,
+        arrival: Arrival,
+    ) -> (Self, Vec<Refused>) {
         // By the events that will have a row: a body may be anything else, which is not kept.
         let sent = scan.events.iter().flatten();
         let (count, sent_bytes) = sent.fold((0, 0), |(count, bytes), event| {
@@ -65,9 +70,10 @@ impl Rows {
             contents: Vec::with_capacity(sent_bytes),
         };
         let mut refused = Vec::new();
-        for (place, (event, &id)) in scan.events.iter().zip(ids).enumerate() {
+        for (place, event) in scan.events.iter().enumerate() {
+            let id = ids.take();
             let outcome = match event {
-                Ok(event) => rows.push((scan, body), event, id),
+                Ok(event) => rows.push((scan, body), event, (id, ids)),
                 Err(violation) => Err(*violation.clone()),
             };
             if let Err(violation) = outcome {
@@ -85,11 +91,12 @@ impl Rows {
         &mut self,
         (scan, body): (&Scan, &str),
         event: &Event,
-        id: i64,
+        (id, ids): (i64, &RowIds),
     ) -> Result<(), Violation> {
         let timestamp = self.timestamp(scan, body, event)?;
         let event_id = event.event_id(body);
-        let event_id = event_id.unwrap_or_else(|| Cow::Owned(base36::encode(id.cast_unsigned())));
+        let event_id =
+            event_id.unwrap_or_else(|| Cow::Owned(ids.mint(id, self.arrival.received_at)));
         let start = self.contents.len();
         let texts_end = content::push(&mut self.contents, event, scan.unknown_of(event), body);
         let payload_hash = content_hash(&Content {
@@ -188,12 +195,16 @@ impl Rows {
 mod tests {
     use super::*;
     use crate::envelope::scan_batch;
+    use crate::ids::SECRET_BYTES;
 
     const NOON: i64 = 1_772_366_400_000_000; // 2026-03-01T12:00:00Z
 
+    fn ids() -> RowIds {
+        RowIds::new(10, [7; SECRET_BYTES])
+    }
+
     fn made(body: &str) -> (Rows, Vec<Refused>) {
         let scan = scan_batch(body.as_bytes(), 50).unwrap();
-        let ids: Vec<i64> = (10..).take(scan.events.len()).collect();
         let arrival = Arrival {
             tenant_id: 1,
             workspace_id: 2,
@@ -201,7 +212,7 @@ mod tests {
             received_at: NOON,
             schema_version: "1.0".to_owned(),
         };
-        Rows::new(&scan, body, &ids, arrival)
+        Rows::new(&scan, body, &mut ids(), arrival)
     }
 
     #[test]
@@ -247,7 +258,7 @@ mod tests {
     #[test]
     fn key_and_hash_are_those_of_the_id_and_the_content() {
         let (rows, _) = made(r#"{"batch":[{"type":"page","event_id":"\u0061"},{"type":"page"}]}"#);
-        let minted = base36::encode(11);
+        let minted = ids().mint(11, NOON);
 
         for (row, event_id) in rows.rows.iter().zip(["a", &minted]) {
             assert_eq!(event_id, rows.event_id(row));

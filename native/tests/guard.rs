@@ -5,6 +5,7 @@
 use _native::content;
 use _native::envelope::{Scan, scan_batch, scan_event};
 use _native::field::EventType;
+use _native::ids::{RowIds, SECRET_BYTES};
 use _native::row::{self, Arrival, COLUMNS};
 use _native::rows::Rows;
 use _native::violation::{Code, Malformed, Violation};
@@ -40,8 +41,8 @@ fn check_rows(scan: &Scan, body: &str) {
         received_at: NOON,
         schema_version: "1.0".to_owned(),
     };
-    let ids: Vec<i64> = (1..).take(scan.events.len()).collect();
-    let (rows, refused) = Rows::new(scan, body, &ids, arrival);
+    let mut ids = RowIds::new(1, [7; SECRET_BYTES]);
+    let (rows, refused) = Rows::new(scan, body, &mut ids, arrival);
     assert_eq!(scan.events.len(), rows.rows.len() + refused.len());
     for row in &rows.rows {
         let content: Vec<Value> = serde_json::from_slice(rows.content(row)).unwrap();

@@ -25,10 +25,6 @@ class WorkerState(Protocol):
     """What a worker knows of itself."""
 
     @property
-    def number(self) -> int | None:
-        """Its leased number; None while it has none."""
-
-    @property
     def is_draining(self) -> bool:
         """It takes nothing new."""
 
@@ -41,7 +37,7 @@ class _Report(msgspec.Struct, frozen=True):
     status: str
     version: str
     uptime_s: float
-    worker: dict[str, int | None]
+    worker: dict[str, int]
     database: DatabaseReport
     background: dict[str, TaskReport]
 
@@ -70,7 +66,7 @@ class Probes:
             status="ok" if is_ready else "unavailable",
             version=self._version,
             uptime_s=round(time.monotonic() - self._started, 3),
-            worker={"number": self._state.number, "pid": os.getpid()},
+            worker={"pid": os.getpid()},
             database=database,
             background=self._state.background,
         )
@@ -101,5 +97,4 @@ class Probes:
         )
 
     def _is_ready(self, database: DatabaseReport) -> bool:
-        state = self._state
-        return database.status == "ok" and state.number is not None and not state.is_draining
+        return database.status == "ok" and not self._state.is_draining

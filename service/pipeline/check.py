@@ -1,5 +1,6 @@
 """Checks, ids and hashes of a payload. The door to the native core."""
 
+import secrets
 from collections.abc import Sequence
 from typing import Final
 
@@ -67,32 +68,20 @@ def scan(body: bytes, event_type: str | None, events_max: int) -> _native.Scan:
     return scanned
 
 
+def random_row_ids() -> _native.RowIds:
+    """Return the row ids of one worker: no other worker has the same ids or the same secret."""
+    return _native.RowIds(secrets.randbits(63), secrets.token_bytes(32))
+
+
 class Checker:
     """Turns scanned events into rows. One per worker: it hands out the ids of its rows."""
 
-    def __init__(self, budget: QuarantineBudget) -> None:
+    def __init__(self, budget: QuarantineBudget, ids: _native.RowIds) -> None:
         self._budget = budget
-        self._ids: _native.RowIds | None = None
-
-    def lease(self, worker: int) -> None:
-        """Give out row ids under this worker number."""
-        self._ids = _native.RowIds(worker)
-
-    def release(self) -> None:
-        """Stop giving out row ids: the worker number is no longer ours."""
-        self._ids = None
+        self._ids = ids
 
     def check(self, scanned: _native.Scan, arrival: Arrival) -> Checked:
-        """
-        Check every event of a request.
-
-        Raises
-        ------
-        Refusal
-            This worker holds no number to make ids with.
-        """
-        if self._ids is None:
-            raise Refusal(Reason.STORE_UNAVAILABLE)
+        """Check every event of a request."""
         events, refused = scanned.rows(self._ids, arrival)
         if not refused:
             rows = len(events)

@@ -53,7 +53,7 @@ WHERE current_setting('synchronous_standby_names') = ''
 
 -- name: find_workspaces
 -- The workspace of stored events, to tell an id used elsewhere from one used with other content.
-SELECT stored.id, stored.workspace_id
+SELECT stored.tenant_id, stored.received_at, stored.id, stored.workspace_id
 FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[]) AS asked (tenant_id, received_at, id)
 JOIN events AS stored USING (tenant_id, received_at, id)
 

@@ -14,6 +14,9 @@ from service.reasons import CONFLICT_MESSAGES, Reason
 Key = tuple[int, bytes]
 """(tenant_id, event_key): what the ledger holds once."""
 
+EventPlace = tuple[int, datetime, int]
+"""(tenant_id, received_at, id): the primary key of `events`. Workers may share an id."""
+
 Verdicts = dict[int, Verdict]
 """Verdicts by row id, of the rows that did not simply become events."""
 
@@ -66,7 +69,8 @@ def held_by(row: Row) -> Held:
 
 def outcome_of(row: Row, held: Held) -> Outcome:
     """Compare *row* with the holder of its key."""
-    if held.id == row.id:
+    # An id alone names no row: another process, or the same one before, may have used it.
+    if held.id == row.id and held.received_at == moment(row.received_at_us):
         return Outcome.ACCEPTED  # an earlier try of ours had been committed
     if is_same_content(held.payload_hash, row.payload_hash):
         return Outcome.DUPLICATE

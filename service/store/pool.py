@@ -92,7 +92,7 @@ def pool_config(settings: Config, url: str) -> PoolConfig:
 
 
 def connections_per_worker(settings: Config) -> int:
-    """Return how many connections one worker opens at most; one is its presence."""
+    """Return how many connections one worker opens at most; one listens for changed keys."""
     return settings.flushes_max + _SPARE_CONNECTIONS + 1
 
 

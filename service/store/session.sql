@@ -30,10 +30,3 @@ FROM schema_checksums
 -- name: read_capacity
 SELECT current_setting('max_connections')::int
          - current_setting('superuser_reserved_connections')::int AS connections
-
--- name: lease_worker_number
--- The first number from $2 on that no other worker holds; held until this session ends.
-SELECT number
-FROM (SELECT ((step + $2) % 1024)::int AS number FROM generate_series(0, 1023) AS step) AS numbers
-WHERE pg_try_advisory_lock($1, number)
-LIMIT 1

@@ -15,6 +15,7 @@ from service.store.faults import (
     is_about_types,
 )
 from service.store.flush import (
+    EventPlace,
     Flush,
     Held,
     Key,
@@ -153,7 +154,9 @@ class Transaction:
         workspaces = await self._find_workspaces(conflicts, holders)
         kept: list[RejectedRow] = []
         for row in conflicts:
-            other = workspaces.get(holders[key_of(row)].id, row.workspace_id)
+            held = holders[key_of(row)]
+            place = (row.tenant_id, held.received_at, held.id)
+            other = workspaces.get(place, row.workspace_id)
             reason = (
                 Reason.CONTENT_DIFFERS
                 if other == row.workspace_id
@@ -166,7 +169,7 @@ class Transaction:
 
     async def _find_workspaces(
         self, conflicts: list[Row], holders: dict[Key, Held]
-    ) -> dict[int, int]:
+    ) -> dict[EventPlace, int]:
         if not conflicts:
             return {}
         asked = [(row.tenant_id, holders[key_of(row)]) for row in conflicts]
@@ -176,7 +179,10 @@ class Transaction:
             [held.received_at for _, held in asked],
             [held.id for _, held in asked],
         )
-        return {record["id"]: record["workspace_id"] for record in records}
+        return {
+            (record["tenant_id"], record["received_at"], record["id"]): record["workspace_id"]
+            for record in records
+        }
 
     async def _insert_rejected(self, rows: list[RejectedRow]) -> None:
         fields = RejectedRow.__struct_fields__

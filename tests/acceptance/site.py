@@ -66,10 +66,10 @@ class Site:
             yield found
 
     async def rows(self, key: NewKey) -> list[Row]:
-        """Return the stored events of the key's tenant, in the order of their row ids."""
+        """Return the stored events of the key's tenant, in the order of their arrival."""
         query = (
             "SELECT *, base36(id) AS id36, base36(request_id) AS request_id36"
-            " FROM events WHERE tenant_id = $1 ORDER BY id"
+            " FROM events WHERE tenant_id = $1 ORDER BY received_at, id"
         )
         async with self.database() as connection:
             await _read_json(connection)
@@ -84,8 +84,8 @@ class Site:
         return [row["event_id"] for row in await self.rows(key)]
 
     async def rejected(self, key: NewKey) -> list[Row]:
-        """Return the quarantined events of the key's tenant, in the order of their row ids."""
-        query = "SELECT * FROM rejected_events WHERE tenant_id = $1 ORDER BY id"
+        """Return the quarantined events of the key's tenant, in the order of their arrival."""
+        query = "SELECT * FROM rejected_events WHERE tenant_id = $1 ORDER BY received_at, id"
         async with self.database() as connection:
             return [dict(row) for row in await connection.fetch(query, key.tenant_id)]
 

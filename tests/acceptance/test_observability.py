@@ -27,15 +27,15 @@ async def test_health_reports_the_worker_and_its_database(shared: Site) -> None:
         reports = {pid: (await c.get("/health")).json() for pid, c in clients.items()}
 
     for pid, report in reports.items():
-        assert {"status", "version", "uptime_s", "worker", "database"} == set(report)
+        members = {"status", "version", "uptime_s", "worker", "database", "background"}
+        assert members == set(report)
+        assert {"status": "running"} == report["background"]["key_changes"]
         assert report["status"] == report["database"]["status"] == "ok"
         assert report["version"]
         assert report["uptime_s"] > 0
-        assert pid == report["worker"]["pid"]
-        assert 0 <= report["worker"]["number"] <= 1023
+        assert {"pid": pid} == report["worker"]
         assert 0 < report["database"]["latency_ms"] < 1000
         assert {"size", "idle", "max"} == set(report["database"]["pool"])
-    assert len({report["worker"]["number"] for report in reports.values()}) == len(reports)
 
 
 async def _line_of(site: Site, answer: httpx.Response) -> LogLine:

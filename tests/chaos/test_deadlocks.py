@@ -68,7 +68,7 @@ class Storm:
         self.faults: Counter[Fault] = Counter()
         self.verdicts: Counter[str] = Counter()
         self.rounds = 0
-        self._senders = [Sender(worker=number) for number in range(WRITERS)]
+        self._senders = [Sender() for _ in range(WRITERS)]
         self._plan = plan_rows
         self._chance = random.Random(1)
         self._settler = Settler(

@@ -19,8 +19,8 @@ _OPTION: Final = re.compile(r"(\w+)=(\w+)")
 _RUN: Final = ("bash", "python", "sql")
 _PRINTED: Final = ("json", "text")
 _TIME: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d+(\+00:00|Z)?")
-# 64 bits in base36, as the ids are that we make: the first digit is 3 at most.
-_ID: Final = re.compile(r"\b[0-3][0-9a-z]{12}\b")
+# The ids that we make: 64 bits in base36, so that the first digit is 3 at most; and event ids.
+_ID: Final = re.compile(r"\b([0-3][0-9a-z]{12}|[0-9a-z]{20})\b")
 _TIMEOUT_S: Final = 30
 
 # The commands of a page, as its reader has them; with the status behind the body of each answer.

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from provision.keys import NewKey
+from service.app import Worker
 from service.clock import SystemClock
 from service.config import Config
 from service.model import Payload, Verdict, Written
@@ -18,6 +20,7 @@ from service.store.pool import PoolConfig, open_pool, pool_config
 from service.store.settle import Settler
 from service.store.transaction import AT_ONCE_ROWS_MAX
 from service.testing import NOON, Sender, always, make_event, make_key
+from tests.integration.in_process import Sending, StartWorker, SteppedClock
 from tests.integration.line import Line
 
 MakeStore = Callable[..., Any]
@@ -33,7 +36,7 @@ class StoreBench:
         self.faults: list[Fault] = []
         self.on_fault: Callable[[], None] = lambda: None
         self.keep = always(True)
-        self._filler = Sender(make_key(tenant_id=FILLER_TENANT), worker=1023)
+        self._filler = Sender(make_key(tenant_id=FILLER_TENANT))
         clock = SystemClock()
         settler = Settler(
             pool, clock, acquire_timeout_s=2.0, keep=self._may_keep, on_fault=self._note
@@ -88,12 +91,14 @@ class Database:
 
     async def events(self) -> list[Any]:
         rows: list[Any] = await self.connection.fetch(
-            "SELECT * FROM events WHERE tenant_id <> $1 ORDER BY id", FILLER_TENANT
+            "SELECT * FROM events WHERE tenant_id <> $1 ORDER BY received_at, id", FILLER_TENANT
         )
         return rows
 
     async def rejected(self) -> list[Any]:
-        rows: list[Any] = await self.connection.fetch("SELECT * FROM rejected_events ORDER BY id")
+        rows: list[Any] = await self.connection.fetch(
+            "SELECT * FROM rejected_events ORDER BY received_at, id"
+        )
         return rows
 
     async def event_ids(self) -> list[str]:
@@ -167,3 +172,26 @@ async def line(database_url: str) -> AsyncIterator[Line]:
     await made.open()
     yield made
     await made.close()
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    """Return the wall clock that the workers of a test share."""
+    return SteppedClock(NOON)
+
+
+@pytest.fixture
+async def start_worker(
+    database_url: str, tenant: NewKey, clock: SteppedClock
+) -> AsyncIterator[StartWorker]:
+    """Start workers in this process: `await start_worker(key_cache_ttl_s=1.0)`."""
+    workers: list[Worker] = []
+
+    async def start(url: str = database_url, key: NewKey = tenant, **settings: Any) -> Sending:
+        worker = Worker(Config(**settings), url, clock)
+        workers.append(worker)
+        return Sending(worker, await worker.start(), key)
+
+    yield start
+    for worker in workers:
+        await worker.stop()

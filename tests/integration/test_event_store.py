@@ -176,7 +176,7 @@ async def test_twins_of_a_stored_event_are_judged_by_it(store: StoreBench, sende
 async def test_an_id_used_in_another_workspace_of_the_tenant_is_a_conflict(
     store: StoreBench, sender: Sender
 ) -> None:
-    elsewhere = Sender(make_key(workspace_id=2), worker=8)
+    elsewhere = Sender(make_key(workspace_id=2))
     await store.write(sender.payload(make_event("a")))
 
     ((stored, twin),) = await store.write(
@@ -189,7 +189,7 @@ async def test_an_id_used_in_another_workspace_of_the_tenant_is_a_conflict(
 async def test_twins_of_two_workspaces_in_one_flush_conflict_too(
     store: StoreBench, sender: Sender
 ) -> None:
-    elsewhere = Sender(make_key(workspace_id=2), worker=8)
+    elsewhere = Sender(make_key(workspace_id=2))
 
     got = await store.write(sender.payload(make_event("a")), elsewhere.payload(make_event("a")))
 
@@ -199,7 +199,7 @@ async def test_twins_of_two_workspaces_in_one_flush_conflict_too(
 async def test_the_same_id_in_two_tenants_is_two_events(
     store: StoreBench, sender: Sender, database: Database
 ) -> None:
-    other = Sender(make_key(tenant_id=2), worker=8)
+    other = Sender(make_key(tenant_id=2))
 
     got = await store.statuses(sender.payload(make_event("a")), other.payload(make_event("a")))
 
@@ -248,7 +248,7 @@ async def test_two_writers_of_the_same_keys_never_deadlock_and_store_each_once(
     store: StoreBench, make_store: MakeStore, database: Database
 ) -> None:
     benches = [store, await make_store(), await make_store()]
-    senders = [Sender(worker=number) for number in range(3)]
+    senders = [Sender() for _ in range(3)]
     chance = random.Random(7)
 
     for number in range(12):
@@ -282,7 +282,7 @@ async def test_keys_reach_the_ledger_in_one_order_however_their_events_came(
             FOR EACH ROW EXECUTE FUNCTION note();
         """
     )
-    senders = [Sender(make_key(tenant_id=tenant), worker=tenant) for tenant in (10, 9, 2)]
+    senders = [Sender(make_key(tenant_id=tenant)) for tenant in (10, 9, 2)]
 
     await store.write(*(one.payload(*map(make_event, "abcdefgh")) for one in senders))
 
@@ -302,7 +302,7 @@ async def test_a_row_that_postgresql_refuses_costs_only_itself(
     store: StoreBench, database: Database, place: int
 ) -> None:
     await database.refuse(IS_POISON)
-    senders = [Sender(make_key(tenant_id=tenant), worker=tenant) for tenant in range(1, 8)]
+    senders = [Sender(make_key(tenant_id=tenant)) for tenant in range(1, 8)]
     events = [make_event(f"e{number}") for number in range(7)]
     events[place]["event"] = "poison"
     payloads = [one.payload(event) for one, event in zip(senders, events, strict=True)]

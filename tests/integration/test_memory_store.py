@@ -13,7 +13,7 @@ async def test_both_stores_give_the_same_verdicts_and_keep_the_same_rows(
     chance = random.Random(11)
     memory = MemoryStore()
     senders = [
-        Sender(make_key(tenant_id=tenant, workspace_id=workspace), worker=2 * tenant + workspace)
+        Sender(make_key(tenant_id=tenant, workspace_id=workspace))
         for tenant in (1, 2)
         for workspace in (1, 2)
     ]

@@ -149,7 +149,7 @@ async def test_a_database_that_is_not_there_is_an_error(store_config: PoolConfig
         await open_pool(missing)
 
 
-def test_a_worker_opens_its_pool_and_its_presence() -> None:
+def test_a_worker_opens_its_pool_and_its_listener() -> None:
     settings = Config(flushes_max=4)
 
     expected = pool_config(settings, "").connections_max + 1

@@ -15,6 +15,7 @@ from typing import Any, Final
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service._native import RowIds
 from service.model import ApiKey
 from service.reasons import Reason
 from service.testing import NOON, FixedClock, Sender, make_key, make_payload
@@ -23,7 +24,7 @@ from tests.pgcopy import read_copy
 from tests.reference import Arrival, Expected, InvalidTimeError, Member, expected, loads
 from tests.sent import Pen
 
-WORKER: Final = 7
+SECRET: Final = bytes(range(32))
 DOCUMENTS: Final = ("properties", "traits", "context", "extra")
 # Each example writes as a tenant of its own: they share a database.
 TENANTS: Final = itertools.count(1_000)
@@ -36,6 +37,8 @@ TENANTS: Final = itertools.count(1_000)
 )
 @given(
     seed=st.integers(0, 2**32),
+    # Some wrap around within the request.
+    first_id=st.integers(0, 2**63 - 1) | st.integers(2**63 - 5, 2**63 - 1),
     workspace_id=st.integers(-(2**63), 2**63 - 1),
     microseconds=st.integers(0, 10**9),
 )
@@ -43,17 +46,18 @@ async def test_what_the_core_makes_is_what_the_reference_makes(
     store: StoreBench,
     database: Database,
     seed: int,
+    first_id: int,
     workspace_id: int,
     microseconds: int,
 ) -> None:
     sent, envelope, body = Pen(seed).body()
     clock = FixedClock(NOON + timedelta(microseconds=microseconds))
     key = make_key(tenant_id=next(TENANTS), workspace_id=workspace_id)
-    arrival = Arrival(key.tenant_id, workspace_id, 1, clock.now(), "2.1", WORKER)
+    arrival = Arrival(key.tenant_id, workspace_id, 1, clock.now(), "2.1", first_id, SECRET)
     wanted, refused = reference(sent, envelope, arrival)
     firsts = list({row.event_key: row for row in reversed(wanted)}.values())
 
-    sender = Sender(key, worker=WORKER, clock=clock)
+    sender = Sender(key, ids=RowIds(first_id, SECRET), clock=clock)
     checked = sender.check_body(body, schema_version="2.1")
     made = checked.payload.events
     # Without the refused ones: they would take every flush into a transaction.

@@ -1,12 +1,18 @@
+import json
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service import _native
+from service.clock import moment
+from service.pipeline.check import Arrival
+from tests import reference
 
-EPOCH_MS = 1_704_067_200_000
-END_MS = EPOCH_MS + 2**41
-NOW_MS = 1_790_000_000_000
+NOW_US = 1_790_000_000_000_000
+SECRET = bytes(range(32))
+MINTED = 10_000
 
 
 @given(st.integers(0, 2**64 - 1))
@@ -23,64 +29,60 @@ def test_request_ids_are_splitmix64_as_a_bigint_and_as_text(seed: int) -> None:
         assert (signed, _native.base36_encode(mixed)) == ids.take()
 
 
-def test_a_row_id_tells_its_millisecond_worker_and_counter() -> None:
-    taken = _native.RowIds(1023).take(NOW_MS, 2)
-
-    assert [_native.row_id_parts(id_) for id_ in taken] == [(NOW_MS, 1023, 0), (NOW_MS, 1023, 1)]
-    assert [((NOW_MS - EPOCH_MS) << 22) | (1023 << 12) | counter for counter in (0, 1)] == taken
-
-
-def test_the_epoch_is_the_start_of_2024() -> None:
-    assert EPOCH_MS == _native.ROW_ID_EPOCH_MS
-    assert _native.RowIds(0).take(EPOCH_MS, 1) == [0]
+def rows(ids: _native.RowIds, count: int = 1, received_at_us: int = NOW_US) -> _native.Rows:
+    """Return the rows of *count* events without an id."""
+    body = json.dumps({"batch": [{"type": "page"}] * count}).encode()
+    scanned = _native.scan_batch(body, count)
+    assert isinstance(scanned, _native.Scan)
+    made, refused = scanned.rows(ids, Arrival(1, 1, "key", 1, "1.0", received_at_us))
+    assert not refused
+    return made
 
 
-@given(st.lists(st.tuples(st.integers(-5_000, 5_000), st.integers(0, 9_000)), max_size=8))
-def test_ids_rise_strictly_whatever_the_clock_does(steps: list[tuple[int, int]]) -> None:
-    ids = _native.RowIds(7)
-    taken = [id_ for step, count in steps for id_ in ids.take(NOW_MS + step, count)]
+@given(st.integers(0, 2**63 - 1), st.lists(st.integers(0, 50), max_size=4))
+def test_row_ids_count_from_their_start_through_all_63_bits(start: int, counts: list[int]) -> None:
+    ids = _native.RowIds(start, SECRET)
 
-    assert sorted(set(taken)) == taken
-    assert all(_native.row_id_parts(id_)[1] == 7 for id_ in taken)
+    taken = [row_id for count in counts for row_id in rows(ids, count).ids]
 
-
-def test_a_clock_that_steps_back_keeps_the_last_millisecond() -> None:
-    ids = _native.RowIds(7)
-    ids.take(NOW_MS, 1)
-
-    assert [_native.row_id_parts(id_) for id_ in ids.take(NOW_MS - 60_000, 1)] == [(NOW_MS, 7, 1)]
+    assert [(start + place) % 2**63 for place in range(sum(counts))] == taken
 
 
-def test_a_full_counter_borrows_the_next_millisecond() -> None:
-    taken = _native.RowIds(7).take(NOW_MS, 4097)
-
-    assert _native.row_id_parts(taken[-1]) == (NOW_MS + 1, 7, 0)
-
-
-def test_the_last_id_fits_a_bigint_and_none_follows() -> None:
-    ids = _native.RowIds(1023)
-
-    assert ids.take(END_MS - 1, 4096)[-1] == 2**63 - 1
-    with pytest.raises(OverflowError, match="2093"):
-        ids.take(END_MS - 1, 1)
-    with pytest.raises(OverflowError, match="2093"):
-        _native.RowIds(0).take(END_MS, 0)
+@pytest.mark.parametrize("start", [2**63 - 2, 2**64 - 2])
+def test_after_the_last_row_id_comes_0_within_one_request(start: int) -> None:
+    assert [2**63 - 2, 2**63 - 1, 0, 1] == rows(_native.RowIds(start, SECRET), 4).ids
 
 
-@pytest.mark.parametrize("worker", [-1, 1024])
-def test_a_worker_beyond_its_10_bits_is_refused(worker: int) -> None:
-    with pytest.raises(ValueError, match=f"0 to 1023, this is {worker}"):
-        _native.RowIds(worker)
+@given(st.binary(min_size=32, max_size=32), st.integers(0, 2**63 - 1), st.integers(0, 2**52))
+def test_a_minted_id_is_sha_256_of_secret_row_and_arrival(
+    secret: bytes, row_id: int, received_at_us: int
+) -> None:
+    arrival = reference.Arrival(1, 1, 1, moment(received_at_us), "1.0", row_id, secret)
+
+    (event_id,) = rows(_native.RowIds(row_id, secret), received_at_us=received_at_us).event_ids
+
+    assert reference.minted(arrival, row_id) == event_id
 
 
-@pytest.mark.parametrize(
-    ("now_ms", "count"), [(EPOCH_MS - 1, 1), (-(2**63), 1), (NOW_MS, -1), (NOW_MS, 2**20 + 1)]
-)
-def test_a_time_or_a_count_that_cannot_be_is_refused(now_ms: int, count: int) -> None:
-    with pytest.raises(ValueError, match="must be"):
-        _native.RowIds(0).take(now_ms, count)
+def test_minted_ids_use_every_digit_at_every_place_alike() -> None:
+    """Their 103 bits are there: no place is fixed, and none prefers a digit by much."""
+    made = rows(_native.RowIds(0, SECRET), MINTED).event_ids
+
+    assert MINTED == len(set(made))
+    assert {20} == {len(event_id) for event_id in made}
+    for digits in zip(*made, strict=True):
+        counts = Counter(digits)
+        assert 36 == len(counts)
+        assert max(counts.values()) < 2 * MINTED / 36
 
 
-def test_a_negative_number_is_no_row_id() -> None:
-    with pytest.raises(ValueError, match="never negative"):
-        _native.row_id_parts(-1)
+@pytest.mark.parametrize("secret", [b"", bytes(31), bytes(33)])
+def test_a_secret_of_another_length_is_refused(secret: bytes) -> None:
+    with pytest.raises(ValueError, match="32"):
+        _native.RowIds(0, secret)
+
+
+@pytest.mark.parametrize("start", [-1, 2**64])
+def test_a_start_beyond_64_bits_is_refused(start: int) -> None:
+    with pytest.raises(OverflowError):
+        _native.RowIds(start, SECRET)

@@ -2,8 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::base36;
-use crate::ids::{self, IdFault};
-use pyo3::exceptions::{PyOverflowError, PyValueError};
+use crate::ids;
 use pyo3::prelude::*;
 
 #[pyclass(module = "service._native")]
@@ -23,25 +22,12 @@ impl RequestIds {
 }
 
 #[pyclass(module = "service._native")]
-pub(super) struct RowIds(ids::RowIds);
+pub(super) struct RowIds(pub ids::RowIds);
 
 #[pymethods]
 impl RowIds {
     #[new]
-    fn new(worker: i64) -> PyResult<Self> {
-        Ok(Self(ids::RowIds::new(worker)?))
-    }
-
-    pub fn take(&mut self, now_ms: i64, count: i64) -> PyResult<Vec<i64>> {
-        Ok(self.0.take(now_ms, count)?)
-    }
-}
-
-impl From<IdFault> for PyErr {
-    fn from(fault: IdFault) -> Self {
-        match fault {
-            IdFault::Invalid(message) => PyValueError::new_err(message),
-            IdFault::Overflow(message) => PyOverflowError::new_err(message),
-        }
+    const fn new(start: u64, secret: [u8; ids::SECRET_BYTES]) -> Self {
+        Self(ids::RowIds::new(start, secret))
     }
 }

@@ -110,10 +110,6 @@ impl Scan {
         ids: &Bound<'_, RowIds>,
         arrival: Arrival,
     ) -> PyResult<(Rows, Vec<Refusal>)> {
-        let count = i64::try_from(self.scan.events.len())?;
-        let ids = ids
-            .borrow_mut()
-            .take(arrival.received_at_us / 1_000, count)?;
         let facts = CoreArrival {
             tenant_id: arrival.tenant_id,
             workspace_id: arrival.workspace_id,
@@ -121,7 +117,8 @@ impl Scan {
             received_at: arrival.received_at_us,
             schema_version: arrival.schema_version,
         };
-        let (rows, refused) = CoreRows::new(&self.scan, self.text(py)?, &ids, facts);
+        let (rows, refused) =
+            CoreRows::new(&self.scan, self.text(py)?, &mut ids.borrow_mut().0, facts);
         let part = Part {
             range: 0..rows.rows.len(),
             rows: Arc::new(rows),

@@ -16,7 +16,7 @@ from service.edge.probes import DatabaseReport, Probes
 from service.model import ApiKey, Limits
 from service.obs.metrics import Metrics
 from service.pipeline.batcher import Batcher
-from service.pipeline.check import Checker
+from service.pipeline.check import Checker, random_row_ids
 from service.pipeline.quarantine import QuarantineBudget
 from service.pipeline.queue import QueueLimits
 from service.testing import FixedClock, KeyTable, MemoryStore, make_key
@@ -41,7 +41,6 @@ class State:
     """What a worker knows of itself."""
 
     def __init__(self) -> None:
-        self.number: int | None = 7
         self.is_draining = False
         self.background: dict[str, TaskReport] = {}
 
@@ -62,8 +61,8 @@ class EdgeBench:
         self.store = MemoryStore() if store is None else store
         self.state = State()
         self.database = DatabaseReport("ok", latency_ms=1.0)
-        self.checker = checker(QuarantineBudget(self.clock, 100, lambda _: None))
-        self.checker.lease(7)
+        budget = QuarantineBudget(self.clock, 100, lambda _: None)
+        self.checker = checker(budget, random_row_ids())
         self.requests = 0
         self.edge = Edge(
             ingest=self._ingest(),
@@ -83,19 +82,7 @@ class EdgeBench:
         messages: list[MutableMapping[str, Any]] | None = None,
     ) -> Answer:
         """Send a request; *messages* are its body, message by message."""
-        coming = messages or [{"type": "http.request", "body": body, "more_body": False}]
-        sent: list[MutableMapping[str, Any]] = []
-
-        async def receive() -> MutableMapping[str, Any]:
-            return coming.pop(0)
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            sent.append(message)
-
-        scope = {"type": "http", "method": method, "path": path, "headers": headers or []}
-        await self.edge(scope, receive, send)
-        start, rest = sent
-        return Answer(start["status"], dict(start["headers"]), rest["body"])
+        return await ask(self.edge, method, path, body, headers, messages)
 
     async def post(self, path: str, content: Any, *headers: tuple[bytes, bytes]) -> Answer:
         """Send *content* as JSON with the key."""
@@ -135,3 +122,27 @@ class EdgeBench:
     def _take_request_id(self) -> tuple[int, str]:
         self.requests += 1
         return self.requests, f"{self.requests:013}"
+
+
+async def ask(
+    edge: Edge,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    headers: Headers | None = None,
+    messages: list[MutableMapping[str, Any]] | None = None,
+) -> Answer:
+    """Send *edge* a request; *messages* are its body, message by message."""
+    coming = messages or [{"type": "http.request", "body": body, "more_body": False}]
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return coming.pop(0)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": path, "headers": headers or []}
+    await edge(scope, receive, send)
+    start, rest = sent
+    return Answer(start["status"], dict(start["headers"]), rest["body"])

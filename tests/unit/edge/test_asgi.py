@@ -123,8 +123,15 @@ async def test_a_sender_that_left_is_answered_to_nobody_and_stores_nothing(
     assert [] == bench.store.flushes
 
 
-async def test_a_fault_of_ours_is_500_and_says_nothing_of_itself(bench: EdgeBench) -> None:
-    bench.clock.advance(-10 * 365 * 86_400)  # before the first row id there can be
+class FaultyChecker(Checker):
+    """Has a fault of ours."""
+
+    def check(self, scanned: Scan, arrival: Arrival) -> Checked:
+        raise ValueError(scanned, arrival)
+
+
+async def test_a_fault_of_ours_is_500_and_says_nothing_of_itself() -> None:
+    bench = EdgeBench(FaultyChecker)
 
     answer = await bench.post("/v1/page", {})
 

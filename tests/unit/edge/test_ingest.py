@@ -160,18 +160,6 @@ async def test_a_keys_own_limits_count(is_in_body: bool) -> None:
     assert 400 == await status({"batch": [PAGE] * 5})
 
 
-async def test_a_worker_without_a_number_is_503(bench: EdgeBench) -> None:
-    bench.checker.release()
-
-    answer = await bench.post("/v1/page", {})
-
-    assert (503, "store_unavailable", b"2") == (
-        answer.status,
-        answer.content["code"],
-        answer.headers[b"retry-after"],
-    )
-
-
 async def test_a_key_in_the_body_loses_no_event_past_what_was_read_before_it_was_known() -> None:
     """Its own limits are larger than what is read for a sender who is not known yet."""
     bench = EdgeBench(events_max=1_000, bytes_max=1_000_000)

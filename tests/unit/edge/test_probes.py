@@ -1,5 +1,7 @@
 """Health: the report, the life, the readiness."""
 
+import os
+
 import pytest
 
 from service.edge.probes import DatabaseReport
@@ -20,18 +22,16 @@ async def test_a_worker_that_can_store_is_healthy_and_ready(bench: EdgeBench) ->
         health.content["version"],
     )
     assert {"status": "ok", "latency_ms": 1.0} == health.content["database"]
-    assert 7 == health.content["worker"]["number"]
+    assert {"pid": os.getpid()} == health.content["worker"]
     assert (200, "ready") == (ready.status, ready.content["status"])
 
 
-@pytest.mark.parametrize("fault", ["database", "number", "draining"])
+@pytest.mark.parametrize("fault", ["database", "draining"])
 async def test_a_worker_that_cannot_store_is_alive_but_not_ready(
     bench: EdgeBench, fault: str
 ) -> None:
     if fault == "database":
         bench.database = DatabaseReport("unavailable", error="TimeoutError")
-    elif fault == "number":
-        bench.state.number = None
     else:
         bench.state.is_draining = True
 

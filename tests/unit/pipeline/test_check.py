@@ -1,15 +1,17 @@
 """What becomes of each event of a request: a row, or a reason."""
 
 import json
+import re
+from itertools import pairwise
 
 import pytest
 
 from service import _native
+from service._native import RowIds
 from service.model import Accepted
-from service.pipeline.check import Arrival, Checker, scan
-from service.pipeline.quarantine import QuarantineBudget
+from service.pipeline.check import scan
 from service.reasons import Reason, Refusal
-from service.testing import NOON, FixedClock, Sender, make_body, make_event, make_key
+from service.testing import NOON, Sender, make_body, make_event, make_key
 from tests.pgcopy import HEADER, TRAILER, read_copy
 from tests.unit.pipeline.checked import accepted, only, rejected
 
@@ -130,19 +132,35 @@ def test_two_spellings_that_differ_are_ambiguous(sender: Sender) -> None:
     assert (Reason.AMBIGUOUS_FIELD, "userId") == (row.code, row.field)
 
 
-def test_an_absent_id_is_minted_from_the_row(sender: Sender) -> None:
+def test_an_absent_id_is_minted(sender: Sender) -> None:
     rows = sender.rows(GOOD, GOOD | {"event_id": ""}, GOOD | {"messageId": None}).all()
 
-    assert [_native.base36_encode(row.id) for row in rows] == [row.event_id for row in rows]
-    assert 3 == len({row.event_key for row in rows})
+    minted = [row.event_id for row in rows]
+    assert all(re.fullmatch("[0-9a-z]{20}", event_id) for event_id in minted)
+    assert 3 == len(set(minted)) == len({row.event_key for row in rows})
 
 
-def test_row_ids_rise_and_name_their_worker() -> None:
-    sender = Sender(worker=9)
+def test_a_minted_id_does_not_follow_from_its_row_id() -> None:
+    """A row id that repeats in another process must not repeat an event id."""
+    one, other = (Sender(ids=RowIds(1, bytes([number]) * 32)) for number in range(2))
+
+    assert one.row().id == other.row().id
+    assert one.row().event_id != other.row().event_id
+
+
+def test_row_ids_rise(sender: Sender) -> None:
     ids = [*sender.rows(GOOD, GOOD).ids, *sender.rows(GOOD).ids]
 
     assert sorted(set(ids)) == ids
-    assert {9} == {_native.row_id_parts(row_id)[1] for row_id in ids}
+
+
+def test_each_worker_has_row_ids_and_minted_ids_of_its_own() -> None:
+    """As far apart as random ones: none reaches where another one began."""
+    rows = [Sender().row() for _ in range(4)]
+
+    ids = sorted(row.id for row in rows)
+    assert min(after - before for before, after in pairwise(ids)) > 2**32
+    assert 4 == len({row.event_id for row in rows})
 
 
 def test_a_refused_event_takes_an_id_of_its_own(sender: Sender) -> None:
@@ -170,22 +188,6 @@ def test_when_and_how_an_event_came_is_no_content(sender: Sender) -> None:
 
     assert first["payload_hash"] == second["payload_hash"]
     assert first["context"] != second["context"]
-
-
-def test_a_worker_without_a_number_stores_nothing() -> None:
-    checker = Checker(QuarantineBudget(FixedClock(), 1, lambda _: None))
-    arrival = Arrival(1, 1, make_key().key_id, 1, "1.0", FixedClock().unix_us())
-    scanned = scan(make_body([GOOD]), None, 50)
-    with pytest.raises(Refusal) as before:
-        checker.check(scanned, arrival)
-
-    checker.lease(1)
-    checker.check(scanned, arrival)
-    checker.release()
-    with pytest.raises(Refusal) as after:
-        checker.check(scanned, arrival)
-
-    assert [Reason.STORE_UNAVAILABLE] * 2 == [before.value.reason, after.value.reason]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def sender() -> Sender:
 
 
 def test_rows_are_sorted_by_tenant_and_by_the_bytes_of_their_key() -> None:
-    senders = [Sender(make_key(tenant_id=tenant), worker=tenant) for tenant in (10, 9, 2)]
+    senders = [Sender(make_key(tenant_id=tenant)) for tenant in (10, 9, 2)]
     made = [sender.rows(*map(make_event, "abcdefgh")) for sender in senders]
     parts = [rows.part(place, place + 1) for rows in made for place in range(len(rows))]
     random.Random(1).shuffle(parts)
@@ -65,7 +65,7 @@ def test_twins_of_one_request_are_told_apart_too(sender: Sender) -> None:
 
 
 def test_the_same_id_in_two_tenants_is_no_twin(sender: Sender) -> None:
-    elsewhere = Sender(make_key(tenant_id=2), worker=8)
+    elsewhere = Sender(make_key(tenant_id=2))
 
     plan = flush_of([sender.rows(make_event("a")), elsewhere.rows(make_event("a"))], []).plan
 
@@ -86,7 +86,7 @@ def test_late_rows_are_not_copied_and_go_before_twins(sender: Sender) -> None:
 
 
 def test_a_row_is_with_its_key_wherever_it_came_from() -> None:
-    senders = [Sender(make_key(tenant_id=tenant), worker=tenant) for tenant in (2, 1)]
+    senders = [Sender(make_key(tenant_id=tenant)) for tenant in (2, 1)]
     parts = [sender.rows(make_event("a"), make_event("a")) for sender in senders]
 
     judged = flush_of(parts, []).plan.late([])
@@ -142,6 +142,21 @@ def test_a_row_that_holds_its_key_was_stored_by_an_earlier_try(sender: Sender) -
     row = sender.row("a")
 
     assert outcome_of(row, held_by(row)) is Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize("microseconds", [-1, 1])
+def test_a_row_with_the_same_id_that_arrived_at_another_time_is_not_ours(
+    sender: Sender, microseconds: int
+) -> None:
+    row = sender.row("a")
+    held = held_by(row)
+    received_at = held.received_at + timedelta(microseconds=microseconds)
+
+    same = held._replace(received_at=received_at)
+    other = same._replace(payload_hash=held.payload_hash ^ 1)
+
+    assert outcome_of(row, same) is Outcome.DUPLICATE
+    assert outcome_of(row, other) is Outcome.CONFLICT
 
 
 def test_the_same_content_is_a_duplicate_and_another_a_conflict(sender: Sender) -> None:

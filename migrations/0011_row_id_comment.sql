@@ -1,0 +1,9 @@
+-- A row id no longer begins with the time. Each worker counts from a random number on, so that ids
+-- need no clock and no lease; a row is named by its whole primary key.
+
+-- migrate:up
+COMMENT ON COLUMN events.id IS
+    'Our own number, unique with tenant_id and received_at, not in the order of time; people see base36(id)';
+
+-- migrate:down
+-- Forward only.
