@@ -13,6 +13,8 @@ _WINDOW_BITS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 _RAW_DEFLATE_BITS: Final = -15
 _ZLIB_HEADER_BYTES: Final = 2
 _GZIP_FIRST_BYTE: Final = 0x1F
+# Each costs some microseconds, however little it holds.
+_MEMBERS_MAX: Final = 1_000
 # After each gzip member zlib copies the bytes that follow: this bounds what it copies.
 _STEP_BYTES: Final = 16 * 1024
 
@@ -98,6 +100,7 @@ class _Inflater:
         self._size = 0
         self._window_bits = window_bits
         self._inflate = zlib.decompressobj(window_bits)
+        self._members = 1
         self._head = b""
 
     def feed(self, chunk: bytes) -> bytes:
@@ -127,6 +130,9 @@ class _Inflater:
     def _begin_member(self, first_byte: int) -> None:
         if self._window_bits != _WINDOW_BITS[b"gzip"] or first_byte != _GZIP_FIRST_BYTE:
             raise _undecodable("there are bytes after its end")
+        if self._members == _MEMBERS_MAX:
+            raise _undecodable(f"it has more than {_MEMBERS_MAX} gzip members")
+        self._members += 1
         self._inflate = zlib.decompressobj(self._window_bits)
 
     def _decompress(self, step: memoryview) -> bytes:

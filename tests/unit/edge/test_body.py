@@ -244,6 +244,15 @@ async def test_members_are_bounded_by_the_bytes_that_they_take_as_sent() -> None
     assert Reason.PAYLOAD_TOO_LARGE == refused.reason
 
 
+async def test_members_are_bounded_in_number() -> None:
+    nothing = gzip.compress(b"")
+
+    assert b"" == await read([nothing * 1_000], header(b"gzip"), bytes_max=100_000)
+    refused = await refusal([nothing * 1_001], header(b"gzip"), bytes_max=100_000)
+    assert Reason.INVALID_ENCODING == refused.reason
+    assert "1000 gzip members" in refused.message
+
+
 @pytest.mark.parametrize(
     ("rest", "fault"),
     [
