@@ -41,8 +41,9 @@ WHERE $1::text IS NULL OR tenants.name = $1
 ORDER BY tenants.name, workspaces.name, api_keys.created_at, key_id
 
 -- name: revoke_key
--- A key revoked before keeps its time.
-UPDATE api_keys SET revoked_at = now() WHERE key_id = $1 AND revoked_at IS NULL
+-- A key revoked before keeps its time; a time that lies ahead is brought forward.
+UPDATE api_keys SET revoked_at = now()
+WHERE key_id = $1 AND (revoked_at IS NULL OR revoked_at > now())
 
 -- name: find_key
 SELECT revoked_at FROM api_keys WHERE key_id = $1
@@ -52,7 +53,7 @@ SELECT revoked_at FROM api_keys WHERE key_id = $1
 SELECT FROM api_keys
 JOIN tenants ON tenants.id = api_keys.tenant_id
 WHERE key_id = $1 AND secret_sha256 = $2 AND tenants.name = $3
-  AND revoked_at IS NULL AND disabled_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+  AND coalesce(least(expires_at, revoked_at, disabled_at) > now(), true)
 
 -- name: lock_migrations
 SELECT pg_advisory_lock(hashtext('forebay'), hashtext('provision migrate'))

@@ -18,7 +18,8 @@ from service.edge.access import AccessLog
 from service.edge.asgi import Edge
 from service.edge.cors import Cors
 from service.edge.ingest import Ingest, IngestConfig
-from service.edge.keys import KeyRing
+from service.edge.keys import KeyCacheConfig, KeyRing
+from service.edge.lookups import Lookups
 from service.edge.probes import DatabaseReport, Probes
 from service.edge.request import Receive, Scope, Send
 from service.model import Limits, Payload, Written
@@ -121,10 +122,13 @@ class Worker:
     def _build_keys(self) -> KeyRing:
         settings = self._settings
         return KeyRing(
-            KeyStore(self._pool, settings.acquire_timeout_s).find,
+            Lookups(KeyStore(self._pool).find, timeout_s=settings.acquire_timeout_s),
             self._clock,
-            ttl_s=settings.key_cache_ttl_s,
-            keys_max=settings.key_cache_keys_max,
+            KeyCacheConfig(
+                ttl_s=settings.key_cache_ttl_s,
+                stale_max_s=settings.key_cache_stale_max_s,
+                keys_max=settings.key_cache_keys_max,
+            ),
         )
 
     def _build_edge(self) -> Edge:

@@ -101,7 +101,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         float, Meta(gt=0, le=60, description="Limit for opening a database connection.")
     ] = 3.0
     acquire_timeout_s: Annotated[
-        float, Meta(gt=0, le=60, description="Limit for waiting until a connection is free.")
+        float,
+        Meta(
+            gt=0,
+            le=60,
+            description="Limit for waiting until a connection is free, and for a key look-up.",
+        ),
     ] = 2.0
     statement_timeout_ms: Annotated[
         int, Meta(ge=1, le=INT32_MAX, description="Limit for one statement in the database.")
@@ -130,10 +135,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 10_000
 
     key_cache_ttl_s: Annotated[
-        float, Meta(gt=0, le=3600, description="How long a looked-up key is believed at most.")
+        float, Meta(gt=0, le=3600, description="How long a looked-up key is used at most.")
     ] = 30.0
+    key_cache_stale_max_s: Annotated[
+        float,
+        Meta(ge=0, le=86_400, description="How long it is used at most while look-ups fail."),
+    ] = 300.0
     key_cache_keys_max: Annotated[
-        int, Meta(ge=1, description="Keys remembered per worker, unknown ones included.")
+        int, Meta(ge=1, description="Keys in the cache of a worker, and as many unknown ids.")
     ] = 10_000
 
     log_level: Annotated[

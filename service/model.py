@@ -21,7 +21,12 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """A key as the store knows it; a limit of None means the service's own."""
+    """
+    A key as the store knows it; a limit of None means the service's own.
+
+    `is_disabled`: it has expired or been revoked, or its tenant is disabled. `expires_at` is when
+    the first of these will happen, None when none is to come.
+    """
 
     key_id: str
     tenant_id: int

@@ -12,6 +12,11 @@ _IDENTITY: Final = b"identity"
 _WINDOW_BITS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 _RAW_DEFLATE_BITS: Final = -15
 _ZLIB_HEADER_BYTES: Final = 2
+_GZIP_FIRST_BYTE: Final = 0x1F
+# Each costs some microseconds, however little it holds.
+_MEMBERS_MAX: Final = 1_000
+# After each gzip member zlib copies the bytes that follow: this bounds what it copies.
+_STEP_BYTES: Final = 16 * 1024
 
 
 class ClientGoneError(Exception):
@@ -73,49 +78,68 @@ def _inflater(encoding: bytes, bytes_max: int) -> "_Inflater | None":
     if encoding in _WINDOW_BITS:
         return _Inflater(bytes_max, _WINDOW_BITS[encoding])
     name = encoding.decode("latin-1")[:64]
+    fault = "has more than one coding" if b"," in encoding else "is not supported"
     raise Refusal(
         Reason.UNSUPPORTED_ENCODING,
-        f"Content-Encoding {name!r} is not supported; identity, gzip and deflate are.",
+        f"Content-Encoding {name!r} {fault}; send one of identity, gzip and deflate.",
         field="Content-Encoding",
         actual=name,
     )
 
 
 class _Inflater:
-    """Inflates gzip or deflate, never further than the cap."""
+    """
+    Inflates gzip or deflate, never further than the cap.
+
+    A gzip body is one or more members, with nothing before, between or after them (RFC 1952); their
+    contents are joined.
+    """
 
     def __init__(self, bytes_max: int, window_bits: int) -> None:
         self._bytes_max = bytes_max
         self._size = 0
         self._window_bits = window_bits
         self._inflate = zlib.decompressobj(window_bits)
+        self._members = 1
         self._head = b""
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what *chunk* unfolds to."""
-        if not chunk:
-            return b""
-        try:
-            piece = self._decompress(chunk)
-        except zlib.error as error:
-            raise _undecodable(str(error)) from None
-        self._size += len(piece)
-        if self._size > self._bytes_max:
-            raise _too_large(self._bytes_max, f"more than {self._bytes_max}")
-        if self._inflate.unused_data:
-            raise _undecodable("there are bytes after its end")
-        return piece
+        pieces: list[bytes] = []
+        left = memoryview(chunk)
+        while left:
+            if self._inflate.eof:
+                self._begin_member(left[0])
+            step = left[:_STEP_BYTES]
+            try:
+                piece = self._decompress(step)
+            except zlib.error as error:
+                raise _undecodable(str(error)) from None
+            self._size += len(piece)
+            if self._size > self._bytes_max:
+                raise _too_large(self._bytes_max, f"more than {self._bytes_max}")
+            pieces.append(piece)
+            left = left[len(step) - len(self._inflate.unused_data) :]
+        return b"".join(pieces)
 
     def require_end(self) -> None:
         """Refuse a body that is cut off."""
         if not self._inflate.eof:
             raise _undecodable("it is cut off")
 
-    def _decompress(self, chunk: bytes) -> bytes:
+    def _begin_member(self, first_byte: int) -> None:
+        if self._window_bits != _WINDOW_BITS[b"gzip"] or first_byte != _GZIP_FIRST_BYTE:
+            raise _undecodable("there are bytes after its end")
+        if self._members == _MEMBERS_MAX:
+            raise _undecodable(f"it has more than {_MEMBERS_MAX} gzip members")
+        self._members += 1
+        self._inflate = zlib.decompressobj(self._window_bits)
+
+    def _decompress(self, step: memoryview) -> bytes:
         room = self._bytes_max - self._size + 1
-        head, self._head = self._head, (self._head + chunk[:2])[:_ZLIB_HEADER_BYTES]
+        head, self._head = self._head, (self._head + step[:2])[:_ZLIB_HEADER_BYTES]
         try:
-            return self._inflate.decompress(chunk, room)
+            return self._inflate.decompress(step, room)
         except zlib.error:
             # "deflate" is zlib by the standard, and bare deflate by a habit of old clients. The
             # header tells, and its two bytes may come apart.
@@ -123,7 +147,7 @@ class _Inflater:
             if is_decided or self._window_bits != _WINDOW_BITS[b"deflate"]:
                 raise
             self._inflate = zlib.decompressobj(_RAW_DEFLATE_BITS)
-            return self._inflate.decompress(head + chunk, room)
+            return self._inflate.decompress(head + step, room)
 
 
 def _too_large(bytes_max: int, actual: str) -> Refusal:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import MutableMapping
 from typing import Any, Final
 
-from service.edge.request import Headers, Receive
+from service.edge.request import Headers, Receive, content_length
 
 _DISCARDED_BYTES_MAX: Final = 4 * 1024 * 1024
 _DISCARD_TIMEOUT_S: Final = 1.0
@@ -24,9 +24,8 @@ class Inbound:
         """*receive* is the server's; whoever calls it hands over what it returned to `take`."""
         self.headers = headers
         self.receive = receive
-        length = headers.get(b"content-length")
         # None for a chunked body.
-        self.length = int(length) if length is not None and length.isdigit() else None
+        self.length = content_length(headers)
         # The server holds a body to its length: the empty message after its end can be spared.
         self.is_whole = self.length == 0
         self.received = 0

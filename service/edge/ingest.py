@@ -69,19 +69,25 @@ class Ingest:
         access.schema_version = version = schema_version(
             headers, config.schema_version_default, config.schema_versions
         )
-        key = self._keys.believed(headers) or await self._keys.in_headers(headers)
-        limits = self._limits_of_unknown_key() if key is None else self._limits(key)
-        access.key = key
+        cached = self._keys.cached(headers) or await self._keys.in_headers(headers)
+        if cached is None:
+            limits = self._limits_of_unknown_key()
+        else:
+            access.key = cached.key
+            limits = self._limits(cached.key)
         body = await self._bodies.read(inbound, limits.bytes_max)
         received_at_us = self._clock.unix_us()
         access.size_bytes = len(body)
         scanned = scan(body, event_type, limits.events_max)
-        if key is None:
-            access.key = key = await self._keys.authenticate(scanned.write_key or "")
-            limits = _least(limits, self._limits(key))
+        if cached is None:
+            cached = await self._keys.authenticate(scanned.write_key or "")
+            access.key = cached.key
+            limits = _least(limits, self._limits(cached.key))
             _require_size(len(body), limits)
         if not 0 < scanned.count <= limits.events_max:
             raise _wrong_count(scanned.count, limits)
+        # Again, as the key may have been revoked while the body arrived.
+        key = cached.key if self._keys.is_current(cached) else await self._keys.renew(cached)
         arrival = Arrival(
             tenant_id=key.tenant_id,
             workspace_id=key.workspace_id,

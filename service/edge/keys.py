@@ -1,203 +1,241 @@
-"""The API key of a request: read from its headers, looked up once, believed for a while."""
+"""Authentication of requests: API keys, from a cache in front of the store."""
 
 import asyncio
-import base64
-import binascii
 import hmac
-from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+import math
+from typing import Final
 
-import structlog
+import msgspec
 from cachetools import TTLCache
 
-from service._native import sha256
 from service.apikey import Credential, parse
 from service.clock import Clock
+from service.edge.key_headers import digest, first_digest, key_header, key_text
+from service.edge.lookups import Lookup, Lookups
 from service.edge.request import Headers
 from service.model import ApiKey
 from service.reasons import Reason, Refusal
 
-log = structlog.get_logger()
-
-# What a key that is not there is compared with, so that it takes the path of a wrong secret.
-_NOBODY: Final = bytes(32)
-_LOOKUPS_MAX: Final = 256
-_LOOKUPS_AT_ONCE: Final = 2
-
-
-_KEY_HEADERS: Final = (b"authorization", b"x-api-key", b"x-write-key")
-
-
-class _Belief(NamedTuple):
-    """What was found under a public id, and until when (monotonic seconds) it is believed."""
-
-    key: ApiKey | None
-    until: float
+# What the secret of an unknown key is compared with: unknown ids and wrong secrets take one path.
+_NO_SECRET: Final = bytes(32)
+# A key in use is looked up again after this part of its time, while requests go on using it.
+_REFRESH_AFTER: Final = 2 / 3
+# Pause after a failed look-up of a cached key, in seconds.
+_RETRY_S: Final = 1.0
+# How long a key may be used after a failed look-up, beside the time that the next one may take.
+_GRACE_S: Final = 5.0
 
 
-def key_in_headers(headers: Headers) -> str | None:
-    """Return the key's text, "" when a header holds no readable one, None without a header."""
-    authorization = headers.get(b"authorization")
-    if authorization is not None:
-        return _authorization_key(authorization)
-    key = headers.get(b"x-api-key", headers.get(b"x-write-key"))
-    return None if key is None else key.decode("latin-1").strip()
+class KeyCacheConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How long a key may be used without asking the store again, in seconds.
+
+    `ttl_s`: in any case. `stale_max_s`: while look-ups fail; less than `ttl_s` turns that off.
+    `keys_max` bounds the keys, the unknown ids and the headers in the cache, each.
+    """
+
+    ttl_s: float
+    stale_max_s: float
+    keys_max: int
 
 
-def _authorization_key(value: bytes) -> str:
-    scheme, _, rest = value.strip().partition(b" ")
-    if scheme.lower() == b"bearer":
-        return rest.strip().decode("latin-1")
-    if scheme.lower() != b"basic":
-        return ""
-    try:
-        pair = base64.b64decode(rest.strip(), validate=True)
-    except binascii.Error:
-        return ""
-    return pair.partition(b":")[0].decode("latin-1")
+class CachedKey(msgspec.Struct):
+    """
+    A key, and its times in the cache (monotonic seconds).
+
+    From `refresh_at` on it is looked up again. Requests may use it before `usable_until`, which a
+    failed look-up puts off, at most to `stale_until`.
+    """
+
+    key: ApiKey
+    refresh_at: float = -math.inf
+    usable_until: float = -math.inf
+    stale_until: float = -math.inf
+
+    def expire(self) -> None:
+        """Use it no longer before it was looked up again."""
+        self.refresh_at = self.usable_until = -math.inf
 
 
 class KeyRing:
     """
-    The keys that this worker believes.
+    Authenticates by the cache, and by the store where the cache does not know.
 
-    Unknown keys are remembered too, so that a flood of them does not reach the database. A look-up
-    is shared by all requests that wait for it, and is not remembered when the key was changed
-    while it was under way.
+    Unknown ids are cached too, apart from the keys: a flood of them takes no key's place. A
+    look-up is shared by all requests that wait for it, and its result is not cached when the key
+    was changed in the meantime.
     """
 
-    def __init__(
-        self,
-        find: Callable[[str], Awaitable[ApiKey | None]],
-        clock: Clock,
-        *,
-        ttl_s: float,
-        keys_max: int,
-    ) -> None:
-        """*find* asks the store."""
-        self._find = find
+    def __init__(self, lookups: Lookups, clock: Clock, config: KeyCacheConfig) -> None:
+        self._lookups = lookups
         self._clock = clock
-        self._ttl_s = ttl_s
-        self._keys_max = keys_max
-        self._known: TTLCache[str, _Belief] = TTLCache(
-            maxsize=keys_max, ttl=ttl_s, timer=clock.monotonic
+        self._config = config
+        # The key that was looked up longest ago comes first.
+        self._known: dict[str, CachedKey] = {}
+        self._unknown: TTLCache[str, None] = TTLCache(
+            maxsize=config.keys_max, ttl=config.ttl_s, timer=clock.monotonic
         )
-        # By the SHA-256 of a header: most requests bring one that was believed a moment ago.
-        self._headers: dict[bytes, _Belief] = {}
-        self._lookups: dict[str, asyncio.Task[ApiKey | None]] = {}
-        self._turn = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
+        # By the digest of a header: most requests bring a header that was good a moment ago.
+        self._headers: dict[bytes, CachedKey] = {}
+        self._under_way: dict[str, Lookup] = {}
 
-    def believed(self, headers: Headers) -> ApiKey | None:
-        """Return the key that *headers* name where it was found good a moment ago; asks nobody."""
-        digest = _header_digest(headers)
-        belief = None if digest is None else self._headers.get(digest)
-        if belief is None or self._clock.monotonic() >= belief.until:
+    def cached(self, headers: Headers) -> CachedKey | None:
+        """Return the key of *headers* if the cache says that it is good; asks nobody."""
+        header = first_digest(headers)
+        cached = None if header is None else self._headers.get(header)
+        if cached is None or self._clock.monotonic() >= cached.refresh_at:
             return None
-        assert belief.key is not None  # noqa: S101 - only good keys are remembered here
-        return belief.key if self._is_valid(belief.key) else None
+        return cached if self._is_valid(cached.key) else None
 
-    async def in_headers(self, headers: Headers) -> ApiKey | None:
+    async def in_headers(self, headers: Headers) -> CachedKey | None:
         """
-        Return the key that *headers* name, None when they name none.
+        Return the key of *headers*, None when they hold none.
 
         Raises
         ------
         Refusal
             As `authenticate` does.
         """
-        digest = _header_digest(headers)
-        if digest is None:
+        header = key_header(headers)
+        if header is None:
             return None
-        key = self.believed(headers)
-        if key is None:
-            key = await self.authenticate(key_in_headers(headers) or "")
-            self._remember_header(digest, key)
-        return key
+        cached = await self.authenticate(key_text(*header))
+        if len(self._headers) >= self._config.keys_max:
+            self._headers.clear()  # one key can be written in many ways
+        self._headers[digest(*header)] = cached
+        return cached
 
-    async def authenticate(self, text: str) -> ApiKey:
+    async def authenticate(self, text: str) -> CachedKey:
         """
-        Return the key that *text* is.
+        Return the key with this *text*.
 
         Raises
         ------
         Refusal
-            `unauthorized`, or `store_unavailable` when only the database could tell.
+            `unauthorized`; `store_unavailable` or `overloaded` when only the store could tell.
         """
         credential = parse(text)
         if credential is None:
             raise Refusal(Reason.UNAUTHORIZED)
-        try:
-            key = self._known[credential.key_id].key
-        except KeyError:
-            key = await self._look_up(credential.key_id)
-        if not self._is_good(key, credential):
-            raise Refusal(Reason.UNAUTHORIZED)
-        assert key is not None  # noqa: S101 - nobody's digest is no key's
-        return key
+        return await self._authenticate(credential)
+
+    def is_current(self, cached: CachedKey) -> bool:
+        """Whether a request may use *cached* now."""
+        return self._clock.monotonic() < cached.usable_until and self._is_valid(cached.key)
+
+    async def renew(self, cached: CachedKey) -> ApiKey:
+        """
+        Return a key that is no longer current as it is now.
+
+        Raises
+        ------
+        Refusal
+            As `authenticate` does: it may have been revoked.
+        """
+        key = cached.key
+        return (await self._authenticate(Credential(key.key_id, key.secret_sha256))).key
 
     def forget(self, key_id: str) -> None:
-        """Believe nothing about this key any longer, nor what is being looked up."""
-        self._known.pop(key_id, None)
-        self._lookups.pop(key_id, None)
-        self._headers.clear()  # seldom needed, and simpler than to find which were this key's
+        """Drop a key that was changed, and what is being looked up of it."""
+        self._drop(key_id)
+        self._unknown.pop(key_id, None)
+        self._under_way.pop(key_id, None)
 
     def forget_all(self) -> None:
-        """Believe nothing: changes may have been missed."""
-        self._known.clear()
-        self._lookups.clear()
-        self._headers.clear()
+        """Look every key up again before it is used: changes may have been missed."""
+        for cached in self._known.values():
+            cached.expire()
+        self._unknown.clear()
+        self._under_way.clear()
 
-    def _is_good(self, key: ApiKey | None, credential: Credential) -> bool:
-        expected = _NOBODY if key is None else key.secret_sha256
+    async def _authenticate(self, credential: Credential) -> CachedKey:
+        cached = await self._find(credential.key_id)
+        expected = _NO_SECRET if cached is None else cached.key.secret_sha256
         is_same = hmac.compare_digest(expected, credential.secret_sha256)
-        return key is not None and is_same and self._is_valid(key)
+        if cached is None or not is_same or not self._is_valid(cached.key):
+            raise Refusal(Reason.UNAUTHORIZED)
+        return cached
 
     def _is_valid(self, key: ApiKey) -> bool:
         if key.is_disabled:
             return False
         return key.expires_at is None or self._clock.now() < key.expires_at
 
-    async def _look_up(self, key_id: str) -> ApiKey | None:
-        lookup = self._lookups.get(key_id)
-        if lookup is None:
-            if len(self._lookups) >= _LOOKUPS_MAX:
-                raise Refusal(Reason.OVERLOADED, "Too many keys are being looked up; try again.")
-            lookup = self._lookups[key_id] = asyncio.ensure_future(self._ask(key_id))
-            lookup.add_done_callback(lambda done: self._remember(key_id, done))
+    async def _find(self, key_id: str) -> CachedKey | None:
+        """Return the key with this id; it is not current when it was changed meanwhile."""
+        cached = self._known.get(key_id)
+        if cached is None and key_id in self._unknown:
+            return None
+        now = self._clock.monotonic()
+        if cached is not None and now < cached.refresh_at:
+            return cached
+        lookup = self._look_up(key_id, is_known=cached is not None)
+        if cached is not None and now < cached.usable_until:
+            return cached
         try:
-            # Shielded: a request that is given up must not take the others' look-up with it.
-            return await asyncio.shield(lookup)
+            # Shielded: a cancelled request must not cancel the look-up that others wait for.
+            key = await asyncio.shield(lookup)
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            log.warning("key_lookup_failed", error=type(error).__name__)
+            if cached is not None and self.is_current(cached):
+                return cached
             raise Refusal(Reason.STORE_UNAVAILABLE) from error
+        if key is None:
+            return None
+        cached = self._known.get(key_id)
+        return cached if cached is not None and cached.key is key else CachedKey(key)
 
-    async def _ask(self, key_id: str) -> ApiKey | None:
-        # Few at a time: a flood of made-up keys must leave the flushes their connections.
-        async with self._turn:
-            return await self._find(key_id)
+    def _look_up(self, key_id: str, *, is_known: bool) -> Lookup:
+        lookup = self._under_way.get(key_id)
+        if lookup is None:
+            # The bound is for made-up ids; keys are bounded by the cache.
+            if not is_known and self._lookups.is_full:
+                raise Refusal(Reason.OVERLOADED, "Too many unknown keys are being looked up.")
+            lookup = self._under_way[key_id] = self._lookups.begin(key_id)
+            lookup.add_done_callback(lambda done: self._looked_up(key_id, done))
+        return lookup
 
-    def _remember(self, key_id: str, lookup: "asyncio.Task[ApiKey | None]") -> None:
-        if self._lookups.get(key_id) is not lookup:
+    def _looked_up(self, key_id: str, lookup: Lookup) -> None:
+        error = lookup.exception()
+        if self._under_way.get(key_id) is not lookup:
             return  # the key was changed meanwhile
-        del self._lookups[key_id]
-        if not lookup.cancelled() and lookup.exception() is None:
-            until = self._clock.monotonic() + self._ttl_s
-            self._known[key_id] = _Belief(lookup.result(), until)
+        del self._under_way[key_id]
+        if error is not None:
+            self._extend(key_id)
+        elif (key := lookup.result()) is not None:
+            self._remember(key)
+        else:
+            self._drop(key_id)
+            self._unknown[key_id] = None
 
-    def _remember_header(self, digest: bytes, key: ApiKey) -> None:
-        belief = self._known.get(key.key_id)
-        if belief is None or belief.key is not key:
-            return  # the key was changed while it was looked up
-        if len(self._headers) >= self._keys_max:
-            self._headers.clear()  # one key can be written in many ways
-        self._headers[digest] = belief
+    def _remember(self, key: ApiKey) -> None:
+        now, config = self._clock.monotonic(), self._config
+        cached = self._known.pop(key.key_id, None)
+        if cached is None or cached.key.secret_sha256 != key.secret_sha256:
+            if cached is not None:
+                cached.expire()  # headers with the old secret lead to it
+            cached = CachedKey(key)
+        cached.key = key
+        cached.refresh_at = now + config.ttl_s * _REFRESH_AFTER
+        cached.usable_until = now + config.ttl_s
+        cached.stale_until = now + config.stale_max_s
+        self._known[key.key_id] = cached
+        if len(self._known) > config.keys_max:
+            self._drop(next(iter(self._known)))
 
+    def _extend(self, key_id: str) -> None:
+        """Let a good key be used for longer when its look-up has failed, within a bound."""
+        cached = self._known.get(key_id)
+        if cached is None:
+            return
+        now = self._clock.monotonic()
+        if self._is_valid(cached.key):
+            longer = min(now + self._lookups.timeout_s + _GRACE_S, cached.stale_until)
+            cached.usable_until = max(cached.usable_until, longer)
+        cached.refresh_at = min(now + _RETRY_S, cached.usable_until)
 
-def _header_digest(headers: Headers) -> bytes | None:
-    for name in _KEY_HEADERS:
-        value = headers.get(name)
-        if value is not None:
-            return sha256(name + value)
-    return None
+    def _drop(self, key_id: str) -> None:
+        cached = self._known.pop(key_id, None)
+        if cached is not None:
+            cached.expire()  # requests that are under way with it notice before they store

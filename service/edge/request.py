@@ -1,4 +1,4 @@
-"""A request as the edge reads it: headers by name, and what two of them may not say."""
+"""Headers of a request, and refusal of ambiguous ones."""
 
 import re
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -12,10 +12,30 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 Headers = dict[bytes, bytes]
 
-# Two of these would let a proxy and us read two different requests, or take two different keys.
-_ONCE: Final = frozenset({b"authorization", b"content-length", b"x-api-key", b"x-write-key"})
+# A second one would let a proxy and the service read two different requests, or two different keys.
+_ONCE: Final = frozenset(
+    {
+        b"authorization",
+        b"content-encoding",
+        b"content-length",
+        b"transfer-encoding",
+        b"x-api-key",
+        b"x-event-schema-version",
+        b"x-write-key",
+    }
+)
+# As many digits as 64 bits have.
+_LENGTH_DIGITS_MAX: Final = 19
 _SCHEMA_VERSION: Final = re.compile(r"[0-9]{1,5}\.[0-9]{1,5}(\.[0-9]{1,5})?")
 _QUOTED_CHARS_MAX: Final = 64
+
+
+def content_length(headers: Headers) -> int | None:
+    """Return the declared length of the body, None when there is none that can be read."""
+    value = headers.get(b"content-length")
+    if value is None or len(value) > _LENGTH_DIGITS_MAX or not value.isdigit():
+        return None
+    return int(value)
 
 
 def require_one_meaning(headers: Headers, pairs: Sequence[tuple[bytes, bytes]]) -> None:
@@ -25,15 +45,19 @@ def require_one_meaning(headers: Headers, pairs: Sequence[tuple[bytes, bytes]]) 
     Raises
     ------
     Refusal
-        A header that may stand only once is there twice, or the body has two lengths.
+        A header is duplicated that must not be, or the length of the body is not clear.
     """
     if len(headers) != len(pairs):
         _require_once([name for name, _ in pairs])
-    if b"transfer-encoding" in headers and b"content-length" in headers:
-        raise Refusal(
-            Reason.INVALID_REQUEST,
-            "The request has both Content-Length and Transfer-Encoding; send one of them.",
-            field="content-length",
+    coding = headers.get(b"transfer-encoding")
+    if coding is not None:
+        _require_chunked(coding)
+        if b"content-length" in headers:
+            raise _invalid("content-length", "Both Content-Length and Transfer-Encoding; send one.")
+    elif b"content-length" in headers and content_length(headers) is None:
+        raise _invalid(
+            "content-length",
+            f"Content-Length is not a number of at most {_LENGTH_DIGITS_MAX} digits.",
         )
 
 
@@ -41,11 +65,20 @@ def _require_once(names: list[bytes]) -> None:
     for name in _ONCE:
         if names.count(name) > 1:
             text = name.decode("latin-1")
-            raise Refusal(
-                Reason.INVALID_REQUEST,
-                f"The header {text} is there twice; it may stand only once.",
-                field=text,
-            )
+            raise _invalid(text, f"Duplicate header: {text}.")
+
+
+def _require_chunked(coding: bytes) -> None:
+    # The server undoes `chunked` once, and passes on what any other coding has made of the body.
+    if coding.strip().lower() != b"chunked":
+        shown = coding.decode("latin-1")[:_QUOTED_CHARS_MAX]
+        raise _invalid(
+            "transfer-encoding", f"Transfer-Encoding {shown!r} is not supported; chunked is."
+        )
+
+
+def _invalid(field: str, message: str) -> Refusal:
+    return Refusal(Reason.INVALID_REQUEST, message, field=field)
 
 
 def schema_version(headers: Headers, default: str, supported: frozenset[str]) -> str:

@@ -1,5 +1,6 @@
 """API keys as PostgreSQL knows them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from service.model import ApiKey
@@ -8,18 +9,17 @@ from service.store.sql import statement
 
 
 class KeyStore:
-    """Looks keys up by their public id."""
+    """Looks keys up by their public ids."""
 
-    def __init__(self, pool: Any, timeout_s: float) -> None:
+    def __init__(self, pool: Any) -> None:
         self._pool = pool
-        self._timeout_s = timeout_s
 
-    async def find(self, key_id: str) -> ApiKey | None:
+    async def find(self, key_ids: Sequence[str]) -> dict[str, ApiKey]:
         """
-        Return the key, None when there is none with this id; revoked ones are returned as disabled.
+        Return the keys with these ids, by id; revoked keys are returned as disabled.
 
-        Raises what asyncpg raises when the database cannot answer in time.
+        Has no deadline of its own: the caller cancels it. Raises what asyncpg raises.
         """
-        async with lent(self._pool, self._timeout_s) as connection:
-            row = await connection.fetchrow(statement("find_key"), key_id, timeout=self._timeout_s)
-        return None if row is None else ApiKey(**row)
+        async with lent(self._pool) as connection:
+            rows = await connection.fetch(statement("find_keys"), key_ids)
+        return {row["key_id"]: ApiKey(**row) for row in rows}

@@ -1,8 +1,12 @@
--- name: find_key
+-- name: find_keys
+-- A time of ending that lies ahead is left to the service, which has no times such as infinity.
 SELECT api_keys.key_id, api_keys.tenant_id, api_keys.workspace_id, api_keys.secret_sha256,
        api_keys.max_batch_events AS events_max, api_keys.max_payload_bytes AS bytes_max,
-       api_keys.expires_at,
-       (api_keys.revoked_at IS NOT NULL OR tenants.disabled_at IS NOT NULL) AS is_disabled
+       CASE WHEN ending.at > now() AND ending.at < '9999-01-01Z' THEN ending.at END AS expires_at,
+       coalesce(ending.at <= now(), false) AS is_disabled
 FROM api_keys
 JOIN tenants ON tenants.id = api_keys.tenant_id
-WHERE api_keys.key_id = $1
+CROSS JOIN LATERAL (
+    SELECT least(api_keys.expires_at, api_keys.revoked_at, tenants.disabled_at) AS at
+) AS ending
+WHERE api_keys.key_id = ANY ($1)

@@ -13,6 +13,7 @@ import pytest
 from service import apikey
 from tests.acceptance import wire
 from tests.acceptance.conftest import StartSite
+from tests.acceptance.running import until
 from tests.acceptance.site import Site, new_ids, track, tracks
 
 EVENTS: Final = 50
@@ -216,19 +217,122 @@ async def test_a_body_that_is_not_what_its_encoding_says_is_refused(
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_encoding")
 
 
-async def test_a_header_that_may_stand_once_is_refused_twice(shared: Site) -> None:
+async def test_a_duplicate_of_a_header_that_decides_something_is_refused(shared: Site) -> None:
     key = await shared.make_key()
     authorization = f"Authorization: Bearer {key.api_key}"
     body = json.dumps(track()).encode()
-    requests = {
-        "authorization": wire.post("/v1/track", authorization, authorization, body=body),
-        "x-api-key": wire.post("/v1/track", "X-API-Key: a", "X-API-Key: b", body=body),
+    duplicates = {
+        "authorization": [authorization] * 2,
+        "x-api-key": ["X-API-Key: a", "X-API-Key: b"],
+        "x-write-key": ["X-Write-Key: a", "X-Write-Key: b"],
+        "content-encoding": [authorization, "Content-Encoding: gzip", "Content-Encoding: identity"],
+        "x-event-schema-version": [
+            authorization,
+            "X-Event-Schema-Version: 2.0",
+            "X-Event-Schema-Version: 1.0",
+        ],
     }
-    for field, request in requests.items():
-        answer = await wire.exchange(shared.service.url, request)
-        assert (answer.status, answer.json()["code"]) == (400, "invalid_request")
-        assert field == answer.json()["field"]
+    for field, headers in duplicates.items():
+        request = wire.post("/v1/track", *headers, body=body)
+        _check_invalid(await wire.exchange(shared.service.url, request), field)
     assert await shared.rows(key) == []
+
+
+def _check_invalid(answer: wire.Answer, field: str) -> None:
+    error = answer.json()
+    assert (answer.status, error["code"], error["field"]) == (400, "invalid_request", field)
+    assert answer.headers["x-request-id"] == error["request_id"]
+
+
+@pytest.mark.parametrize(
+    "codings", [["chunked, chunked"], ["chunked", "chunked"], ["gzip, chunked"]]
+)
+async def test_a_transfer_coding_other_than_chunked_is_refused(
+    shared: Site, codings: list[str]
+) -> None:
+    key = await shared.make_key()
+    headers = [f"X-API-Key: {key.api_key}", *(f"Transfer-Encoding: {c}" for c in codings)]
+    request = wire.post("/v1/track", *headers, sized=False)
+
+    answer = await wire.exchange(
+        shared.service.url, request + wire.chunked(json.dumps(track()).encode())
+    )
+
+    _check_invalid(answer, "transfer-encoding")
+    assert await shared.rows(key) == []
+
+
+@pytest.mark.parametrize("path", ["/v1/track", "/nowhere", "/health/live"])
+async def test_a_length_of_thousands_of_digits_is_answered_like_any_request(
+    shared: Site, path: str
+) -> None:
+    """The server reads it, as most of its digits are zeros."""
+    key = await shared.make_key()
+    body = json.dumps(track()).encode()
+    length = f"Content-Length: {len(body):04301d}"
+    request = wire.post(path, f"X-API-Key: {key.api_key}", length, sized=False) + body
+
+    answer = await wire.exchange(shared.service.url, request)
+
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+    if path == "/v1/track":
+        _check_invalid(answer, "content-length")
+    else:
+        assert answer.status in {404, 405}
+
+
+async def test_a_sender_that_closes_its_half_early_stores_and_hears_nothing(shared: Site) -> None:
+    """The server beneath us closes such a connection; the documentation says so."""
+    key = await shared.make_key()
+    body = json.dumps(track("half")).encode()
+    request = wire.post("/v1/track", f"X-API-Key: {key.api_key}", body=body)
+    connection = await wire.connect(shared.service.url)
+    try:
+        await connection.send(request)
+        connection.close_half()
+        assert await connection.answer() is None
+    finally:
+        connection.close()
+
+    async def is_stored() -> bool:
+        return await shared.event_ids(key) == ["half"]
+
+    await until(is_stored, 10, "the event is stored")
+    again = await wire.exchange(shared.service.url, request)
+    assert again.json()["status"] == "duplicate"
+
+
+async def test_a_gzip_body_of_several_members_is_one_body(shared: Site) -> None:
+    key = await shared.make_key()
+    whole = json.dumps(track("members")).encode()
+    members = gzip.compress(whole[:20]) + gzip.compress(whole[20:])
+    async with shared.client(key, headers={"content-encoding": "gzip"}) as client:
+        taken = await client.post("/v1/track", content=members)
+        padded = await client.post("/v1/track", content=members + bytes(4))
+        large = await client.post("/v1/batch", content=gzip.compress(bytes(200_000)) * 2)
+
+    assert taken.json()["status"] == "accepted"
+    assert (padded.status_code, padded.json()["code"]) == (400, "invalid_encoding")
+    assert (large.status_code, large.json()["code"]) == (413, "payload_too_large")
+    assert await shared.event_ids(key) == ["members"]
+
+
+@pytest.mark.parametrize("authorization", ["Negotiate abc", "Digest username=x", ""])
+async def test_an_authorization_of_another_scheme_hides_no_key(
+    shared: Site, authorization: str
+) -> None:
+    key, stranger = await shared.make_key(), apikey.mint().text
+    async with shared.client() as client:
+        answers = [
+            await client.post(
+                "/v1/track",
+                json=track(),
+                headers={"authorization": authorization, "x-api-key": text},
+            )
+            for text in (key.api_key, key.api_key, stranger)
+        ]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 401]
 
 
 async def test_a_body_with_two_lengths_is_never_followed_by_another_request(shared: Site) -> None:
@@ -308,6 +412,7 @@ async def test_a_request_without_a_good_key_is_unauthorized(shared: Site) -> Non
         {"authorization": f"Bearer {typo}"},
         {"authorization": f"Bearer {wrong_secret}"},
         {"authorization": f"Digest {text}"},
+        {"authorization": "Negotiate abc", "x-api-key": stranger},
         {"authorization": "Basic !!!"},
         {"authorization": f"Basic {base64.b64encode(b':' + text.encode()).decode()}"},
         {"x-api-key": stranger},

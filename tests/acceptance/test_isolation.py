@@ -268,6 +268,30 @@ async def test_the_secret_of_one_key_does_not_open_another(
     assert [await shared.rows(tenant.keys[0]) for tenant in tenants] == [[]] * TENANTS
 
 
+async def test_of_the_keys_of_two_tenants_the_first_counts_whatever_the_cache_knows(
+    shared: Site, tenants: list[Tenant]
+) -> None:
+    first, second = (tenant.keys[0] for tenant in tenants[:2])
+    both = [
+        {"authorization": f"Bearer {first.api_key}", "x-api-key": second.api_key},
+        {"x-api-key": first.api_key, "x-write-key": second.api_key},
+        {
+            "authorization": f"Negotiate {second.api_key}",
+            "x-api-key": first.api_key,
+            "x-write-key": second.api_key,
+        },
+    ]
+    async with shared.client_of_each_worker() as clients:
+        for client in clients.values():
+            for headers in [{"x-api-key": second.api_key}, {"x-write-key": second.api_key}, *both]:
+                sent = track() | {"writeKey": second.api_key}
+                answer = await client.post("/v1/track", json=sent, headers=headers)
+                assert answer.status_code == 200
+
+    assert len(await shared.rows(first)) == len(both) * shared.service.workers
+    assert len(await shared.rows(second)) == 2 * shared.service.workers
+
+
 async def test_a_revoked_key_takes_no_other_key_with_it(
     shared: Site, tenants: list[Tenant]
 ) -> None:

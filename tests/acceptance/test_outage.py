@@ -9,6 +9,8 @@ from typing import Final
 import httpx
 import pytest
 
+from provision.keys import revoke_key
+from service import apikey
 from tests.acceptance.conftest import StartSite
 from tests.acceptance.ledger import MANY, TAKES_MANY, Ledger, load, new_ledger
 from tests.acceptance.own_postgres import OwnPostgres
@@ -65,6 +67,91 @@ async def _check_probes(client: httpx.AsyncClient) -> None:
     ]
     assert [answer.status_code for answer in (health, live, ready)] == [503, 200, 503]
     assert health.json()["database"]["status"] == "unavailable"
+
+
+async def test_made_up_keys_hold_no_answer_while_the_database_is_silent(
+    database_url: str, start_site: StartSite
+) -> None:
+    """The deadline of a look-up includes the wait for its turn, however many wait."""
+    async with proxied(database_url) as proxy:
+        site = await start_site(proxy.url, workers="1", acquire_timeout_s="0.5", **SETTINGS)
+        known, unseen = await site.make_key(), await site.make_key()
+        made_up = [apikey.mint().text for _ in range(150)]
+        async with site.client() as client:
+
+            async def send(text: str) -> httpx.Response:
+                return await client.post("/v1/track", json=track(), headers={"x-api-key": text})
+
+            assert (await send(known.api_key)).status_code == 200
+            proxy.set_line(Line.SILENT)
+            flood = [asyncio.create_task(send(text)) for text in made_up]
+            honest = [asyncio.create_task(send(key.api_key)) for key in (unseen, known)]
+            looked_up = await asyncio.gather(*flood, honest[0])
+            check_refusals([*looked_up, await honest[1]])
+            assert max(answer.elapsed.total_seconds() for answer in looked_up) < 5 * 0.5
+            proxy.set_line(Line.OPEN)
+            await until(site.service.is_ready, 20, "it is ready again")
+            assert (await send(unseen.api_key)).status_code == 200
+
+
+_END_LOOK_UPS: Final = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    " WHERE application_name = 'forebay' AND datname = current_database()"
+    " AND query LIKE '%FROM api_keys%'"
+)
+
+
+async def test_known_keys_outlive_failing_look_ups_for_a_bounded_time(
+    database_url: str, start_site: StartSite
+) -> None:
+    """As when others hold every slot of PostgreSQL: events go down, and no look-up does."""
+    ttl_s, stale_max_s = 0.5, 4.0
+    async with proxied(database_url) as proxy:
+        site = await start_site(
+            proxy.url,
+            workers="1",
+            key_cache_ttl_s=str(ttl_s),
+            key_cache_stale_max_s=str(stale_max_s),
+            **SETTINGS,
+        )
+        key, revoked, unseen = [await site.make_key() for _ in range(3)]
+        async with site.client() as client:
+
+            async def send(text: str) -> int:
+                headers = {"x-api-key": text}
+                answer = await client.post("/v1/track", json=track(), headers=headers)
+                return answer.status_code
+
+            began = time.monotonic()
+            assert [await send(one.api_key) for one in (key, revoked)] == [200, 200]
+            # The flushes hold their connection; a look-up has to open another, and cannot.
+            proxy.connections_left = 0
+            async with site.database() as connection:
+                assert await connection.fetchval(_END_LOOK_UPS)
+                await revoke_key(connection, revoked.key_id)
+
+            async def is_heard() -> bool:
+                return await send(revoked.api_key) != 200
+
+            await until(is_heard, 5, "the revocation is heard")
+            while time.monotonic() < began + 3 * ttl_s:
+                assert await send(key.api_key) == 200
+                await asyncio.sleep(0.05)
+            assert [await send(one.api_key) for one in (revoked, unseen)] == [503, 503]
+
+            async def has_ended() -> bool:
+                return await send(key.api_key) == 503
+
+            await until(has_ended, 5 * stale_max_s, "the bound is kept")
+            assert time.monotonic() - began > stale_max_s
+            proxy.connections_left = None
+            proxy.set_line(Line.OPEN)
+
+            async def is_back() -> bool:
+                return await send(key.api_key) == 200
+
+            await until(is_back, 5, "the key is looked up again")
+            assert await send(revoked.api_key) == 401
 
 
 @pytest.mark.parametrize("cut_at", CutAt)

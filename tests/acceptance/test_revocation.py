@@ -1,12 +1,16 @@
 """A key that is no longer good is refused by every worker at once, and a new one is taken."""
 
+import asyncio
+import json
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import httpx
 import pytest
 
 from provision.keys import NewKey, revoke_key
+from tests.acceptance import wire
 from tests.acceptance.running import until
 from tests.acceptance.site import Site, track
 
@@ -73,6 +77,58 @@ async def test_a_key_ends_at_its_hour_without_a_word(shared: Site) -> None:
         await connection.execute(query, key.key_id)
         assert await _turn(clients, 200) < HEARD_S
         assert await _turn(clients, 401) < 2 * HEARD_S
+
+
+_ENDS_AHEAD: Final = {
+    "revoked": "UPDATE api_keys SET revoked_at = $2 WHERE key_id = $1",
+    "tenant disabled": "UPDATE tenants SET disabled_at = $2 WHERE id ="
+    " (SELECT tenant_id FROM api_keys WHERE key_id = $1)",
+}
+
+
+@pytest.mark.parametrize("change", _ENDS_AHEAD)
+async def test_an_end_that_lies_ahead_counts_from_then_on(shared: Site, change: str) -> None:
+    key = await shared.make_key()
+    async with shared.client_of_each_worker(key) as clients, shared.database() as connection:
+        assert await _statuses(clients) == {200}
+        ends_at = datetime.now(UTC) + timedelta(seconds=3)
+        await connection.execute(_ENDS_AHEAD[change], key.key_id, ends_at)
+        # For longer than a change takes to be heard.
+        while datetime.now(UTC) < ends_at - timedelta(seconds=1):
+            assert await _statuses(clients) == {200}
+        await asyncio.sleep((ends_at - datetime.now(UTC)).total_seconds())
+        assert await _turn(clients, 401) < HEARD_S
+
+
+@pytest.mark.parametrize("change", _STATEMENTS)
+async def test_a_key_that_ends_while_the_body_arrives_stores_nothing(
+    shared: Site, change: str
+) -> None:
+    key = await shared.make_key()
+    authorization = f"X-API-Key: {key.api_key}"
+    body = json.dumps(track("in between")).encode()
+    length = f"Content-Length: {len(body)}"
+    async with shared.client_of_each_worker(key) as clients, shared.database() as connection:
+        assert await _statuses(clients) == {200}
+        slow = [await wire.connect(shared.service.url) for _ in range(6)]
+        try:
+            for one in slow:
+                await one.send(
+                    wire.post("/v1/track", authorization, length, sized=False) + body[:9]
+                )
+            await asyncio.sleep(0.2)  # the headers are read
+            await connection.execute(_STATEMENTS[change], key.key_id)
+            await _turn(clients, 401)
+            for one in slow:
+                await one.send(body[9:])
+            answers = [await one.answer() for one in slow]
+        finally:
+            for one in slow:
+                one.close()
+    for answer in answers:
+        assert answer is not None
+        assert (answer.status, answer.json()["code"]) == (401, "unauthorized")
+    assert "in between" not in await shared.event_ids(key)
 
 
 async def test_a_new_key_is_taken_at_once_although_it_was_tried_before_it_was_there(

@@ -45,6 +45,10 @@ class Wire:
             body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         return Answer(int(status_line.split(" ")[1]), headers, body)
 
+    def close_half(self) -> None:
+        """Say that nothing more will be sent, and go on listening."""
+        self._writer.write_eof()
+
     def close(self) -> None:
         self._writer.close()
 

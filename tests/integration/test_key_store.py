@@ -1,6 +1,7 @@
 """Keys as the service reads them from PostgreSQL."""
 
-from datetime import UTC, datetime
+import asyncio
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -16,13 +17,12 @@ from tests.conftest import MakeTenant
 @pytest.fixture
 async def keys(store_config: PoolConfig) -> Any:
     pool = await open_pool(store_config)
-    yield KeyStore(pool, timeout_s=5)
+    yield KeyStore(pool)
     pool.terminate()
 
 
 async def found(keys: KeyStore, key: NewKey) -> ApiKey:
-    got = await keys.find(key.key_id)
-    assert got is not None
+    (got,) = (await keys.find([key.key_id])).values()
     return got
 
 
@@ -40,12 +40,16 @@ async def test_a_key_is_found_by_its_public_id(keys: KeyStore, tenant: NewKey) -
         expires_at=None,
         is_disabled=False,
     )
-    assert expected == await keys.find(tenant.key_id)
+    assert {tenant.key_id: expected} == await keys.find([tenant.key_id])
 
 
-async def test_a_key_that_is_not_there_is_none(keys: KeyStore, tenant: NewKey) -> None:
-    assert await keys.find(tenant.key_id[::-1]) is None
-    assert await keys.find("") is None
+async def test_keys_are_found_together_and_unknown_ids_are_left_out(
+    keys: KeyStore, tenant: NewKey, make_tenant: MakeTenant
+) -> None:
+    ids = [tenant.key_id, (await make_tenant("other")).key_id]
+
+    assert {} == await keys.find([tenant.key_id[::-1], ""])
+    assert set(ids) == set(await keys.find([*ids, tenant.key_id[::-1]]))
 
 
 async def test_a_profile_brings_its_limits(keys: KeyStore, make_tenant: MakeTenant) -> None:
@@ -69,19 +73,77 @@ async def test_every_key_of_a_disabled_tenant_is_disabled(
     assert [True, False] == [(await found(keys, key)).is_disabled for key in (tenant, other)]
 
 
-async def test_an_expiry_is_a_time_in_utc(keys: KeyStore, tenant: NewKey, connection: Any) -> None:
-    await connection.execute("UPDATE api_keys SET expires_at = '2026-03-01 13:00+01'")
+_TIMES = {
+    "expires_at": "UPDATE api_keys SET expires_at = $1",
+    "revoked_at": "UPDATE api_keys SET revoked_at = $1",
+    "disabled_at": "UPDATE tenants SET disabled_at = $1",
+}
 
-    assert datetime(2026, 3, 1, 12, tzinfo=UTC) == (await found(keys, tenant)).expires_at
+
+@pytest.mark.parametrize("column", _TIMES)
+async def test_a_time_that_lies_ahead_is_handed_on_and_disables_nothing_yet(
+    keys: KeyStore, tenant: NewKey, connection: Any, column: str
+) -> None:
+    ahead = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    await connection.execute(_TIMES[column], ahead.astimezone(timezone(timedelta(hours=5))))
+
+    key = await found(keys, tenant)
+
+    assert (ahead, UTC, False) == (
+        key.expires_at,
+        key.expires_at and key.expires_at.tzinfo,
+        key.is_disabled,
+    )
 
 
-async def test_a_database_that_does_not_answer_is_an_error_in_time(
+@pytest.mark.parametrize("column", _TIMES)
+async def test_a_time_that_has_passed_disables(
+    keys: KeyStore, tenant: NewKey, connection: Any, column: str
+) -> None:
+    await connection.execute(_TIMES[column], datetime.now(UTC) - timedelta(seconds=1))
+
+    key = await found(keys, tenant)
+
+    assert (None, True) == (key.expires_at, key.is_disabled)
+
+
+async def test_the_first_of_several_times_counts(
+    keys: KeyStore, tenant: NewKey, connection: Any
+) -> None:
+    now = datetime.now(UTC)
+    for hours, statement in enumerate(_TIMES.values(), start=1):
+        await connection.execute(statement, now + timedelta(hours=hours))
+
+    assert now + timedelta(hours=1) == (await found(keys, tenant)).expires_at
+
+
+@pytest.mark.parametrize(
+    ("text", "is_disabled"),
+    [("infinity", False), ("-infinity", True), ("20000-01-01", False), ("4000-01-01 BC", True)],
+)
+async def test_a_time_that_python_cannot_hold_costs_no_look_up(
+    keys: KeyStore, tenant: NewKey, connection: Any, text: str, is_disabled: bool
+) -> None:
+    """One such key must not fail the look-ups that go down with it."""
+    await connection.execute(f"UPDATE api_keys SET expires_at = '{text}'")
+
+    key = await found(keys, tenant)
+
+    assert (None, is_disabled) == (key.expires_at, key.is_disabled)
+
+
+async def test_a_look_up_may_be_cancelled_and_leaves_the_pool_whole(
     store_config: PoolConfig, tenant: NewKey, connection: Any
 ) -> None:
     pool = await open_pool(store_config)
+    keys = KeyStore(pool)
     await connection.execute("BEGIN; LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE")
+    for _ in range(2 * store_config.connections_max):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await keys.find([tenant.key_id])
+    await connection.execute("ROLLBACK")
 
-    with pytest.raises(TimeoutError):
-        await KeyStore(pool, timeout_s=0.05).find(tenant.key_id)
+    assert tenant.key_id in await keys.find([tenant.key_id])
 
     pool.terminate()

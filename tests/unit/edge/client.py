@@ -1,7 +1,7 @@
 """A client of the edge without a network: the real rooms, over a store in memory."""
 
 import json
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,8 +11,10 @@ from service.edge.access import AccessLog
 from service.edge.asgi import Edge
 from service.edge.cors import Cors
 from service.edge.ingest import Ingest, IngestConfig
-from service.edge.keys import KeyRing
+from service.edge.keys import KeyCacheConfig, KeyRing
+from service.edge.lookups import Lookups
 from service.edge.probes import DatabaseReport, Probes
+from service.edge.request import Receive
 from service.model import ApiKey, Limits
 from service.obs.metrics import Metrics
 from service.pipeline.batcher import Batcher
@@ -58,6 +60,11 @@ class EdgeBench:
         self.minted: MintedKey = mint()
         self.key: ApiKey = make_key(self.minted, **key_fields)
         self.table = KeyTable(self.key)
+        self.keys = KeyRing(
+            Lookups(self.table.find, timeout_s=5),
+            self.clock,
+            KeyCacheConfig(ttl_s=30, stale_max_s=300, keys_max=10),
+        )
         self.store = MemoryStore() if store is None else store
         self.state = State()
         self.database = DatabaseReport("ok", latency_ms=1.0)
@@ -90,6 +97,16 @@ class EdgeBench:
         body = content if isinstance(content, bytes) else msgspec.json.encode(content)
         return await self.ask("POST", path, body, [authorization, *headers])
 
+    async def post_slowly(self, path: str, body: bytes, meanwhile: Callable[[], None]) -> Answer:
+        """Send *body* with the key; *meanwhile* happens after the headers and before the body."""
+
+        async def receive() -> MutableMapping[str, Any]:
+            meanwhile()
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        headers = [(b"authorization", b"Bearer " + self.minted.text.encode())]
+        return await _exchange(self.edge, "POST", path, headers, receive)
+
     def _ingest(self) -> Ingest:
         limits = QueueLimits(
             queue_rows_max=1_000,
@@ -98,7 +115,7 @@ class EdgeBench:
             batch_bytes_max=1_000_000,
         )
         return Ingest(
-            keys=KeyRing(self.table.find, self.clock, ttl_s=30, keys_max=10),
+            keys=self.keys,
             checker=self.checker,
             batcher=Batcher(
                 write=self.store.write,
@@ -134,15 +151,22 @@ async def ask(
 ) -> Answer:
     """Send *edge* a request; *messages* are its body, message by message."""
     coming = messages or [{"type": "http.request", "body": body, "more_body": False}]
-    sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> MutableMapping[str, Any]:
         return coming.pop(0)
 
+    return await _exchange(edge, method, path, headers or [], receive)
+
+
+async def _exchange(
+    edge: Edge, method: str, path: str, headers: Headers, receive: Receive
+) -> Answer:
+    sent: list[MutableMapping[str, Any]] = []
+
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": method, "path": path, "headers": headers or []}
+    scope = {"type": "http", "method": method, "path": path, "headers": headers}
     await edge(scope, receive, send)
     start, rest = sent
     return Answer(start["status"], dict(start["headers"]), rest["body"])

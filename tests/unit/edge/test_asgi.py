@@ -110,6 +110,19 @@ async def test_a_header_that_is_there_twice_is_refused(bench: EdgeBench) -> None
     assert (400, "authorization") == (answer.status, answer.content["field"])
 
 
+@pytest.mark.parametrize("path", ["/v1/page", "/nowhere", "/health"])
+async def test_a_length_that_cannot_be_read_is_answered_like_any_request(
+    bench: EdgeBench, path: str
+) -> None:
+    length = (b"content-length", b"0" * 4_301)
+
+    answer = await bench.post(path, {}, length)
+
+    assert answer.status in {400, 404, 405}
+    assert b"0000000000001" == answer.headers[b"x-request-id"]
+    assert "0000000000001" == answer.content["request_id"]
+
+
 async def test_a_sender_that_left_is_answered_to_nobody_and_stores_nothing(
     bench: EdgeBench,
 ) -> None:

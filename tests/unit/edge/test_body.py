@@ -129,6 +129,7 @@ async def test_another_encoding_is_415_and_named(encoding: bytes) -> None:
 
     assert Reason.UNSUPPORTED_ENCODING == refused.reason
     assert refused.details["actual"] == encoding.decode("latin-1")[:64]
+    assert ("more than one" in refused.message) == (b"," in encoding)
 
 
 async def test_a_body_of_exactly_the_limit_is_taken() -> None:
@@ -216,6 +217,64 @@ async def test_bytes_after_the_end_are_refused(encoding: bytes) -> None:
     assert [Reason.INVALID_ENCODING] * 2 == [in_one.reason, in_two.reason]
     assert "after its end" in in_one.message
     assert "after its end" in in_two.message
+
+
+async def test_a_gzip_body_may_have_several_members_however_it_is_cut() -> None:
+    body = gzip.compress(PLAIN[:9]) + gzip.compress(b"") + gzip.compress(PLAIN[9:])
+
+    assert PLAIN == await read([body], header(b"gzip"))
+    for cut in range(1, len(body)):
+        assert PLAIN == await read([body[:cut], body[cut:]], header(b"gzip"))
+    assert PLAIN == await read([bytes([byte]) for byte in body], header(b"gzip"))
+
+
+async def test_the_limit_counts_all_members() -> None:
+    member = gzip.compress(b"a" * (BYTES_MAX // 2))
+
+    assert BYTES_MAX == len(await read([member * 2], header(b"gzip")))
+    refused = await refusal([member * 2 + gzip.compress(b"a")], header(b"gzip"))
+    assert Reason.PAYLOAD_TOO_LARGE == refused.reason
+
+
+async def test_members_are_bounded_by_the_bytes_that_they_take_as_sent() -> None:
+    nothing = gzip.compress(b"")
+
+    assert b"" == await read([nothing * (BYTES_MAX // len(nothing))], header(b"gzip"))
+    refused = await refusal([nothing * (BYTES_MAX // len(nothing) + 1)], header(b"gzip"))
+    assert Reason.PAYLOAD_TOO_LARGE == refused.reason
+
+
+async def test_members_are_bounded_in_number() -> None:
+    nothing = gzip.compress(b"")
+
+    assert b"" == await read([nothing * 1_000], header(b"gzip"), bytes_max=100_000)
+    refused = await refusal([nothing * 1_001], header(b"gzip"), bytes_max=100_000)
+    assert Reason.INVALID_ENCODING == refused.reason
+    assert "1000 gzip members" in refused.message
+
+
+@pytest.mark.parametrize(
+    ("rest", "fault"),
+    [
+        (bytes(4), "after its end"),
+        (b"{}", "after its end"),
+        (b"\x1f", "cut off"),
+        (gzip.compress(b"x")[:-1], "cut off"),
+        (b"\x1f\x8b\x09" + bytes(9), "compression method"),
+    ],
+)
+async def test_what_follows_a_gzip_member_is_a_whole_member(rest: bytes, fault: str) -> None:
+    """RFC 1952: nothing stands before, between or after members, no padding either."""
+    refused = await refusal([gzip.compress(PLAIN) + rest], header(b"gzip"))
+
+    assert Reason.INVALID_ENCODING == refused.reason
+    assert fault in refused.message
+
+
+async def test_a_deflate_body_is_one_stream() -> None:
+    refused = await refusal([zlib.compress(b"{}") * 2], header(b"deflate"))
+
+    assert Reason.INVALID_ENCODING == refused.reason
 
 
 @pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])

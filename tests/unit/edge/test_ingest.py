@@ -2,6 +2,7 @@
 
 import gzip
 import tracemalloc
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -96,7 +97,13 @@ async def test_a_key_may_be_in_the_body_alone(
 
 @pytest.mark.parametrize(
     "headers",
-    [[], [(b"x-api-key", b"nonsense")], [(b"authorization", b"Digest x")], [(b"x-api-key", b"")]],
+    [
+        [],
+        [(b"x-api-key", b"nonsense")],
+        [(b"authorization", b"Digest x")],
+        [(b"x-api-key", b"")],
+        [(b"authorization", b"Negotiate x"), (b"x-api-key", b"nonsense")],
+    ],
 )
 async def test_without_a_good_key_it_is_401(
     bench: EdgeBench, headers: list[tuple[bytes, bytes]]
@@ -113,6 +120,69 @@ async def test_a_bad_key_in_a_header_is_not_saved_by_a_good_one_in_the_body(
     body = msgspec.json.encode({"writeKey": bench.minted.text})
 
     assert 401 == (await bench.ask("POST", "/v1/page", body, [(b"x-api-key", b"bad")])).status
+
+
+@pytest.mark.parametrize("authorization", [b"Negotiate abc", b"Digest x", b""])
+async def test_an_authorization_of_another_scheme_hides_no_key(
+    bench: EdgeBench, authorization: bytes
+) -> None:
+    text = bench.minted.text
+    other = (b"authorization", authorization)
+    body = msgspec.json.encode({"writeKey": text})
+
+    in_header = await bench.ask("POST", "/v1/page", b"{}", [other, (b"x-api-key", text.encode())])
+    in_body = await bench.ask("POST", "/v1/page", body, [other])
+
+    assert [200, 200] == [in_header.status, in_body.status]
+
+
+async def test_a_key_of_an_event_of_a_batch_is_no_key_of_the_request(bench: EdgeBench) -> None:
+    """Two events could name two keys, and which of them the limits come from would be open."""
+    body = msgspec.json.encode({"batch": [PAGE | {"writeKey": bench.minted.text}]})
+
+    assert 401 == (await bench.ask("POST", "/v1/batch", body)).status
+
+
+@pytest.mark.parametrize("ending", ["revoked", "expired", "lapsed and revoked", "missed"])
+async def test_a_key_that_ends_while_the_body_arrives_stores_nothing(
+    bench: EdgeBench, ending: str
+) -> None:
+    def end() -> None:
+        ended = msgspec.structs.replace(bench.key, is_disabled=True)
+        if ending == "expired":
+            bench.clock.advance(10)
+            return
+        bench.table.keys[bench.key.key_id] = ended
+        if ending == "revoked":
+            bench.keys.forget(bench.key.key_id)
+        elif ending == "missed":
+            bench.keys.forget_all()
+        else:
+            bench.clock.advance(30)
+
+    if ending == "expired":
+        expires_at = NOON + timedelta(seconds=10)
+        bench.table.keys[bench.key.key_id] = msgspec.structs.replace(
+            bench.key, expires_at=expires_at
+        )
+
+    answer = await bench.post_slowly("/v1/page", b"{}", end)
+
+    assert (401, "unauthorized") == (answer.status, answer.content["code"])
+    assert [] == bench.store.flushes
+
+
+async def test_a_key_that_changes_while_the_body_arrives_counts_as_it_is_then(
+    bench: EdgeBench,
+) -> None:
+    def move() -> None:
+        bench.table.keys[bench.key.key_id] = msgspec.structs.replace(bench.key, workspace_id=9)
+        bench.keys.forget(bench.key.key_id)
+
+    answer = await bench.post_slowly("/v1/page", b"{}", move)
+
+    assert 200 == answer.status
+    assert [9] == [row["workspace_id"] for row in stored(bench)]
 
 
 async def test_the_key_is_asked_before_the_body_is_read(bench: EdgeBench) -> None:

@@ -1,84 +1,19 @@
-"""The key of a request: where it is read, who is asked, and for how long it is believed."""
+"""Authentication: which keys the cache answers for, for how long, and when the store is asked."""
 
 import asyncio
-import base64
 from collections import Counter
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
 from service.apikey import mint
-from service.edge.keys import KeyRing, key_in_headers
-from service.edge.request import Headers
-from service.model import ApiKey
 from service.reasons import Reason, Refusal
 from service.testing import NOON, FixedClock, KeyTable, make_key
+from tests.unit.edge.rings import TTL_S, HeldTable, bearer, known, refused, ring, settled
 
-TTL_S = 30.0
-
-
-def basic(pair: bytes) -> bytes:
-    return b"Basic " + base64.b64encode(pair)
-
-
-class HeldTable:
-    """A store whose answers are given by the test, one future per look-up."""
-
-    def __init__(self) -> None:
-        self.answers: list[asyncio.Future[ApiKey | None]] = []
-        self._asked: asyncio.Queue[None] = asyncio.Queue()
-
-    async def until_asked(self) -> None:
-        """Wait for the next look-up to begin."""
-        await self._asked.get()
-
-    async def find(self, _key_id: str) -> ApiKey | None:
-        answer: asyncio.Future[ApiKey | None] = asyncio.get_running_loop().create_future()
-        self.answers.append(answer)
-        self._asked.put_nowait(None)
-        return await answer
-
-
-def ring(
-    table: KeyTable | HeldTable, clock: FixedClock | None = None, keys_max: int = 9
-) -> KeyRing:
-    return KeyRing(table.find, clock or FixedClock(), ttl_s=TTL_S, keys_max=keys_max)
-
-
-async def refused(keys: KeyRing, text: str) -> Reason:
-    with pytest.raises(Refusal) as caught:
-        await keys.authenticate(text)
-    return caught.value.reason
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({b"authorization": basic(b"key:")}, "key"),
-        ({b"authorization": basic(b"key:password")}, "key"),
-        ({b"authorization": basic(b"key")}, "key"),
-        ({b"authorization": b"bAsIc  " + base64.b64encode(b"key:")}, "key"),
-        ({b"authorization": b"Bearer key"}, "key"),
-        ({b"authorization": b" bearer   key "}, "key"),
-        ({b"x-api-key": b" key "}, "key"),
-        ({b"x-write-key": b"key"}, "key"),
-        ({b"x-api-key": b"first", b"x-write-key": b"second"}, "first"),
-        ({b"authorization": b"Bearer first", b"x-api-key": b"second"}, "first"),
-        ({b"x-api-key": b""}, ""),
-        ({}, None),
-    ],
-)
-def test_a_key_is_read_from_the_first_header_that_may_hold_one(
-    headers: dict[bytes, bytes], expected: str | None
-) -> None:
-    assert expected == key_in_headers(headers)
-
-
-@pytest.mark.parametrize(
-    "value", [b"", b"Basic", b"Basic ***", b"Basic a2V5O", b"Digest key", b"key", b"Bearer"]
-)
-def test_an_authorization_that_cannot_be_read_is_a_bad_key_not_a_missing_one(value: bytes) -> None:
-    assert "" == key_in_headers({b"authorization": value, b"x-api-key": b"another"})
+if TYPE_CHECKING:
+    from service.edge.keys import CachedKey
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "fb1_", "\xff" * 54, "\x00" * 54])
@@ -95,7 +30,7 @@ async def test_a_known_key_is_looked_up_once() -> None:
     table = KeyTable(key)
     keys = ring(table)
 
-    assert [key, key] == [await keys.authenticate(minted.text) for _ in range(2)]
+    assert [key, key] == [(await keys.authenticate(minted.text)).key for _ in range(2)]
     assert [key.key_id] == table.lookups
 
 
@@ -107,10 +42,10 @@ async def test_requests_that_come_together_share_one_look_up() -> None:
     requests = [asyncio.create_task(keys.authenticate(minted.text)) for _ in range(5)]
     await table.until_asked()
 
-    table.answers[0].set_result(key)
+    table.answer(0, key)
 
-    assert [key] * 5 == await asyncio.gather(*requests)
-    assert 1 == len(table.answers)
+    assert [key] * 5 == [cached.key for cached in await asyncio.gather(*requests)]
+    assert [[key.key_id]] == table.asked
 
 
 async def test_an_unknown_key_is_remembered_too() -> None:
@@ -161,27 +96,98 @@ async def test_expiry_is_checked_at_every_hit() -> None:
     keys = ring(table, clock)
 
     clock.advance(9.999)
-    assert key == await keys.authenticate(minted.text)
+    assert key == (await keys.authenticate(minted.text)).key
     clock.advance(0.001)
     assert Reason.UNAUTHORIZED == await refused(keys, minted.text)
     assert 1 == len(table.lookups)
 
 
-async def test_a_key_is_believed_no_longer_than_its_time() -> None:
+async def test_a_key_that_is_not_used_is_looked_up_again_after_its_time() -> None:
     clock, minted = FixedClock(), mint()
     table = KeyTable(make_key(minted))
     keys = ring(table, clock)
     await keys.authenticate(minted.text)
 
-    clock.advance(TTL_S - 0.001)
-    await keys.authenticate(minted.text)
-    assert 1 == len(table.lookups)
-    clock.advance(0.002)
-    await keys.authenticate(minted.text)
+    table.keys.clear()
+    clock.advance(TTL_S)
+
+    assert Reason.UNAUTHORIZED == await refused(keys, minted.text)
     assert 2 == len(table.lookups)
 
 
-async def test_no_more_keys_are_remembered_than_allowed() -> None:
+async def test_a_key_in_use_is_looked_up_again_before_its_time_and_no_request_waits() -> None:
+    clock, minted = FixedClock(), mint()
+    key = make_key(minted)
+    table = HeldTable()
+    keys = ring(table, clock)
+    cached = await known(keys, table, minted.text, key)
+
+    clock.advance(TTL_S * 0.6)
+    await keys.authenticate(minted.text)
+    assert 1 == len(table.asked)
+    clock.advance(TTL_S * 0.2)
+    assert cached is await keys.authenticate(minted.text)
+    assert cached is await keys.in_headers(bearer(minted.text))
+    await table.until_asked()
+    table.answer(1, key)
+    await settled()
+    clock.advance(TTL_S * 0.6)
+
+    assert cached is await keys.authenticate(minted.text)
+    assert cached is keys.cached(bearer(minted.text))
+    assert 2 == len(table.asked)
+
+
+async def test_another_secret_under_the_same_id_takes_nothing_over_from_the_first() -> None:
+    clock, minted = FixedClock(), mint()
+    key = make_key(minted)
+    table = KeyTable(key)
+    keys = ring(table, clock)
+    await keys.in_headers(bearer(minted.text))
+    cached = await keys.authenticate(minted.text)
+
+    table.keys[key.key_id] = make_key(minted, secret_sha256=bytes(31) + b"\x01")
+    clock.advance(TTL_S)
+    assert Reason.UNAUTHORIZED == await refused(keys, minted.text)
+
+    assert keys.cached(bearer(minted.text)) is None
+    assert not keys.is_current(cached)
+
+
+async def test_a_key_used_lately_is_dropped_last() -> None:
+    clock = FixedClock()
+    minted = [mint() for _ in range(3)]
+    table = KeyTable(*(make_key(one) for one in minted))
+    keys = ring(table, clock, keys_max=2)
+    for one in minted[:2]:
+        await keys.authenticate(one.text)
+    clock.advance(TTL_S)
+    cached = await keys.authenticate(minted[0].text)
+    await keys.authenticate(minted[2].text)
+    lookups = len(table.lookups)
+
+    assert cached is await keys.authenticate(minted[0].text)
+    assert lookups == len(table.lookups)
+    await keys.authenticate(minted[1].text)
+    assert lookups + 1 == len(table.lookups)
+    # Out of the cache, no notification would find it.
+    assert not keys.is_current(cached)
+
+
+async def test_unknown_ids_take_no_keys_place() -> None:
+    minted = mint()
+    table = KeyTable(make_key(minted))
+    keys = ring(table, keys_max=2)
+    await keys.authenticate(minted.text)
+    for _ in range(9):
+        await refused(keys, mint().text)
+
+    await keys.authenticate(minted.text)
+
+    assert 10 == len(table.lookups)
+
+
+async def test_no_more_unknown_ids_are_remembered_than_allowed() -> None:
     table = KeyTable()
     keys = ring(table, keys_max=2)
     texts = [mint().text for _ in range(3)]
@@ -222,14 +228,14 @@ async def test_what_was_forgotten_while_it_was_looked_up_is_not_remembered(is_al
         keys.forget(minted.credential.key_id)
     after = asyncio.create_task(keys.authenticate(minted.text))
     await table.until_asked()
-    table.answers[1].set_result(make_key(minted, is_disabled=True))
+    table.answer(1, make_key(minted, is_disabled=True))
     with pytest.raises(Refusal):
         await after
-    table.answers[0].set_result(make_key(minted))
-    await before
+    table.answer(0, make_key(minted))
 
+    assert not keys.is_current(await before)
     assert Reason.UNAUTHORIZED == await refused(keys, minted.text)
-    assert 2 == len(table.answers)
+    assert 2 == len(table.asked)
 
 
 @pytest.mark.parametrize("error", [OSError("away"), TimeoutError(), RuntimeError("bug")])
@@ -240,7 +246,7 @@ async def test_a_store_that_cannot_answer_is_503_never_401(error: Exception) -> 
     requests = [asyncio.create_task(keys.authenticate(minted.text)) for _ in range(2)]
     await table.until_asked()
 
-    table.answers[0].set_exception(error)
+    table.fail(0, error)
 
     ended = await asyncio.gather(*requests, return_exceptions=True)
     assert [Reason.STORE_UNAVAILABLE] * 2 == [
@@ -255,15 +261,15 @@ async def test_a_failed_look_up_is_not_remembered() -> None:
     keys = ring(table)
     failed = asyncio.create_task(keys.authenticate(minted.text))
     await table.until_asked()
-    table.answers[0].set_exception(OSError("away"))
+    table.fail(0, OSError("away"))
     with pytest.raises(Refusal):
         await failed
 
     again = asyncio.create_task(keys.authenticate(minted.text))
     await table.until_asked()
-    table.answers[1].set_result(key)
+    table.answer(1, key)
 
-    assert key == await again
+    assert key == (await again).key
 
 
 async def test_a_request_that_is_given_up_does_not_take_the_look_up_with_it() -> None:
@@ -276,155 +282,56 @@ async def test_a_request_that_is_given_up_does_not_take_the_look_up_with_it() ->
 
     gone.cancel()
     await asyncio.gather(gone, return_exceptions=True)
-    table.answers[0].set_result(key)
+    table.answer(0, key)
 
     assert gone.cancelled()
-    assert key == await staying
+    assert key == (await staying).key
 
 
-async def test_a_flood_of_made_up_keys_is_looked_up_two_by_two_and_bounded() -> None:
-    under_way: list[str] = []
-    most = 0
-    gate, has_two = asyncio.Event(), asyncio.Event()
+async def test_a_flood_of_made_up_keys_is_bounded_and_a_known_key_goes_past_it() -> None:
+    clock, minted = FixedClock(), mint()
+    key = make_key(minted)
+    table = HeldTable()
+    keys = ring(table, clock)
+    await known(keys, table, minted.text, key)
+    clock.advance(TTL_S)
 
-    async def find(key_id: str) -> ApiKey | None:
-        nonlocal most
-        under_way.append(key_id)
-        most = max(most, len(under_way))
-        if most == 2:
-            has_two.set()
-        await gate.wait()
-        under_way.remove(key_id)
-        return None
+    flood = [asyncio.create_task(keys.authenticate(mint().text)) for _ in range(300)]
+    for _ in range(2):
+        await table.until_asked()
+    honest = asyncio.create_task(keys.authenticate(minted.text))
+    await settled()
+    overloaded = [task for task in flood if task.done()]
+    for place in (1, 2):
+        table.answer(place)
+    await table.until_asked()
+    table.answer(3, key)
 
-    ring = KeyRing(find, FixedClock(), ttl_s=30, keys_max=1_000)
-    asking = [asyncio.create_task(ring.authenticate(mint().text)) for _ in range(300)]
-    await has_two.wait()
-    gate.set()
-    reasons = Counter([await _reason(task) for task in asking])
-
-    assert 2 == most
-    assert {Reason.UNAUTHORIZED: 256, Reason.OVERLOADED: 44} == reasons
+    assert key == (await honest).key
+    assert 300 - 2 - 256 == len(overloaded)
+    reasons = Counter([await _reason(task) for task in flood])
+    assert {Reason.UNAUTHORIZED: 258, Reason.OVERLOADED: 42} == reasons
 
 
-async def _reason(task: "asyncio.Task[ApiKey]") -> Reason:
+async def _reason(task: "asyncio.Task[CachedKey]") -> Reason:
     with pytest.raises(Refusal) as caught:
         await task
     return caught.value.reason
 
 
-def bearer(text: str) -> Headers:
-    return {b"authorization": b"Bearer " + text.encode()}
-
-
-async def test_headers_without_a_key_name_none() -> None:
-    table = KeyTable()
-
-    assert await ring(table).in_headers({b"accept": b"*/*"}) is None
-    assert [] == table.lookups
-
-
-async def test_a_header_is_believed_as_its_key_is() -> None:
-    minted = mint()
-    key = make_key(minted)
-    table = KeyTable(key)
-    keys = ring(table)
-    text = minted.text.encode()
-    headers = [bearer(minted.text), {b"x-api-key": text}, {b"authorization": basic(text + b":")}]
-
-    for one in headers * 3:
-        assert key == await keys.in_headers(one)
-
-    assert [key.key_id] == table.lookups
-
-
-async def test_a_header_says_nothing_in_the_place_of_another() -> None:
-    """The same bytes are a key in one header, and no scheme with a key in the other."""
-    minted = mint()
-    keys = ring(KeyTable(make_key(minted)))
-    text = minted.text.encode()
-    for _ in range(3):
-        await keys.in_headers({b"x-api-key": text})
-
-    with pytest.raises(Refusal):
-        await keys.in_headers({b"authorization": text})
-    with pytest.raises(Refusal):
-        await keys.in_headers({b"authorization": b"Bearer", b"x-api-key": text})
-
-
-async def believed(keys: KeyRing, headers: Headers) -> None:
-    """Let *headers* be believed: they are remembered once their key is."""
-    for _ in range(3):
-        await keys.in_headers(headers)
-
-
-@pytest.mark.parametrize("is_all", [False, True])
-async def test_a_believed_header_is_forgotten_with_its_key(is_all: bool) -> None:
+async def test_a_key_that_is_no_longer_current_is_renewed_or_refused() -> None:
     minted = mint()
     table = KeyTable(make_key(minted))
     keys = ring(table)
-    await believed(keys, bearer(minted.text))
+    cached = await keys.authenticate(minted.text)
 
-    table.keys.clear()
-    if is_all:
-        keys.forget_all()
-    else:
-        keys.forget(minted.credential.key_id)
+    keys.forget(cached.key.key_id)
+    assert not keys.is_current(cached)
+    table.keys[cached.key.key_id] = changed = make_key(minted, events_max=7)
+    assert changed is await keys.renew(cached)
+    keys.forget(cached.key.key_id)
+    table.keys[cached.key.key_id] = make_key(minted, is_disabled=True)
 
-    with pytest.raises(Refusal):
-        await keys.in_headers(bearer(minted.text))
-
-
-async def test_a_believed_header_is_believed_no_longer_than_its_key() -> None:
-    clock, minted = FixedClock(), mint()
-    table = KeyTable(make_key(minted))
-    keys = ring(table, clock)
-    await keys.in_headers(bearer(minted.text))
-    clock.advance(TTL_S - 0.001)
-    await believed(keys, bearer(minted.text))
-    assert 1 == len(table.lookups)
-
-    table.keys.clear()
-    clock.advance(0.002)
-
-    with pytest.raises(Refusal):
-        await keys.in_headers(bearer(minted.text))
-
-
-async def test_the_expiry_of_a_key_is_checked_at_every_believed_header() -> None:
-    clock, minted = FixedClock(), mint()
-    keys = ring(KeyTable(make_key(minted, expires_at=NOON + timedelta(seconds=10))), clock)
-    await believed(keys, bearer(minted.text))
-
-    clock.advance(10)
-
-    with pytest.raises(Refusal):
-        await keys.in_headers(bearer(minted.text))
-
-
-async def test_a_header_whose_key_changes_while_it_is_looked_up_is_not_believed() -> None:
-    minted = mint()
-    table = HeldTable()
-    keys = ring(table)
-    asking = asyncio.create_task(keys.in_headers(bearer(minted.text)))
-    await table.until_asked()
-    keys.forget(minted.credential.key_id)
-    table.answers[0].set_result(make_key(minted))
-    await asking
-
-    again = asyncio.create_task(keys.in_headers(bearer(minted.text)))
-    await table.until_asked()
-    table.answers[1].set_result(None)
-
-    with pytest.raises(Refusal):
-        await again
-
-
-async def test_no_more_headers_are_remembered_than_keys() -> None:
-    minted = mint()
-    keys = ring(KeyTable(make_key(minted)), keys_max=2)
-    for number in range(9):
-        pair = f"{minted.text}:{number}".encode()
-        await keys.in_headers({b"authorization": basic(pair)})
-
-    assert len(keys._headers) <= 2
+    with pytest.raises(Refusal) as caught:
+        await keys.renew(cached)
+    assert Reason.UNAUTHORIZED == caught.value.reason

@@ -1,8 +1,13 @@
-"""Headers by name, and what two of them may not say."""
+"""Headers of a request, and which of them are refused as ambiguous."""
 
 import pytest
 
-from service.edge.request import Headers, require_one_meaning, schema_version
+from service.edge.request import (
+    Headers,
+    content_length,
+    require_one_meaning,
+    schema_version,
+)
 from service.reasons import Reason, Refusal
 
 ALL: frozenset[str] = frozenset()
@@ -18,11 +23,22 @@ def test_of_a_repeated_header_the_last_counts() -> None:
     assert {b"accept": b"b"} == read_headers([(b"accept", b"a"), (b"accept", b"b")])
 
 
-@pytest.mark.parametrize("name", ["authorization", "content-length", "x-api-key", "x-write-key"])
-def test_a_header_that_decides_who_or_how_much_may_stand_only_once(name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "authorization",
+        "content-encoding",
+        "content-length",
+        "transfer-encoding",
+        "x-api-key",
+        "x-event-schema-version",
+        "x-write-key",
+    ],
+)
+def test_a_header_that_decides_something_must_not_be_duplicated(name: str) -> None:
     pairs = [(name.encode(), b"1"), (name.encode(), b"1")]
 
-    with pytest.raises(Refusal, match=name) as caught:
+    with pytest.raises(Refusal, match=f"Duplicate header: {name}") as caught:
         read_headers(pairs)
 
     assert (Reason.INVALID_REQUEST, name) == (caught.value.reason, caught.value.details["field"])
@@ -33,6 +49,44 @@ def test_a_body_has_one_length() -> None:
         read_headers([(b"content-length", b"1"), (b"transfer-encoding", b"chunked")])
 
     assert Reason.INVALID_REQUEST == caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"9" * 20, b"0" * 4_300, b"0" * 5_000 + b"1", b"9" * 100_000, b"", b"-1", b"+1", b"1, 1"],
+)
+def test_a_length_that_is_no_plain_number_is_refused(value: bytes) -> None:
+    headers = {b"content-length": value}
+
+    assert content_length(headers) is None
+    with pytest.raises(Refusal, match="19 digits") as caught:
+        require_one_meaning(headers, list(headers.items()))
+    assert Reason.INVALID_REQUEST == caught.value.reason
+    assert "content-length" == caught.value.details["field"]
+
+
+@pytest.mark.parametrize(("value", "expected"), [(b"0", 0), (b"0042", 42), (b"9" * 19, 10**19 - 1)])
+def test_a_length_is_read(value: bytes, expected: int) -> None:
+    assert expected == content_length(read_headers([(b"content-length", value)]))
+
+
+@pytest.mark.parametrize(
+    "coding", [b"chunked, chunked", b"gzip, chunked", b"identity", b"", b"x" * 999]
+)
+def test_a_transfer_coding_other_than_chunked_is_refused(coding: bytes) -> None:
+    with pytest.raises(Refusal, match="chunked is") as caught:
+        read_headers([(b"transfer-encoding", coding)])
+
+    assert (Reason.INVALID_REQUEST, "transfer-encoding") == (
+        caught.value.reason,
+        caught.value.details["field"],
+    )
+    assert len(caught.value.message) < 150
+
+
+@pytest.mark.parametrize("coding", [b"chunked", b" Chunked "])
+def test_chunked_is_taken(coding: bytes) -> None:
+    assert content_length(read_headers([(b"transfer-encoding", coding)])) is None
 
 
 def test_without_the_header_the_default_version_counts() -> None:

@@ -1,0 +1,114 @@
+"""Look-ups gather while others run, and each has an answer before its deadline."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from service.edge.lookups import Lookups
+from service.model import ApiKey
+from service.testing import KeyTable, make_key
+from tests.unit.edge.rings import HeldTable
+
+TIMEOUT_S = 0.1
+
+
+async def test_a_key_is_found_and_an_unknown_id_is_none() -> None:
+    key = make_key()
+    lookups = Lookups(KeyTable(key).find, timeout_s=5)
+
+    assert key == await lookups.begin(key.key_id)
+    assert await lookups.begin("unknown") is None
+
+
+async def test_ids_that_come_while_two_statements_run_go_down_together() -> None:
+    table = HeldTable()
+    lookups = Lookups(table.find, timeout_s=5)
+    keys = [make_key() for _ in range(6)]
+    waiting = [lookups.begin(key.key_id) for key in keys]
+    for _ in range(2):
+        await table.until_asked()
+
+    table.answer(0, keys[0])
+    await table.until_asked()
+    table.answer(2, *keys[2:])
+    table.answer(1, keys[1])
+
+    assert keys == await asyncio.gather(*waiting)
+    ids = [key.key_id for key in keys]
+    assert [ids[:1], ids[1:2], ids[2:]] == table.asked
+
+
+async def test_an_id_that_waits_already_is_looked_up_once() -> None:
+    table = HeldTable()
+    lookups = Lookups(table.find, timeout_s=5)
+    begun = [lookups.begin(key_id) for key_id in ("a", "b", "c", "c")]
+    for _ in range(2):
+        await table.until_asked()
+    table.answer(0)
+    await table.until_asked()
+
+    assert ["c"] == table.asked[2]
+    assert begun[2] is begun[3]
+    table.answer(1)
+    table.answer(2)
+    await asyncio.gather(*begun)
+
+
+async def test_a_store_that_does_not_answer_costs_every_look_up_one_deadline() -> None:
+    """The wait for a statement is part of it, however many ids wait."""
+    table = HeldTable()
+    lookups = Lookups(table.find, timeout_s=TIMEOUT_S)
+    started = time.monotonic()
+
+    ended = await asyncio.gather(
+        *(lookups.begin(str(number)) for number in range(200)), return_exceptions=True
+    )
+
+    assert {TimeoutError} == {type(error) for error in ended}
+    assert time.monotonic() - started < 5 * TIMEOUT_S
+    assert len(table.asked) == table.cancelled == 3
+
+
+async def test_the_bound_counts_ids_that_wait() -> None:
+    table = HeldTable()
+    lookups = Lookups(table.find, timeout_s=TIMEOUT_S)
+    was_full = []
+    begun = []
+    for number in range(259):
+        was_full.append(lookups.is_full)
+        begun.append(lookups.begin(str(number)))
+
+    await asyncio.gather(*begun, return_exceptions=True)
+
+    assert [False] * 258 + [True] == was_full
+    assert not lookups.is_full
+
+
+async def test_an_error_is_told_to_all_of_its_statement_and_to_no_other() -> None:
+    table = HeldTable()
+    lookups = Lookups(table.find, timeout_s=5)
+    key = make_key()
+    failing, found = lookups.begin("a"), lookups.begin(key.key_id)
+    for _ in range(2):
+        await table.until_asked()
+
+    table.fail(0, OSError("away"))
+    table.answer(1, key)
+
+    with pytest.raises(OSError, match="away"):
+        await failing
+    assert key == await found
+    again = lookups.begin("a")
+    await table.until_asked()
+    table.answer(2)
+    assert await again is None
+
+
+async def test_a_cancelled_statement_cancels_no_request() -> None:
+    async def find(_key_ids: Sequence[str]) -> dict[str, ApiKey]:
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError):
+        await Lookups(find, timeout_s=5).begin("a")
