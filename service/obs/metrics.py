@@ -74,7 +74,7 @@ BACKGROUND_FAILURES: Final = Counter(
 PARTITIONS_AHEAD: Final = Gauge(
     "forebay_partitions_ahead_days",
     "Days after today whose events can be stored: 7, or less where partitions cannot be made.",
-    multiprocess_mode="livemin",
+    multiprocess_mode="livemostrecent",
 )
 PARTITION_FAILURES: Final = Counter(
     "forebay_partition_failures_total",
