@@ -36,6 +36,7 @@ class LockWaits:
         self._say = say
         self.wait_s = wait_s
         self._blockers = ""
+        self._said: set[int] = set()
 
     async def until_done(
         self, what: str, application_name: str, run: Callable[[], Awaitable[None]]
@@ -43,13 +44,17 @@ class LockWaits:
         """
         Call *run*, whose session has this *application_name*, until it gets its locks.
 
+        *run* is not called while a partition is pending detach: a column that the table gets
+        meanwhile does not reach that partition, and PostgreSQL can then not finish the detach.
+
         Raises
         ------
         ProvisionError
-            It did not get them in time.
+            It did not get them in time, or a partition is pending detach.
         """
         deadline = time.monotonic() + self.wait_s
         while True:
+            await self._require_no_pending_detach()
             task = asyncio.ensure_future(run())
             try:
                 await self._watch(task, what, application_name)
@@ -65,14 +70,20 @@ class LockWaits:
                 task.cancel()
             await asyncio.sleep(_PAUSE_S)
 
+    async def _require_no_pending_detach(self) -> None:
+        for row in await self._connection.fetch(statement("list_pending_detach")):
+            raise ProvisionError(
+                f"the partition {row['partition']} is pending detach: run ALTER TABLE"
+                f" {row['parent']} DETACH PARTITION {row['partition']} FINALIZE, and this again"
+            )
+
     async def _watch(self, task: "asyncio.Future[None]", what: str, application_name: str) -> None:
-        """Say who blocks, once for each set of sessions, until *task* has ended."""
-        said: set[int] = set()
+        """Say who blocks, once for each session, until *task* has ended."""
         while not task.done():
             rows = await self._connection.fetch(statement("list_blockers"), application_name)
             if rows:
                 self._blockers = "; ".join(row["blocker"] for row in rows)
-                if said != (pids := {row["pid"] for row in rows}):
-                    said = pids
+                if not self._said.issuperset(pids := {row["pid"] for row in rows}):
+                    self._said |= pids
                     self._say(f"{what} waits for {self._blockers}")
             await asyncio.wait([task], timeout=_POLL_S)

@@ -73,6 +73,11 @@ JOIN pg_stat_activity AS blocker ON blocker.pid = blocking.pid
 WHERE waiting.application_name = $1 AND waiting.datname = current_database()
 ORDER BY 1
 
+-- name: list_pending_detach
+SELECT inhparent::regclass::text AS parent, inhrelid::regclass::text AS partition
+FROM pg_inherits
+WHERE inhparent IN (to_regclass('events'), to_regclass('rejected_events')) AND inhdetachpending
+
 -- name: list_invalid_indexes
 -- Left by a CREATE INDEX CONCURRENTLY that did not end; not the indexes of partitioned tables.
 SELECT relname AS name, indexrelid::regclass::text AS index

@@ -193,3 +193,23 @@ async def test_a_day_is_removed_as_documented_while_a_transaction_has_it_in_its_
 
     assert (reader.get_server_pid(), "an analyst") == tuple(blocker)[:2]
     assert [f"events_{tomorrow:%Y%m%d}"] == [row[0] for row in await connection.fetch(PARTITIONS)]
+
+
+async def test_no_migration_comes_between_the_two_halves_of_a_detach(
+    database_url: str, folder: Path, reader: Any, connection: Any
+) -> None:
+    """A column that came then would be missing in the partition, and FINALIZE would fail."""
+    (folder / "9999_more.sql").write_text(COLUMN)
+    do = removal()
+    await connection.execute(do["set"])
+    with pytest.raises(asyncpg.LockNotAvailableError):
+        await connection.execute(do["detach"])
+
+    with pytest.raises(ProvisionError, match="pending detach") as raised:
+        await migrate(database_url, folder)
+
+    await reader.execute("COMMIT")
+    cure = re.search(r"ALTER TABLE .* FINALIZE", str(raised.value))
+    assert cure is not None
+    await connection.execute(cure[0])
+    assert ["9999_more.sql"] == await migrate(database_url, folder)
