@@ -246,6 +246,34 @@ async def test_a_lock_that_is_not_to_be_had_is_given_up_and_its_holder_named(
     assert 10 == len(await ensure(connection, FROM, TO))
 
 
+async def test_who_reads_an_empty_default_partition_is_named_too(
+    connection: Any, other: Any
+) -> None:
+    await connection.execute("CREATE TABLE events_rest PARTITION OF events DEFAULT")
+    await other.execute("BEGIN; SELECT FROM events")
+
+    (row,) = await ensure_events(connection)
+
+    assert (None, True) == (row["made"], row["takes_rows"])
+    assert f"waiting for pid {other.get_server_pid()}, an analyst" in row["advice"]
+
+
+async def test_a_function_whose_owner_may_not_create_is_a_problem_with_its_cure(
+    connection: Any, make_role: MakeRole
+) -> None:
+    role = await make_role("SELECT")
+    change = "ALTER FUNCTION ensure_event_partitions_v1(date,date) OWNER TO"
+    await connection.execute(f"{change} {role.name}")
+
+    rows = await ensure(connection)
+
+    await connection.execute(f"{change} CURRENT_USER")
+    assert {"permission denied for schema public"} == {row["problem"] for row in rows}
+    assert {"run provision status: it names the right that is missing"} == {
+        row["advice"] for row in rows
+    }
+
+
 async def test_who_may_only_call_the_function_gets_partitions_that_are_not_theirs(
     connection: Any, make_role: MakeRole
 ) -> None:
