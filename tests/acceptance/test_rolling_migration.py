@@ -21,7 +21,11 @@ READ_S: Final = 2.0
 
 
 def next_release(folder: Path) -> Path:
-    """Copy the migrations, with four more as the rules in migrations/README.md allow them."""
+    """
+    Copy the migrations, with four more as the rules in migrations/README.md allow them.
+
+    The last also drops what only the release before the running one has used.
+    """
     shutil.copytree(FOLDER, folder)
     (types,) = FOLDER.glob("*_versioned_row_types.sql")
     (event_type,) = re.findall(r"CREATE TYPE event_row_v1 AS \(.*?^\);", types.read_text(), _BLOCK)
