@@ -4,13 +4,13 @@ import asyncio
 import multiprocessing
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from pathlib import Path
 from typing import Final
 
 import asyncpg
+import structlog
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
@@ -18,10 +18,15 @@ from granian.log import LogLevels
 
 from service import config
 from service.config import Config, ConfigError
+from service.database_url import parse
+from service.listening import Address, checked_addresses
 from service.obs import log as logs
+from service.store.connect_error import connect_reason
 from service.store.faults import UnsafeSessionError
 from service.store.health import SchemaError, check_database
 from service.store.pool import connections_per_worker, pool_config
+
+log = structlog.get_logger()
 
 MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
 _BACKLOG: Final = 2048
@@ -45,8 +50,7 @@ def main() -> int:
         if url is None:
             raise BootError("forebay serve needs DATABASE_URL, the PostgreSQL to write to")
         asyncio.run(_check(settings, url))
-        _require_free(settings.host, settings.port, "FOREBAY_PORT")
-        _require_free(settings.metrics_host, settings.metrics_port, "FOREBAY_METRICS_PORT")
+        addresses = checked_addresses(settings)
     except (BootError, ConfigError, SchemaError, UnsafeSessionError) as error:
         sys.stderr.write(f"forebay: {error}\n")
         return 1
@@ -54,38 +58,38 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="forebay-metrics-"))
     os.environ[MULTIPROC_DIR] = str(folder)
     try:
-        return _serve(settings, folder)
+        return _serve(settings, addresses, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _check(settings: Config, url: str) -> None:
     connections = settings.workers * connections_per_worker(settings)
+    target, parsed = pool_config(settings, url), parse(url)
     try:
-        await check_database(pool_config(settings, url), connections)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise BootError(f"the database of DATABASE_URL cannot be used: {error}") from None
-    except ValueError:
-        # Not the error's text: it quotes a piece of the URL, which may be of the password.
+        await check_database(target, connections)
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        reason = connect_reason(error, target.server_settings | parsed.server_settings)
         raise BootError(
-            "DATABASE_URL is not the URL of a PostgreSQL, such as"
-            " postgresql://user:password@host:5432/database (special characters written as %40)"
+            f"the database of DATABASE_URL at {parsed.place} cannot be used: {reason}"
         ) from None
 
 
-def _serve(settings: Config, folder: Path) -> int:
+def _serve(settings: Config, addresses: tuple[Address, Address], folder: Path) -> int:
     # prometheus_client reads the folder's name when it is imported.
     from service.obs.metrics import serve_metrics  # noqa: PLC0415
 
     logs.configure(settings.log_level, settings.log_format)
-    metrics = serve_metrics(settings.metrics_host, settings.metrics_port, folder)
+    public, private = addresses
+    _log_choices(addresses)
+    metrics = serve_metrics(private.host, private.port, folder)
     # Workers that are spawned, not forked: none inherits a thread's lock or an open connection.
     multiprocessing.set_start_method("spawn", force=True)
     server = Granian(
         "service.app:create",
         factory=True,
-        address=settings.host,
-        port=settings.port,
+        address=public.host,
+        port=public.port,
         interface=Interfaces.ASGI,
         workers=settings.workers,
         loop=Loops.uvloop,
@@ -110,16 +114,14 @@ def _serve(settings: Config, folder: Path) -> int:
     return 0
 
 
-def _require_free(host: str, port: int, variable: str) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise BootError(
-                f"{host}:{port} cannot be listened on ({error.strerror}): set {variable}"
-            ) from None
+def _log_choices(addresses: tuple[Address, Address]) -> None:
+    """Say what was chosen or left out, where the settings did not say it."""
+    for name, host, _, others in addresses:
+        if others:
+            log.info("host_resolved", host=name, address=host, not_used=others)
+    ignored = config.ignored_variables(config.read_environment())
+    if ignored:
+        log.info("kubernetes_variables_ignored", names=ignored)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from service.store.pool import PoolConfig, connect, lent
+from service.store.pool import PoolConfig, connect_own_session, lent
 from service.store.sql import statement
 
 # The newest migration this code needs. A newer one is fine unless it is marked breaking.
@@ -50,7 +50,7 @@ async def check_database(config: PoolConfig, connections: int) -> None:
     UnsafeSessionError, OSError, asyncpg.PostgresError
         It cannot be used, or not be reached.
     """
-    session = await connect(config)
+    session = await connect_own_session(config)
     try:
         try:
             (row,) = await session.fetch(statement("read_schema"))
