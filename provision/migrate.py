@@ -13,19 +13,18 @@ import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from provision.database import Connection, connected
+from provision.dbmate_url import dbmate_url, reached
 from provision.errors import ProvisionError
+from provision.migration_lock import LOCK_TIMEOUT_S, take_migration_lock
 from provision.sql import statement
+from service.database_url import parse
 
 FOLDER: Final = Path(__file__).parent.parent / "migrations"
 _FILE_NAME: Final = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 _BREAKING: Final = "-- breaking"
 _UP: Final = "-- migrate:up"
-# dbmate's driver knows these two, and those that check certificates; not prefer or allow.
-_SSL_MODES_NEGOTIATED: Final = ("", "allow", "prefer")
-_LOCK_TIMEOUT: Final = "SET lock_timeout = '5min'"
 
 
 class Migration(NamedTuple):
@@ -123,7 +122,9 @@ def require_unchanged(migrations: Sequence[Migration], schema: Schema) -> None:
         )
 
 
-async def migrate(url: str, folder: Path = FOLDER) -> list[str]:
+async def migrate(
+    url: str, folder: Path = FOLDER, *, lock_timeout_s: float = LOCK_TIMEOUT_S
+) -> list[str]:
     """
     Apply what is missing and return the names of those files; safe from many places at once.
 
@@ -135,14 +136,14 @@ async def migrate(url: str, folder: Path = FOLDER) -> list[str]:
     migrations = read_migrations(folder)
     async with connected(url) as connection:
         # Ours around dbmate's own: comparing, applying and recording are one step to others.
-        await connection.execute(_LOCK_TIMEOUT)
-        await connection.execute(statement("lock_migrations"))
+        await take_migration_lock(connection, lock_timeout_s)
         schema = await read_schema(connection)
         require_unchanged(migrations, schema)
         missing = pending(migrations, schema)
         if missing:
             has_ssl = bool(await connection.fetchval(statement("read_negotiated_ssl")))
-            await _run_dbmate(dbmate_url(url, has_ssl=has_ssl), folder)
+            target = reached(connection, has_ssl=has_ssl)
+            await _run_dbmate(dbmate_url(target, parse(url)), folder)
             schema = await read_schema(connection)
         await _record(connection, migrations, schema)
     return [migration.name for migration in missing]
@@ -156,15 +157,6 @@ async def _record(connection: Connection, migrations: Sequence[Migration], schem
         if migration.version in schema.applied and migration.version not in schema.checksums
     ]
     await connection.executemany(statement("insert_checksum"), rows)
-
-
-def dbmate_url(url: str, *, has_ssl: bool) -> str:
-    """Return the URL with the encryption that our own connection has just negotiated."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
-    if query.get("sslmode", "") in _SSL_MODES_NEGOTIATED:
-        query["sslmode"] = "require" if has_ssl else "disable"
-    return urlunsplit(parts._replace(query=urlencode(query)))
 
 
 async def _run_dbmate(url: str, folder: Path) -> None:
