@@ -283,7 +283,8 @@ def _read_dotenv(path: Path) -> dict[str, str]:
     try:
         # Some editors begin a file with a byte order mark.
         text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
+        # Some name the folder of a virtual environment so.
         return {}
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror})") from None

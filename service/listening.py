@@ -63,7 +63,6 @@ def checked_addresses(
 
 
 def _resolved(asked: _Asked) -> Address:
-    """Of several addresses the first of IPv4: every client can reach it."""
     is_bracketed = asked.host.startswith("[") and asked.host.endswith("]")
     name = asked.host[1:-1] if is_bracketed else asked.host
     try:
@@ -78,9 +77,13 @@ def _resolved(asked: _Asked) -> Address:
             f"{asked.host_variable}={asked.host!r} has no address ({reason}): give an address of"
             " this machine, such as 127.0.0.1, or 0.0.0.0 for all"
         ) from None
-    found.sort(key=lambda one: one[0] != socket.AF_INET)
-    first, *others = dict.fromkeys(str(address[0]) for *_, address in found)
+    first, *others = in_order([str(address[0]) for *_, address in found])
     return Address(asked.host, first, asked.port, tuple(others))
+
+
+def in_order(addresses: list[str]) -> list[str]:
+    """Return each address once, those of IPv4 first: every client can reach them."""
+    return sorted(dict.fromkeys(addresses), key=lambda address: ":" in address)
 
 
 def _require_free(asked: _Asked, address: Address) -> None:

@@ -1,5 +1,6 @@
 """Settings: where they come from, and what a wrong one says."""
 
+import os
 import typing
 from pathlib import Path
 from typing import Any
@@ -189,9 +190,16 @@ def test_a_file_that_cannot_be_read_is_one_sentence(
     assert "canary" not in str(caught.value)
 
 
-def test_a_folder_in_place_of_the_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\)"):
-        config.read_environment(tmp_path)
+def test_a_virtual_environment_of_that_name_is_no_file_of_settings(tmp_path: Path) -> None:
+    assert dict(os.environ) == config.read_environment(tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path: Path) -> None:
+    loop = tmp_path / ".env"
+    loop.symlink_to(loop)
+
+    with pytest.raises(ConfigError, match=r"\.env cannot be read \(Too many levels"):
+        config.read_environment(loop)
 
 
 def test_of_several_lines_for_one_setting_the_last_counts(tmp_path: Path) -> None:

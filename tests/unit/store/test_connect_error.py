@@ -6,6 +6,8 @@ import pytest
 from service.store.connect_error import connect_reason, is_about_url
 
 SENT = ["application_name", "lock_timeout", "timezone", "search_path"]
+CHANGE = "; change or remove this parameter of DATABASE_URL"
+REFUSED = "the pooler refuses startup parameters; PgBouncer needs "
 
 
 @pytest.mark.parametrize(
@@ -17,14 +19,12 @@ SENT = ["application_name", "lock_timeout", "timezone", "search_path"]
         (asyncpg.InvalidPasswordError("no such user"), "no such user", False),
         (
             asyncpg.UndefinedObjectError('unrecognized configuration parameter "x"'),
-            'unrecognized configuration parameter "x"; change or remove this parameter of'
-            " DATABASE_URL",
+            'unrecognized configuration parameter "x"' + CHANGE,
             True,
         ),
         (
             asyncpg.ProtocolViolationError("unsupported startup parameter: lock_timeout"),
-            "the pooler refuses startup parameters; PgBouncer needs ignore_startup_parameters ="
-            " lock_timeout, search_path",
+            REFUSED + "ignore_startup_parameters = lock_timeout, search_path",
             True,
         ),
     ],
