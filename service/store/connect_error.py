@@ -7,6 +7,8 @@ import asyncpg
 
 # Startup parameters that PgBouncer passes on by itself.
 _PASSED_ON: Final = frozenset({"application_name", "timezone"})
+# What the driver of dbmate sends, which applies the migrations.
+_MIGRATING: Final = "options"
 _UNSUPPORTED: Final = "unsupported startup parameter"
 
 
@@ -25,7 +27,7 @@ def connect_reason(error: Exception, sent: Iterable[str] = ()) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, asyncpg.PostgresError) and _UNSUPPORTED in text:
-        names = ", ".join(name for name in sent if name not in _PASSED_ON)
+        names = ", ".join([*(name for name in sent if name not in _PASSED_ON), _MIGRATING])
         return (
             "the pooler refuses startup parameters; PgBouncer needs"
             f" ignore_startup_parameters = {names}"

@@ -129,7 +129,7 @@ async def test_a_pool_of_one_session_is_refused_by_its_name(database_url: str) -
 
 async def test_options_cannot_pass_a_pooler_and_are_named(database_url: str) -> None:
     with (
-        pgbouncer(database_url, "session", ignore_startup_parameters=f"{IGNORE},options") as url,
+        pgbouncer(database_url, "session", ignore_startup_parameters=IGNORE) as url,
         pytest.raises(PoolerError, match="parameter options of DATABASE_URL"),
     ):
         await connect(pool_config(Config(), f"{url}?options=-c%20jit%3Doff"))
@@ -149,7 +149,7 @@ async def test_a_pooler_that_shares_sessions_is_refused_by_the_commands(
 
 
 async def test_in_session_mode_the_commands_work(bare_database_url: str) -> None:
-    with pgbouncer(bare_database_url, "session") as url:
+    with pgbouncer(bare_database_url, "session", ignore_startup_parameters=IGNORE) as url:
         assert await migrate(url)
         assert [] == await migrate(url)
         async with connected(url) as connection:

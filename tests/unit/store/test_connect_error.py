@@ -24,7 +24,7 @@ REFUSED = "the pooler refuses startup parameters; PgBouncer needs "
         ),
         (
             asyncpg.ProtocolViolationError("unsupported startup parameter: lock_timeout"),
-            REFUSED + "ignore_startup_parameters = lock_timeout, search_path",
+            REFUSED + "ignore_startup_parameters = lock_timeout, search_path, options",
             True,
         ),
     ],
