@@ -1,9 +1,9 @@
 """
-The HTTP server: Granian's workers, with one listening socket that all of them share.
+The HTTP server: Granian's workers, on listening sockets that outlive them.
 
-By itself Granian gives each worker a socket of its own, and the kernel resets the connections that
-wait in it when the worker ends. A shared socket outlives the workers: whoever is there takes what
-waits. See docs/decisions/0021-worker-processes.md.
+By itself a worker of Granian makes its own listening socket, and the kernel resets the connections
+that wait in it when the worker ends. Here the parent makes one for each place of a worker, and a
+worker hands it to its successor. See docs/decisions/0021-worker-processes.md.
 """
 
 import multiprocessing
@@ -37,17 +37,27 @@ class _Server(MPServer):
     workers_of_ours: Workers
 
     def _serve(self, spawn_target: Any, _loader: Any) -> None:
-        # Bound here; it listens from the start of the first worker on.
-        held: Any = ListenerSpec(self.bind_addr, self.bind_port, self.backlog).build()
-        self._ssp, self._sso, self._shd = None, None, held
-        listener = held.get_fd()
+        self._ssp, self._sso = None, None
+        self._spawn_target = spawn_target
+        self._listeners: dict[int, Any] = {}
+        self.workers_of_ours.run(self)
 
-        def make(number: int, ready: Connection) -> BaseProcess:
-            loader = partial(_load, Link(listener, ready))
-            process: BaseProcess = self._spawn_worker(number, spawn_target, loader).inner
-            return process
+    def make(self, number: int, ready: Connection) -> BaseProcess:
+        """Make a worker process, on the listening socket of its predecessor if there is one."""
+        if number not in self._listeners:
+            # Bound here; it listens when its first worker is ready.
+            spec = ListenerSpec(self.bind_addr, self.bind_port, self.backlog)
+            self._listeners[number] = spec.build()
+        listener = self._shd = self._listeners[number]
+        loader = partial(_load, Link(listener.get_fd(), ready))
+        process: BaseProcess = self._spawn_worker(number, self._spawn_target, loader).inner
+        return process
 
-        self.workers_of_ours.run(make, partial(os.close, listener))
+    def stop_listening(self, number: int) -> None:
+        """Close the listening socket of a place; the kernel leads clients to the other ones."""
+        listener = self._listeners.pop(number, None)
+        if listener is not None:
+            os.close(listener.get_fd())
 
 
 def serve(settings: Config, on_end: Callable[[int], None]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -26,13 +26,21 @@ _HEALTHY_S: Final = 30.0
 # with its answer, before it closes the idle ones.
 _LEAVE_S: Final = 0.5
 
-MakeProcess = Callable[[int, Connection], BaseProcess]
+
+class Server(Protocol):
+    """What makes the processes, for places numbered from 0 on."""
+
+    def make(self, number: int, ready: Connection) -> BaseProcess:
+        """Return a process, not started yet, that will say so on *ready* when it serves."""
+
+    def stop_listening(self, number: int) -> None:
+        """Close the listening socket of a place that has no worker."""
 
 
 class _Worker:
     """One worker process."""
 
-    def __init__(self, number: int, generation: int, make: MakeProcess) -> None:
+    def __init__(self, number: int, generation: int, server: Server) -> None:
         self.number = number
         self.generation = generation
         self.is_ready = False
@@ -45,7 +53,7 @@ class _Worker:
         self.ready, child_end = Pipe(duplex=False)
         # Closed here, or its end could not be seen in the pipe.
         with child_end:
-            self.process = make(number, child_end)
+            self.process = server.make(number, child_end)
             self.process.start()
         self.pid = self.process.pid or 0
 
@@ -125,18 +133,19 @@ class Workers:
         self._generation = 0
         self._is_stopping = False
 
-    def run(self, make: MakeProcess, stop_listening: Callable[[], None]) -> None:
+    def run(self, server: Server) -> None:
         """Run until SIGTERM or SIGINT; SIGHUP replaces every worker."""
         with self._signals() as wakes:
             while not self._is_stopping:
-                self._start_missing(make)
-                self._wait(wakes)
-            stop_listening()
+                self._start_missing(server)
+                self._wait(wakes, server)
+            for slot in self._slots:
+                server.stop_listening(slot.number)
             for worker in self._workers:
                 self._hear(worker)
                 worker.stop(self._stop_timeout_s)
             while self._workers:
-                self._wait(wakes)
+                self._wait(wakes, server)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[socket.socket]:
@@ -160,7 +169,7 @@ class Workers:
     def _reload(self, *_: Any) -> None:
         self._generation += 1
 
-    def _start_missing(self, make: MakeProcess) -> None:
+    def _start_missing(self, server: Server) -> None:
         """Start a worker where there is none, and the successor of one worker at a time."""
         active = [worker for worker in self._workers if not worker.is_told]
         is_replacing = not all(worker.is_ready for worker in active)
@@ -171,12 +180,12 @@ class Workers:
                 continue
             is_replacing = True
             try:
-                self._workers.append(_Worker(slot.number, self._generation, make))
+                self._workers.append(_Worker(slot.number, self._generation, server))
             except OSError as error:
                 pause_s = slot.failed(0.0)
                 log.error("worker_not_started", reason=str(error), pause_s=pause_s)  # noqa: TRY400
 
-    def _wait(self, wakes: socket.socket) -> None:
+    def _wait(self, wakes: socket.socket, server: Server) -> None:
         """Wait until something happens or is due, and deal with it."""
         now = time.monotonic()
         dues = [worker.due for worker in self._workers]
@@ -191,7 +200,7 @@ class Workers:
         for worker in self._workers:
             self._hear(worker)
         for worker in [ends[end] for end in seen if isinstance(end, int)]:
-            self._remove(worker)
+            self._remove(worker, server)
         for worker in self._workers:
             if worker.due <= time.monotonic():
                 worker.take_step()
@@ -211,7 +220,7 @@ class Workers:
             if is_older and not other.is_told:
                 other.leave(self._stop_timeout_s)
 
-    def _remove(self, worker: _Worker) -> None:
+    def _remove(self, worker: _Worker, server: Server) -> None:
         """Take an ended worker out; unless it was told to end, another is started after a pause."""
         self._workers.remove(worker)
         code = worker.close()
@@ -219,3 +228,5 @@ class Workers:
         if not worker.is_told:
             pause_s = self._slots[worker.number].failed(time.monotonic() - worker.started)
             log.error("worker_ended", pid=worker.pid, exit_code=code, pause_s=pause_s)
+            if all(other.number != worker.number for other in self._workers):
+                server.stop_listening(worker.number)
