@@ -1,27 +1,24 @@
-"""`forebay serve`: checks the settings and the database, then runs Granian's workers."""
+"""`forebay serve`: checks the settings, waits for the database, then runs the workers."""
 
 import asyncio
-import multiprocessing
 import os
-import shutil
+import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
-import asyncpg
+import msgspec
 import structlog
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces, Loops
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
 
 from service import config
 from service.config import Config, ConfigError
 from service.database_url import parse
 from service.listening import Address, checked_addresses
 from service.obs import log as logs
-from service.store.connect_error import connect_reason
+from service.obs.folders import metrics_folder
+from service.retry import retried
+from service.server import serve
+from service.store.connect_error import connect_reason, is_about_url
 from service.store.faults import UnsafeSessionError
 from service.store.health import SchemaError, check_database
 from service.store.pool import connections_per_worker, pool_config
@@ -29,13 +26,6 @@ from service.store.pool import connections_per_worker, pool_config
 log = structlog.get_logger()
 
 MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
-_BACKLOG: Final = 2048
-# Granian closes idle keep-alive connections by the same timer: longer than a balancer keeps them.
-_HEADER_TIMEOUT_MS: Final = 75_000
-_RESPAWN_INTERVAL_S: Final = 1.0
-_KILL_GRACE_S: Final = 5
-# Granian's own words go the way of ours: its default writes plain text between our JSON lines.
-_LOGS_AS_OURS: Final = {"loggers": {"_granian": {"propagate": True}}}
 
 
 class BootError(Exception):
@@ -49,18 +39,37 @@ def main() -> int:
         url = config.database_url()
         if url is None:
             raise BootError("forebay serve needs DATABASE_URL, the PostgreSQL to write to")
-        asyncio.run(_check(settings, url))
-        addresses = checked_addresses(settings)
+        public, metrics = checked_addresses(settings)
+        logs.configure(settings.log_level, settings.log_format)
+        if not asyncio.run(_is_database_ready(settings, url)):
+            return 0
     except (BootError, ConfigError, SchemaError, UnsafeSessionError) as error:
         sys.stderr.write(f"forebay: {error}\n")
         return 1
+    _log_choices(public, metrics)
+    # Names stand for one address each from here on.
+    settings = msgspec.structs.replace(settings, host=public.host, metrics_host=metrics.host)
     os.environ[config.DATABASE_URL] = url  # from .env perhaps, which the workers need not find
-    folder = Path(tempfile.mkdtemp(prefix="forebay-metrics-"))
-    os.environ[MULTIPROC_DIR] = str(folder)
+    with metrics_folder() as folder:
+        os.environ[MULTIPROC_DIR] = str(folder)
+        _serve(settings, folder)
+    return 0
+
+
+async def _is_database_ready(settings: Config, url: str) -> bool:
+    """Wait until the database can be used, however long; False when told to stop meanwhile."""
+    loop = asyncio.get_running_loop()
+    waiting = asyncio.create_task(
+        retried(lambda: _check(settings, url), "service_waits_for_database", _is_final)
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, waiting.cancel)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # there are no workers to replace yet
     try:
-        return _serve(settings, addresses, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        await waiting
+    except asyncio.CancelledError:
+        return False
+    return True
 
 
 async def _check(settings: Config, url: str) -> None:
@@ -68,53 +77,34 @@ async def _check(settings: Config, url: str) -> None:
     target, parsed = pool_config(settings, url), parse(url)
     try:
         await check_database(target, connections)
-    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except Exception as error:
+        if not is_about_url(error):
+            raise
         reason = connect_reason(error, target.server_settings | parsed.server_settings)
         raise BootError(
             f"the database of DATABASE_URL at {parsed.place} cannot be used: {reason}"
         ) from None
 
 
-def _serve(settings: Config, addresses: tuple[Address, Address], folder: Path) -> int:
+def _is_final(error: Exception) -> bool:
+    """Whether *error* needs an operator. Anything else may pass: a failover, a wrong password."""
+    if isinstance(error, UnsafeSessionError):
+        return "transaction_read_only" not in str(error)
+    return isinstance(error, BootError | SchemaError)
+
+
+def _serve(settings: Config, folder: Path) -> None:
     # prometheus_client reads the folder's name when it is imported.
-    from service.obs.metrics import serve_metrics  # noqa: PLC0415
+    from service.obs.metrics import MetricsServer  # noqa: PLC0415
 
-    logs.configure(settings.log_level, settings.log_format)
-    public, private = addresses
-    _log_choices(addresses)
-    metrics = serve_metrics(private.host, private.port, folder)
-    # Workers that are spawned, not forked: none inherits a thread's lock or an open connection.
-    multiprocessing.set_start_method("spawn", force=True)
-    server = Granian(
-        "service.app:create",
-        factory=True,
-        address=public.host,
-        port=public.port,
-        interface=Interfaces.ASGI,
-        workers=settings.workers,
-        loop=Loops.uvloop,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=_BACKLOG,
-        # Requests above it would wait unseen; ours are shed, and counted, by the queue's marks.
-        backpressure=_BACKLOG,
-        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS),
-        log_level=LogLevels.warning,
-        log_dictconfig=_LOGS_AS_OURS,
-        respawn_failed_workers=True,
-        respawn_interval=_RESPAWN_INTERVAL_S,
-        workers_kill_timeout=int(settings.drain_timeout_s) + _KILL_GRACE_S,
-    )
+    metrics = MetricsServer(settings.metrics_host, settings.metrics_port, folder)
     try:
-        server.serve()
-    except SystemExit as stop:
-        return int(stop.code or 0)
+        serve(settings, metrics.worker_ended)
     finally:
-        metrics.shutdown()
-    return 0
+        metrics.close()
 
 
-def _log_choices(addresses: tuple[Address, Address]) -> None:
+def _log_choices(*addresses: Address) -> None:
     """Say what was chosen or left out, where the settings did not say it."""
     for name, host, _, others in addresses:
         if others:

@@ -9,8 +9,8 @@ from ruamel.yaml import YAML
 from provision.migration_lock import LOCK_TIMEOUT_S
 from service import config
 from service.config import MIB, Config
+from service.parent import KILL_GRACE_S
 from tests.docs.conftest import DOCS, ROOT
-from tests.docs.test_containers import KILL_GRACE_S
 
 PAGE: Final = (DOCS / "how-to/kubernetes.md").read_text(encoding="utf-8")
 DOCKERFILE: Final = (ROOT / "Dockerfile").read_text(encoding="utf-8")
