@@ -177,7 +177,7 @@ async def _made(server: postgres.Server) -> Database:
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(
-            "SELECT ensure_event_partitions(current_date - 1, current_date + 7)"
+            "SELECT ensure_event_partitions_v1(current_date - 1, current_date + 7)"
         )
         keys = [await create_tenant(connection, name) for name in _TENANTS]
     finally:

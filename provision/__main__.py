@@ -14,8 +14,10 @@ from provision.database import connected, required_url
 from provision.demo import TENANT, seed
 from provision.events import tail_events
 from provision.keys import NewKey, Profile, create_key, list_keys, revoke_key
+from provision.lock_waits import WAIT_S
 from provision.migrate import migrate
 from provision.output import print_fields, print_json, print_message, print_rows
+from provision.partitions import make_partitions
 from provision.status import read_status
 from provision.tenants import (
     create_tenant,
@@ -25,6 +27,7 @@ from provision.tenants import (
     list_workspaces,
 )
 from provision.version import installed_version
+from service.store.partitions import DAYS_AHEAD
 
 _KEY_FIELDS: Final = ("tenant", "workspace", "key_id", "api_key")
 _TENANT_COLUMNS: Final = ("tenant", "workspaces", "keys", "disabled_at", "created_at")
@@ -33,6 +36,7 @@ _KEY_COLUMNS: Final = (
     *("key_id", "tenant", "workspace", "name", "max_batch_events", "max_payload_bytes"),
     *("last_used_at", "expires_at", "revoked_at", "created_at"),
 )
+_PARTITION_COLUMNS: Final = ("table_name", "utc_day", "made", "problem", "advice")
 _EVENT_COLUMNS: Final = (
     *("id", "received_at", "tenant", "workspace", "type", "event"),
     *("user_id", "anonymous_id", "event_id"),
@@ -123,9 +127,13 @@ async def revoke_key_command(key_id: str, *, json: Json = False) -> None:
 
 
 @app.command(name="migrate")
-async def migrate_command(*, json: Json = False) -> None:
-    """Bring the schema up to date; nothing to do the second time."""
-    applied = await migrate(required_url())
+async def migrate_command(
+    *,
+    lock_wait_s: Annotated[float, Parameter(validator=validators.Number(gt=0))] = WAIT_S,
+    json: Json = False,
+) -> None:
+    """Bring the schema up to date; nothing to do the second time. Events are stored meanwhile."""
+    applied = await migrate(required_url(), lock_wait_s=lock_wait_s)
     if json:
         print_json({"applied": applied})
     for name in applied:
@@ -136,7 +144,7 @@ async def migrate_command(*, json: Json = False) -> None:
 
 @app.command(name="status")
 async def status_command(*, json: Json = False) -> int:
-    """Show the schema's version, what is pending, and counts; 1 when the schema has a problem."""
+    """Show the schema, what is pending or missing, and counts; 1 when the schema has a problem."""
     async with connected(required_url()) as connection:
         status = await read_status(connection)
     if json:
@@ -153,9 +161,24 @@ async def status_command(*, json: Json = False) -> int:
             days = f"{table.partitions} days, {table.first_day} to {table.last_day}"
             shown[table.table_name] = days
         print_fields(shown)
+    for warning in status.warnings:
+        print_message(warning)
     if status.problem is not None:
         print_message(status.problem)
     return 0 if status.problem is None else 1
+
+
+@app.command(name="partitions")
+async def partitions_command(
+    *,
+    days_ahead: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=366))] = DAYS_AHEAD,
+    json: Json = False,
+) -> int:
+    """Make the partitions of the coming days; 1 when one cannot be made."""
+    async with connected(required_url()) as connection:
+        rows = await make_partitions(connection, days_ahead)
+    _show_rows(rows, _PARTITION_COLUMNS, json=json)
+    return 0 if all(row["made"] for row in rows) else 1
 
 
 @app.command(name="seed")

@@ -5,26 +5,40 @@ See docs/decisions/0002-migrations.md.
 """
 
 import asyncio
+import contextlib
 import hashlib
+import itertools
 import os
 import re
 import shutil
 import sysconfig
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
 
 from provision.database import Connection, connected
 from provision.dbmate_url import dbmate_url, reached
 from provision.errors import ProvisionError
+from provision.lock_waits import LOCK_TIMEOUT_MS, WAIT_S, LockTimeoutError, LockWaits, Say
 from provision.migration_lock import LOCK_TIMEOUT_S, take_migration_lock
+from provision.output import print_message
 from provision.sql import statement
 from service.database_url import parse
+from service.store.server import unfit_server
 
 FOLDER: Final = Path(__file__).parent.parent / "migrations"
 _FILE_NAME: Final = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 _BREAKING: Final = "-- breaking"
 _UP: Final = "-- migrate:up"
+_UP_ALONE: Final = "-- migrate:up transaction:false"
+_APPLICATION_NAME: Final = "forebay provision migrate"
+# SQLSTATE lock_not_available, as dbmate's driver writes it behind the message of the server.
+_LOCK_TIMEOUT_MARK: Final = "(55P03)"
 
 
 class Migration(NamedTuple):
@@ -34,6 +48,8 @@ class Migration(NamedTuple):
     name: str
     sha256: str
     is_breaking: bool
+    is_transaction: bool = True
+    """Applied in one transaction; else it is one statement that cannot be in one."""
 
 
 class Checksum(NamedTuple):
@@ -76,6 +92,7 @@ def _read_migration(path: Path) -> Migration:
         name=path.name,
         sha256=hashlib.sha256(content).hexdigest(),
         is_breaking=any(line.strip() == _BREAKING for line in head.splitlines()),
+        is_transaction=_UP_ALONE not in content.decode().splitlines(),
     )
 
 
@@ -83,12 +100,16 @@ async def read_schema(connection: Connection) -> Schema:
     """Return what has been applied; nothing when the database is bare."""
     applied: frozenset[str] = frozenset()
     checksums: dict[str, Checksum] = {}
-    if await connection.fetchval(statement("has_table"), "schema_migrations"):
-        rows = await connection.fetch(statement("list_applied"))
-        applied = frozenset(row["version"] for row in rows)
     if await connection.fetchval(statement("has_table"), "schema_checksums"):
         rows = await connection.fetch(statement("list_checksums"))
         checksums = {row["version"]: Checksum(row["sha256"], row["is_breaking"]) for row in rows}
+    if await connection.fetchval(statement("has_table"), "schema_migrations"):
+        try:
+            rows = await connection.fetch(statement("list_applied"))
+            applied = frozenset(row["version"] for row in rows)
+        except asyncpg.InsufficientPrivilegeError:
+            # dbmate's own table: a role that only writes events has no use for it.
+            applied = frozenset(checksums)
     return Schema(applied, checksums)
 
 
@@ -122,28 +143,47 @@ def require_unchanged(migrations: Sequence[Migration], schema: Schema) -> None:
         )
 
 
+async def server_problem(connection: Connection) -> str | None:
+    """Return a sentence when the server or the database is not one that Forebay can use."""
+    (server,) = await connection.fetch(statement("read_server"))
+    return unfit_server(server["version_num"], server["encoding"])
+
+
 async def migrate(
-    url: str, folder: Path = FOLDER, *, lock_timeout_s: float = LOCK_TIMEOUT_S
+    url: str,
+    folder: Path = FOLDER,
+    *,
+    lock_wait_s: float = WAIT_S,
+    lock_timeout_s: float = LOCK_TIMEOUT_S,
+    say: Say = print_message,
 ) -> list[str]:
     """
     Apply what is missing and return the names of those files; safe from many places at once.
 
+    *lock_wait_s* bounds the wait for locks that other sessions hold, *lock_timeout_s* that for
+    another migrate; *say* is told of both.
+
     Raises
     ------
     ProvisionError
-        An applied file was edited, or a file cannot be applied (then it has left nothing behind).
+        The server is unfit, an applied file was edited, or a file cannot be applied (then it has
+        left nothing behind).
     """
     migrations = read_migrations(folder)
     async with connected(url) as connection:
+        if problem := await server_problem(connection):
+            raise ProvisionError(problem)
         # Ours around dbmate's own: comparing, applying and recording are one step to others.
-        await take_migration_lock(connection, lock_timeout_s)
+        await take_migration_lock(connection, lock_timeout_s, say)
         schema = await read_schema(connection)
         require_unchanged(migrations, schema)
         missing = pending(migrations, schema)
         if missing:
             has_ssl = bool(await connection.fetchval(statement("read_negotiated_ssl")))
+            waits = LockWaits(connection, say, wait_s=lock_wait_s)
+            await _drop_invalid_indexes(connection, folder, missing)
             target = reached(connection, has_ssl=has_ssl)
-            await _run_dbmate(dbmate_url(target, parse(url)), folder)
+            await _apply(waits, dbmate_url(target, parse(url)), folder, missing)
             schema = await read_schema(connection)
         await _record(connection, migrations, schema)
     return [migration.name for migration in missing]
@@ -157,6 +197,55 @@ async def _record(connection: Connection, migrations: Sequence[Migration], schem
         if migration.version in schema.applied and migration.version not in schema.checksums
     ]
     await connection.executemany(statement("insert_checksum"), rows)
+
+
+async def _drop_invalid_indexes(
+    connection: Connection, folder: Path, missing: list[Migration]
+) -> None:
+    """Drop what an earlier try to make an index of *missing* has left: it costs, and is no use."""
+    texts = [(folder / file.name).read_text() for file in missing if not file.is_transaction]
+    if not texts:
+        return
+    for row in await connection.fetch(statement("list_invalid_indexes")):
+        if any(re.search(rf"\b{re.escape(row['name'])}\b", text) for text in texts):
+            await connection.execute(f"DROP INDEX CONCURRENTLY {row['index']}")
+
+
+async def _apply(waits: LockWaits, url: str, folder: Path, missing: list[Migration]) -> None:
+    """
+    Apply *missing* in order.
+
+    A file that is a transaction holds up the events behind it while it waits for a lock: it waits
+    briefly, and is tried again. One that cannot be in a transaction, CREATE INDEX CONCURRENTLY,
+    waits for old transactions while events go on: it has all the time at once.
+    """
+    for is_transaction, files in itertools.groupby(missing, lambda file: file.is_transaction):
+        for last in [*files][-1:] if is_transaction else files:
+            timeout_ms = LOCK_TIMEOUT_MS if is_transaction else round(waits.wait_s * 1_000)
+            with _folder_up_to(folder, last) as part:
+                run = partial(_run_dbmate, with_lock_timeout(url, timeout_ms), part)
+                await waits.until_done(
+                    f"provision migrate (up to {last.name})", _APPLICATION_NAME, run
+                )
+
+
+@contextlib.contextmanager
+def _folder_up_to(folder: Path, last: Migration) -> Iterator[Path]:
+    """Lend a folder with the files of *folder* up to *last*."""
+    with tempfile.TemporaryDirectory(prefix="forebay-migrations-") as part:
+        for path in folder.glob("*.sql"):
+            if path.name <= last.name:
+                Path(part, path.name).symlink_to(path.absolute())
+        yield Path(part)
+
+
+def with_lock_timeout(url: str, timeout_ms: int) -> str:
+    """Return the URL of a session with this lock timeout and our name; its options stay."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    query["options"] = f"{query.get('options', '')} -c lock_timeout={timeout_ms}".strip()
+    query["application_name"] = _APPLICATION_NAME
+    return urlunsplit(parts._replace(query=urlencode(query)))
 
 
 async def _run_dbmate(url: str, folder: Path) -> None:
@@ -176,6 +265,8 @@ async def _run_dbmate(url: str, folder: Path) -> None:
     finally:
         if process.returncode is None:
             process.kill()
+    if _LOCK_TIMEOUT_MARK in output.decode(errors="replace"):
+        raise LockTimeoutError
     if process.returncode != 0:
         raise ProvisionError(f"a migration failed and was rolled back: {_last_words(output)}")
 

@@ -66,6 +66,33 @@ WHERE locktype = 'advisory' AND granted AND objsubid = 2
   AND classid::bigint = hashtext('forebay')::bigint & 4294967295
   AND objid::bigint = hashtext('provision migrate')::bigint & 4294967295
 
+-- name: read_server
+SELECT current_setting('server_version_num')::int AS version_num,
+       current_setting('server_encoding') AS encoding
+
+-- name: list_blockers
+-- Sessions that the session called $1 waits for, as far as this role may see them.
+SELECT DISTINCT blocker.pid, concat_ws(
+           ', ', 'pid ' || blocker.pid, nullif(blocker.application_name, ''), blocker.usename, blocker.state,
+           'transaction open for ' || date_trunc('second', clock_timestamp() - blocker.xact_start)
+       ) AS blocker
+FROM pg_stat_activity AS waiting
+CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS blocking (pid)
+JOIN pg_stat_activity AS blocker ON blocker.pid = blocking.pid
+WHERE waiting.application_name = $1 AND waiting.datname = current_database()
+ORDER BY 1
+
+-- name: list_pending_detach
+SELECT inhparent::regclass::text AS parent, inhrelid::regclass::text AS partition
+FROM pg_inherits
+WHERE inhparent IN (to_regclass('events'), to_regclass('rejected_events')) AND inhdetachpending
+
+-- name: list_invalid_indexes
+-- Left by a CREATE INDEX CONCURRENTLY that did not end; not the indexes of partitioned tables.
+SELECT relname AS name, indexrelid::regclass::text AS index
+FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+WHERE NOT indisvalid AND relkind = 'i'
+
 -- name: read_negotiated_ssl
 SELECT coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)
 
@@ -87,14 +114,49 @@ SELECT (SELECT count(*) FROM tenants) AS tenants,
        (SELECT count(*) FROM api_keys WHERE revoked_at IS NULL) AS keys
 
 -- name: list_partitions
+-- By their bounds, which are read in the form in which this session writes them.
 SELECT parent.relname AS table_name, count(*) AS partitions,
-       min(right(child.relname, 8)) AS first_day, max(right(child.relname, 8)) AS last_day
+       coalesce(to_char(min(trim(BOTH '''' FROM bound[1])::timestamptz), 'YYYYMMDD'), '') AS first_day,
+       coalesce(to_char(max(trim(BOTH '''' FROM bound[2])::timestamptz) - interval '1 us', 'YYYYMMDD'), '') AS last_day
 FROM pg_inherits
 JOIN pg_class AS child ON child.oid = inhrelid
 JOIN pg_class AS parent ON parent.oid = inhparent
+LEFT JOIN LATERAL (
+    SELECT replace(replace(pg_get_expr(child.relpartbound, child.oid), 'MINVALUE', '-infinity'), 'MAXVALUE', 'infinity')
+) AS readable (bounds) ON true
+LEFT JOIN LATERAL regexp_match(bounds, '^FOR VALUES FROM \((.+)\) TO \((.+)\)$') AS bound ON true
 WHERE inhparent IN (to_regclass('events'), to_regclass('rejected_events'))
 GROUP BY parent.relname
 ORDER BY parent.relname
+
+-- name: list_partition_problems
+-- What is not as the service would make it, from $1 to $2: a sentence each.
+SELECT format('%s has no partition for %s, %s: provision partitions makes it, or says why it cannot',
+              parent, utc_day, CASE WHEN takes_rows THEN 'and rows go to the DEFAULT partition'
+                                    ELSE 'and events of that day cannot be stored' END) AS problem
+FROM event_partition_gaps_v1($1::date, $2::date)
+UNION ALL
+SELECT format('%s has a DEFAULT partition, %s: no new partitions while rows are in it',
+              partrelid::regclass, partdefid::regclass)
+FROM pg_partitioned_table
+WHERE partrelid IN (to_regclass('events'), to_regclass('rejected_events')) AND partdefid <> 0
+UNION ALL
+SELECT format('%s is pending detach: ALTER TABLE %s DETACH PARTITION %s FINALIZE',
+              inhrelid::regclass, inhparent::regclass, inhrelid::regclass)
+FROM pg_inherits
+WHERE inhparent IN (to_regclass('events'), to_regclass('rejected_events')) AND inhdetachpending
+UNION ALL
+SELECT format('%s is not a partition, and has the name of one: rename or drop it', stray.oid::regclass)
+FROM generate_series($1::date, $2::date, interval '1 day') AS day
+CROSS JOIN unnest(ARRAY['events', 'rejected_events']) AS name
+JOIN pg_class AS parent ON parent.oid = to_regclass(name)
+JOIN pg_class AS stray ON stray.relnamespace = parent.relnamespace
+    AND stray.relname = name || to_char(day, '_YYYYMMDD') AND NOT stray.relispartition
+ORDER BY 1
+
+-- name: ensure_partitions
+SELECT parent AS table_name, utc_day, made, problem, advice
+FROM ensure_event_partitions_v1($1::date, $2::date)
 
 -- name: tail_events
 -- Tenant by tenant, so that each part comes from the end of the primary key: no partition is read whole.

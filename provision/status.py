@@ -1,11 +1,20 @@
 """How a database stands: its schema, its tenants, its partitions."""
 
+import asyncpg
 import msgspec
 
 from provision.database import Connection
 from provision.errors import ProvisionError
-from provision.migrate import pending, read_migrations, read_schema, require_unchanged
+from provision.migrate import (
+    pending,
+    read_migrations,
+    read_schema,
+    require_unchanged,
+    server_problem,
+)
+from provision.partitions import partition_problems
 from provision.sql import statement
+from service.store.rights import missing_rights
 
 
 class Partitions(msgspec.Struct, frozen=True):
@@ -27,26 +36,40 @@ class Status(msgspec.Struct, frozen=True):
     workspaces: int = 0
     keys: int = 0
     partitions: list[Partitions] = []
+    warnings: list[str] = []
+    """Rights that the role lacks, and partitions that are not as they should be."""
 
 
 async def read_status(connection: Connection) -> Status:
     """Ask the database; a bare one has no schema version and everything pending."""
     migrations = read_migrations()
     schema = await read_schema(connection)
+    problem = await server_problem(connection)
     try:
         require_unchanged(migrations, schema)
-        problem = None
     except ProvisionError as error:
-        problem = str(error)
+        problem = problem or str(error)
     status = Status(
         schema_version=max(schema.applied, default=None),
         pending=[migration.name for migration in pending(migrations, schema)],
         problem=problem,
+        warnings=[right.sentence for right in await missing_rights(connection)],
     )
     if not await connection.fetchval(statement("has_table"), "events"):
         return status
-    counts = await connection.fetchrow(statement("count_tenants"))
+    problems = [] if status.pending else await partition_problems(connection)
     partitions = await connection.fetch(statement("list_partitions"))
     return msgspec.structs.replace(
-        status, **dict(counts or {}), partitions=[Partitions(**dict(row)) for row in partitions]
+        status,
+        **await _counts(connection),
+        partitions=[Partitions(**dict(row)) for row in partitions],
+        warnings=status.warnings + problems,
     )
+
+
+async def _counts(connection: Connection) -> dict[str, int]:
+    """Count tenants and what they own; a role that only writes may not, and is told nothing."""
+    try:
+        return dict(await connection.fetchrow(statement("count_tenants")) or {})
+    except asyncpg.InsufficientPrivilegeError:
+        return {}

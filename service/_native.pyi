@@ -377,10 +377,10 @@ class Plan:
         """Whether two rows have one key."""
 
     def ledger(self, oid: int) -> bytes:
-        """Write a binary array of `ledger_row`, the type with this number."""
+        """Write a binary array of `ledger_row_v1`, the type with this number."""
 
     def records(self, oid: int) -> bytes:
-        """Write a binary array of `event_row`, the type with this number."""
+        """Write a binary array of `event_row_v1`, the type with this number."""
 
     def copy(self, late_ids: list[int]) -> bytes:
         """Write the rows as a stream of COPY in its binary form, but for the late ones."""

@@ -33,7 +33,7 @@ from service.retry import retried
 from service.store import health
 from service.store.events import EventStore
 from service.store.keys import KeyStore
-from service.store.partitions import top_up_partitions
+from service.store.partitions import require_partition, top_up_partitions
 from service.store.pool import open_pool, pool_config
 from service.store.presence import Presence
 from service.store.settle import Settler
@@ -43,7 +43,8 @@ log = structlog.get_logger()
 
 _PROBE_TIMEOUT_S: Final = 1.0
 _TOP_UP_S: Final = 3600.0
-_TOP_UP_RETRY_S: Final = 10.0
+_TOP_UP_RETRY_MIN_S: Final = 10.0
+_TOP_UP_RETRY_MAX_S: Final = 600.0
 
 
 class Worker:
@@ -73,7 +74,7 @@ class Worker:
         self._store = EventStore(self._settler, self._clock, self._budget.take)
         self._batcher = self._build_batcher()
         self._keys = self._build_keys()
-        await top_up_partitions(self._pool, self._clock.now().date())
+        await require_partition(self._pool, self._clock.now().date())
         await self._presence.start()
         self._supervisor.start("partitions", self._keep_topped_up)
         return self._build_edge()
@@ -190,15 +191,24 @@ class Worker:
         return DatabaseReport("ok", latency_ms=round(latency_s * 1000, 3), pool=pool)
 
     async def _keep_topped_up(self) -> None:
-        pause_s = _TOP_UP_S
+        retry_s = _TOP_UP_RETRY_MIN_S
         while True:
+            if await self._top_up():
+                pause_s, retry_s = _TOP_UP_S, _TOP_UP_RETRY_MIN_S
+            else:
+                pause_s, retry_s = retry_s, min(retry_s * 2, _TOP_UP_RETRY_MAX_S)
             await asyncio.sleep(pause_s)
-            try:
-                await top_up_partitions(self._pool, self._clock.now().date())
-                pause_s = _TOP_UP_S
-            except Exception as error:  # noqa: BLE001 - there is a week's room; it is tried again
-                log.warning("partition_top_up_failed", error=type(error).__name__)
-                pause_s = _TOP_UP_RETRY_S
+
+    async def _top_up(self) -> bool:
+        """Make the partitions of the coming days; return whether nothing is left to be made."""
+        try:
+            done = await top_up_partitions(self._pool, self._clock.now().date())
+        except Exception as error:  # noqa: BLE001 - there is a week's room; it is tried again
+            log.warning("partition_top_up_failed", error=type(error).__name__)
+            return False
+        failed = [partition.parent for partition in done.failed]
+        self._metrics.partitions_topped_up(done.days_ahead, failed)
+        return not failed
 
 
 class App:

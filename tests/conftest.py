@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -24,6 +24,7 @@ ROOT: Final = Path(__file__).parent.parent
 TEST_DATABASE_PREFIX: Final = "forebay_test_"
 
 MakeTenant = Callable[..., Awaitable[NewKey]]
+MakeRole = Callable[[str], Awaitable["Role"]]
 
 # A developer's own settings must not decide how a test ends.
 GIVEN_DATABASE_URL: Final = os.environ.pop("DATABASE_URL", None)
@@ -85,13 +86,13 @@ def template_database(postgres_url: str) -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
     """URL of a migrated database of this test's own."""
-    yield from _own_database(postgres_url, f"TEMPLATE {template_database}")
+    yield from own_database(postgres_url, f"TEMPLATE {template_database}")
 
 
 @pytest.fixture
 def bare_database_url(postgres_url: str) -> Iterator[str]:
     """URL of a database of this test's own with nothing in it."""
-    yield from _own_database(postgres_url, "TEMPLATE template0")
+    yield from own_database(postgres_url, "TEMPLATE template0")
 
 
 @pytest.fixture
@@ -118,6 +119,37 @@ def make_tenant(database_url: str) -> MakeTenant:
     return make
 
 
+class Role(NamedTuple):
+    """A role that owns nothing, and the test's own database as it sees it."""
+
+    name: str
+    url: str
+
+
+@pytest.fixture
+async def make_role(
+    database_url: str, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> AsyncIterator[MakeRole]:
+    """Make roles with rights on the tables of the test's database: `make_role("SELECT")`."""
+    made: list[str] = []
+
+    async def make(rights: str) -> Role:
+        name, password = f"{TEST_DATABASE_PREFIX}role_{secrets.token_hex(6)}", secrets.token_hex(6)
+        await connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+        made.append(name)
+        await connection.execute(f"GRANT {rights} ON ALL TABLES IN SCHEMA public TO {name}")
+        parts = urlsplit(database_url)
+        where = parts.netloc.rpartition("@")[2]
+        return Role(name, urlunsplit(parts._replace(netloc=f"{name}:{password}@{where}")))
+
+    yield make
+    for name in made:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE usename = $1", name
+        )
+        await connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
 @pytest.fixture
 async def tenant(make_tenant: MakeTenant) -> NewKey:
     """Make one tenant, `acme`, with a key of the default profile."""
@@ -129,7 +161,8 @@ def on_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
-def _own_database(postgres_url: str, options: str) -> Iterator[str]:
+def own_database(postgres_url: str, options: str) -> Iterator[str]:
+    """Lend a new database: its URL."""
     name = _new_name()
     asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name} {options}"))
     yield on_database(postgres_url, name)

@@ -34,7 +34,7 @@ _NAMES: Final = ", ".join(f'"{name}"' for name in ("event_key", "payload_hash", 
 # The service's statement, but for what it reads and what it returns.
 _AT_ONCE: Final = (
     statement("insert_at_once")
-    .replace("unnest($1::event_row[])", f"unnest({_ARRAYS}) AS row ({_NAMES})")
+    .replace("unnest($1::event_row_v1[])", f"unnest({_ARRAYS}) AS row ({_NAMES})")
     .replace("SELECT id FROM given WHERE id NOT IN (SELECT id FROM new)", "SELECT id FROM new")
 )
 

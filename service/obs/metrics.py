@@ -68,6 +68,16 @@ BACKGROUND_FAILURES: Final = Counter(
     "Background tasks that ended by themselves and were started again, by task.",
     ["task"],
 )
+PARTITIONS_AHEAD: Final = Gauge(
+    "forebay_partitions_ahead_days",
+    "Days after today whose events can be stored: 7, or less where partitions cannot be made.",
+    multiprocess_mode="livemostrecent",
+)
+PARTITION_FAILURES: Final = Counter(
+    "forebay_partition_failures_total",
+    "Day partitions that could not be made, counted at each try, by table.",
+    ["table"],
+)
 
 
 class Metrics:
@@ -118,6 +128,12 @@ class Metrics:
     def background_task_failed(self, task: str) -> None:
         """Count one background task that ended and is started again."""
         BACKGROUND_FAILURES.labels(task).inc()
+
+    def partitions_topped_up(self, days_ahead: int, failed_tables: list[str]) -> None:
+        """Set the days ahead, and count one failure for each of *failed_tables*."""
+        PARTITIONS_AHEAD.set(days_ahead)
+        for table in failed_tables:
+            PARTITION_FAILURES.labels(table).inc()
 
     def hand_over(self) -> None:
         """Write down what was gathered."""

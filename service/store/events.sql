@@ -10,7 +10,7 @@ BEGIN; SET LOCAL lock_timeout = '100ms'
 -- every writer: two flushes that share keys then wait for each other instead of deadlocking.
 -- Returns the ids of the rows that were not new. One that another transaction holds is waited for.
 WITH given AS (
-  SELECT * FROM unnest($1::ledger_row[])
+  SELECT * FROM unnest($1::ledger_row_v1[])
 ), new AS (
   INSERT INTO event_deduplication (tenant_id, event_key, id, payload_hash, received_at)
   SELECT tenant_id, event_key, id, payload_hash, received_at FROM given
@@ -22,7 +22,7 @@ SELECT id FROM given WHERE id NOT IN (SELECT id FROM new)
 -- name: insert_at_once
 -- The same and the events themselves, as one statement. Sorted by the core likewise.
 WITH given AS (
-  SELECT * FROM unnest($1::event_row[])
+  SELECT * FROM unnest($1::event_row_v1[])
 ), new AS (
   INSERT INTO event_deduplication (tenant_id, event_key, id, payload_hash, received_at)
   SELECT tenant_id, event_key, id, payload_hash, received_at FROM given
@@ -64,6 +64,3 @@ INSERT INTO rejected_events
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[],
                      $7::text[], $8::bytea[], $9::bigint[], $10::timestamptz[])
 ON CONFLICT DO NOTHING
-
--- name: ensure_partitions
-SELECT ensure_event_partitions($1::date, $2::date)

@@ -37,6 +37,10 @@ class StaleSessionError(Exception):
     """The session does not know the row types of the schema as it is now; it has to be replaced."""
 
 
+class NoPartitionError(Exception):
+    """Events of today cannot be stored; the message says why and what to do."""
+
+
 class UnsafeSessionError(Exception):
     """The server would not keep what it acknowledges; the message names the setting."""
 
@@ -61,8 +65,8 @@ def classify(error: BaseException) -> Fault:
         return _classify_sqlstate(error)
     if isinstance(error, SilentRollbackError | VanishedError | StaleSessionError):
         return Fault.RETRY
-    if isinstance(error, UnsafeSessionError):
-        return Fault.CAPACITY
+    if isinstance(error, NoPartitionError | UnsafeSessionError):
+        return Fault.PARTITION if isinstance(error, NoPartitionError) else Fault.CAPACITY
     if _is_encoding_error(error):
         return Fault.DATA
     # InternalClientError is what asyncpg says of a line that was cut between two statements.

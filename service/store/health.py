@@ -7,10 +7,12 @@ import asyncpg
 import msgspec
 
 from service.store.pool import PoolConfig, connect_own_session, lent
+from service.store.rights import missing_rights
+from service.store.server import unfit_server
 from service.store.sql import statement
 
 # The newest migration this code needs. A newer one is fine unless it is marked breaking.
-SCHEMA_VERSION: Final = "0007"
+SCHEMA_VERSION: Final = "0010"
 _SPARE_CONNECTIONS: Final = 1
 
 
@@ -46,12 +48,19 @@ async def check_database(config: PoolConfig, connections: int) -> None:
     Raises
     ------
     SchemaError
-        The schema is too old or too new, or *connections* are more than the server has.
+        The server or the schema is too old or too new, a right that storing events needs is
+        missing, or *connections* are more than the server has.
     UnsafeSessionError, OSError, asyncpg.PostgresError
         It cannot be used, or not be reached.
     """
     session = await connect_own_session(config)
     try:
+        (server,) = await session.fetch(statement("read_server"))
+        require_server(server["version_num"], server["encoding"])
+        # First: without USAGE on the schema the tables seem not to be there.
+        rights = [right for right in await missing_rights(session) if right.is_required]
+        if rights:
+            raise SchemaError("; ".join(right.sentence for right in rights))
         try:
             (row,) = await session.fetch(statement("read_schema"))
         except asyncpg.UndefinedTableError:
@@ -66,6 +75,13 @@ async def check_database(config: PoolConfig, connections: int) -> None:
             )
     finally:
         await session.close()
+
+
+def require_server(version_num: int, encoding: str) -> None:
+    """Raise SchemaError when the server or the database is not one that Forebay can use."""
+    problem = unfit_server(version_num, encoding)
+    if problem is not None:
+        raise SchemaError(problem)
 
 
 def require_schema(version: str | None, breaking_version: str | None) -> None:

@@ -7,10 +7,10 @@ SELECT pg_backend_pid() AS pid,
        current_setting('full_page_writes') AS full_page_writes,
        current_setting('transaction_read_only') AS transaction_read_only,
        current_setting('server_encoding') AS server_encoding,
-       to_regtype('ledger_row')::oid::bigint AS ledger_row,
-       to_regtype('ledger_row[]')::oid::bigint AS ledger_rows,
-       to_regtype('event_row')::oid::bigint AS event_row,
-       to_regtype('event_row[]')::oid::bigint AS event_rows
+       to_regtype('ledger_row_v1')::oid::bigint AS ledger_row,
+       to_regtype('ledger_row_v1[]')::oid::bigint AS ledger_rows,
+       to_regtype('event_row_v1')::oid::bigint AS event_row,
+       to_regtype('event_row_v1[]')::oid::bigint AS event_rows
 
 -- name: read_pid
 SELECT pg_backend_pid()
@@ -33,6 +33,10 @@ WHERE pid = $1::int AND backend_start = $2::timestamptz
 
 -- name: ping
 SELECT 1
+
+-- name: read_server
+SELECT current_setting('server_version_num')::int AS version_num,
+       current_setting('server_encoding') AS encoding
 
 -- name: read_schema
 -- The newest migration applied, and the newest breaking one.

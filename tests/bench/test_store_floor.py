@@ -26,7 +26,7 @@ async def only(chunk: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_postgresql_reads_what_was_made(session: Any) -> None:
-    await session.execute("SELECT ensure_event_partitions(current_date - 1, current_date + 1)")
+    await session.execute("SELECT ensure_event_partitions_v1(current_date - 1, current_date + 1)")
     flush = Flushes(OWNERS, session.row_types, seed=1).make(120)
 
     late = await session.fetch(statement("insert_ledger"), flush.ledger)

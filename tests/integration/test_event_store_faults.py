@@ -479,7 +479,7 @@ async def test_a_commit_that_is_answered_by_rollback_is_noticed(
     store_config: PoolConfig, sender: Sender, database: Database
 ) -> None:
     session = await connect(store_config)
-    await session.execute("SELECT ensure_event_partitions($1, $1)", NOON.date())
+    await session.execute("SELECT ensure_event_partitions_v1($1, $1)", NOON.date())
     rows = sender.rows(*(make_event() for _ in range(AT_ONCE_ROWS_MAX + 1)))
     flush = flush_of([rows], [])
 

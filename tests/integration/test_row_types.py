@@ -16,7 +16,7 @@ from tests.conftest import on_database
 from tests.integration.conftest import MakeStore
 
 MIGRATIONS: Final = Path(__file__).parents[2] / "migrations"
-DROP_ROW_TYPES: Final = "DROP TYPE event_row; DROP TYPE ledger_row"
+DROP_ROW_TYPES: Final = "DROP TYPE event_row_v1; DROP TYPE ledger_row_v1"
 COLUMNS = """
     SELECT attname, atttypid::bigint FROM pg_attribute
     WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
@@ -57,14 +57,14 @@ async def test_the_core_writes_every_column_of_events_in_its_order(
 async def test_event_row_is_a_key_a_hash_and_the_columns_of_events(
     connection: Any, plan: Plan
 ) -> None:
-    attributes = await columns_of(connection, "event_row")
+    attributes = await columns_of(connection, "event_row_v1")
 
     assert ["event_key", "payload_hash", *event_columns()] == [name for name, _ in attributes]
     assert [number for _, number in attributes] == types_written(plan.records(7), 7)
 
 
 async def test_ledger_row_is_what_the_ledger_holds(connection: Any, plan: Plan) -> None:
-    attributes = await columns_of(connection, "ledger_row")
+    attributes = await columns_of(connection, "ledger_row_v1")
 
     assert await columns_of(connection, "event_deduplication") == attributes
     assert [number for _, number in attributes] == types_written(plan.ledger(7), 7)
@@ -76,7 +76,7 @@ async def test_a_session_learns_the_numbers_of_its_own_database(
     session = await connect(store_config)
 
     expected = await connection.fetchrow(
-        "SELECT 'ledger_row'::regtype::oid::bigint, 'event_row'::regtype::oid::bigint"
+        "SELECT 'ledger_row_v1'::regtype::oid::bigint, 'event_row_v1'::regtype::oid::bigint"
     )
     assert RowTypes(*expected) == session.row_types
     session.terminate()
@@ -112,7 +112,7 @@ async def test_a_database_made_anew_has_other_numbers_and_the_same_pool_goes_on(
 
 
 async def make_row_types(connection: Any) -> None:
-    (migration,) = MIGRATIONS.glob("*_row_types.sql")
+    (migration,) = MIGRATIONS.glob("*_versioned_row_types.sql")
     await connection.execute(migration.read_text(encoding="utf-8"))
 
 
@@ -145,7 +145,7 @@ async def test_a_session_older_than_the_schema_refuses_no_event_for_good(
 async def test_a_session_opened_between_the_two_types_can_be_used(
     store_config: PoolConfig, connection: Any
 ) -> None:
-    await connection.execute("DROP TYPE ledger_row")
+    await connection.execute("DROP TYPE ledger_row_v1")
 
     session = await connect(store_config)
 

@@ -131,7 +131,7 @@ async def test_status_tells_schema_counts_and_partitions(
     provision: Provision, connection: Any
 ) -> None:
     provision("tenant", "create", "acme")
-    await connection.execute("SELECT ensure_event_partitions('2026-01-01', '2026-01-03')")
+    await connection.execute("SELECT ensure_event_partitions_v1('2026-01-01', '2026-01-03')")
 
     status = json.loads(provision("status", "--json").stdout)
 
@@ -158,7 +158,7 @@ async def test_events_tail_shows_the_newest_first_with_ids_in_base36(
     provision: Provision, connection: Any
 ) -> None:
     provision("tenant", "create", "acme")
-    await connection.execute("SELECT ensure_event_partitions('2026-01-01', '2026-01-02')")
+    await connection.execute("SELECT ensure_event_partitions_v1('2026-01-01', '2026-01-02')")
     await connection.execute(
         "INSERT INTO events (id, tenant_id, workspace_id, event_id, type, event, properties,"
         ' schema_version, request_id, received_at, "timestamp")'

@@ -14,6 +14,7 @@ from provision.migrate import (
     pending,
     read_migrations,
     require_unchanged,
+    with_lock_timeout,
 )
 
 FIRST = Migration("0001", "0001_first.sql", "aa", is_breaking=False)
@@ -44,6 +45,13 @@ def test_a_file_says_by_itself_that_it_is_breaking(tmp_path: Path) -> None:
 
     assert not calm.is_breaking
     assert harsh.is_breaking
+
+
+def test_a_file_says_by_itself_that_it_is_no_transaction(tmp_path: Path) -> None:
+    (tmp_path / "0001_a.sql").write_text("-- Why.\n-- migrate:up\nSELECT 1;\n")
+    (tmp_path / "0002_b.sql").write_text("-- Why.\n-- migrate:up transaction:false\nSELECT 1;\n")
+
+    assert [True, False] == [file.is_transaction for file in read_migrations(tmp_path)]
 
 
 def test_the_checksum_is_that_of_the_files_bytes(tmp_path: Path) -> None:
@@ -84,3 +92,14 @@ def test_a_newer_schema_is_fine_unless_it_is_breaking() -> None:
         require_unchanged(
             [FIRST], Schema(applied, first | {"0002": Checksum("x", is_breaking=True)})
         )
+
+
+@pytest.mark.parametrize(
+    ("query", "options"),
+    [("", "-c+lock_timeout%3D300"), ("?options=-c%20x%3Dy", "-c+x%3Dy+-c+lock_timeout%3D300")],
+)
+def test_a_lock_timeout_goes_beside_the_options_that_were_given(query: str, options: str) -> None:
+    url = with_lock_timeout(f"postgresql://u:p%40@h:1/d{query}", 300)
+
+    name = "application_name=forebay+provision+migrate"
+    assert f"postgresql://u:p%40@h:1/d?options={options}&{name}" == url

@@ -1,0 +1,22 @@
+"""Rights that the role of a session lacks, each with the statement that grants it."""
+
+from typing import Any
+
+import msgspec
+
+from service.store.sql import statement
+
+
+class MissingRight(msgspec.Struct, frozen=True):
+    """One right that is missing."""
+
+    sentence: str
+    is_required: bool
+    """No event can be stored without it; otherwise no new partition can be made."""
+
+
+async def missing_rights(connection: Any) -> list[MissingRight]:
+    """Ask the database what the role of *connection* may not do."""
+    return [
+        MissingRight(**dict(row)) for row in await connection.fetch(statement("missing_rights"))
+    ]

@@ -1,0 +1,156 @@
+"""A release rolls out: migrations are applied beneath the running release, and no event fails."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import pytest
+
+from provision.migrate import FOLDER, migrate
+from tests.acceptance.ledger import load
+from tests.acceptance.running import Service, until
+from tests.acceptance.site import Site
+
+# Of each request, at five times the second that is promised at the 99th percentile.
+DEADLINE_S: Final = 5 * 1.0
+READ_S: Final = 2.0
+
+
+def next_release(folder: Path) -> Path:
+    """Copy the migrations, with four more as the rules in migrations/README.md allow them."""
+    shutil.copytree(FOLDER, folder)
+    (types,) = FOLDER.glob("*_versioned_row_types.sql")
+    (event_type,) = re.findall(r"CREATE TYPE event_row_v1 AS \(.*?^\);", types.read_text(), _BLOCK)
+    functions = {
+        "9001_column.sql": "ALTER TABLE events ADD COLUMN source text NOT NULL DEFAULT 'web';",
+        "9002_row_type.sql": event_type.replace("_v1", "_v2").replace(
+            "\n);", ",\n    source text\n);"
+        ),
+        "9004_function.sql": (
+            "CREATE FUNCTION event_partition_gaps_v2(from_day date) RETURNS date LANGUAGE sql"
+            " RETURN from_day;\nDROP TYPE event_row;\nDROP TYPE ledger_row;\n"
+            "DROP FUNCTION ensure_event_partitions(date, date);"
+        ),
+    }
+    for name, text in functions.items():
+        (folder / name).write_text(f"-- Why.\n-- migrate:up\n{text}\n\n-- migrate:down\n")
+    (folder / "9003_index.sql").write_text(
+        "-- Why.\n-- migrate:up transaction:false\nCREATE INDEX CONCURRENTLY of_times"
+        " ON event_deduplication (received_at);\n\n-- migrate:down\n"
+    )
+    return folder
+
+
+_BLOCK: Final = re.MULTILINE | re.DOTALL
+
+
+async def test_a_release_is_migrated_beneath_the_one_before_and_no_event_fails(
+    site: Site, tmp_path: Path, connection: Any
+) -> None:
+    """Also beside a transaction that has read `events`, which the new column has to wait for."""
+    folder = next_release(tmp_path / "migrations")
+    key = await site.make_key()
+    reader = await asyncpg.connect(site.database_url)
+    await reader.execute("BEGIN; SELECT FROM events")
+    told: list[str] = []
+    async with load(site, key, connections=8) as ledger:
+
+        async def is_under_load() -> bool:
+            return len(ledger.verdicts) > 300
+
+        await until(is_under_load, 20, "events are acked")
+        migrating = asyncio.create_task(migrate(site.database_url, folder, say=told.append))
+        await asyncio.sleep(READ_S)
+        assert not migrating.done()
+        await reader.execute("COMMIT")
+        applied = await migrating
+        acked = len(ledger.verdicts)
+
+        async def goes_on() -> bool:
+            return len(ledger.verdicts) > acked + 300
+
+        await until(goes_on, 20, "events are acked after the migration")
+
+    assert [
+        "9001_column.sql",
+        "9002_row_type.sql",
+        "9003_index.sql",
+        "9004_function.sql",
+    ] == applied
+    assert f"waits for pid {reader.get_server_pid()}" in told[0]
+    assert ({200}, {}) == (set(ledger.statuses), dict(ledger.faults))
+    assert max(ledger.latencies_s) < DEADLINE_S
+    assert [] == site.service.log_lines("flush_try_failed")
+    await ledger.check(site, key)
+    sources = await connection.fetch("SELECT DISTINCT source FROM events")
+    assert ["web"] == [row["source"] for row in sources]
+    reader.terminate()
+
+
+async def test_a_worker_that_starts_on_the_newer_schema_serves(
+    make_service: Callable[..., Service], database_url: str, tmp_path: Path
+) -> None:
+    await migrate(database_url, next_release(tmp_path / "migrations"))
+    service = make_service()
+
+    await service.start()
+
+    site = Site(service, database_url)
+    key = await site.make_key()
+    async with load(site, key, connections=2) as ledger:
+
+        async def is_acked() -> bool:
+            return len(ledger.verdicts) > 20
+
+        await until(is_acked, 20, "events are acked")
+    assert {200} == set(ledger.statuses)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("-- breaking", "its version 9001 does not fit this service"),
+        ("", ""),
+    ],
+    ids=["breaking", "additive"],
+)
+async def test_only_a_breaking_migration_stops_the_release_before(
+    make_service: Callable[..., Service],
+    database_url: str,
+    tmp_path: Path,
+    change: str,
+    sentence: str,
+) -> None:
+    folder = shutil.copytree(FOLDER, tmp_path / "migrations")
+    (folder / "9001_more.sql").write_text(
+        f"-- Why.\n{change}\n\n-- migrate:up\n\n-- migrate:down\n"
+    )
+    await migrate(database_url, folder)
+    service = make_service()
+
+    if not sentence:
+        await service.start()
+        return
+    service.spawn()
+
+    assert 1 == await service.wait()
+    assert sentence in service.complaints
+    assert "Traceback" not in service.complaints
+
+
+async def test_a_release_is_not_started_on_the_schema_of_the_one_before(
+    make_service: Callable[..., Service], bare_database_url: str, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(FOLDER, tmp_path / "migrations")
+    *_, newest = sorted(folder.glob("*.sql"))
+    newest.unlink()
+    await migrate(bare_database_url, folder)
+    service = make_service(url=bare_database_url)
+    service.spawn()
+
+    assert 1 == await service.wait()
+    assert "run provision migrate" in service.complaints
