@@ -2,17 +2,21 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final, TypeAlias
-from urllib.parse import urlsplit
 
 import asyncpg
 
 from provision.errors import ProvisionError
 from service import config
+from service.database_url import DatabaseUrl, DatabaseUrlError, parse
+from service.store.connect_error import connect_reason
+from service.store.pooler import PoolerError, enter_session, require_session_pooling
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 _CONNECT_TIMEOUT_S: Final = 10
+_APPLICATION_NAME: Final = "forebay provision"
 _NO_SCHEMA: Final = "the database has no schema of Forebay, or an old one: run `provision migrate`"
 
 
@@ -22,8 +26,8 @@ def required_url() -> str:
 
     Raises
     ------
-    ProvisionError
-        It is not set.
+    ProvisionError, ConfigError
+        It is not set, or cannot be used.
     """
     url = config.database_url()
     if url is None:
@@ -54,7 +58,9 @@ async def connected(url: str) -> AsyncIterator[Connection]:
     ) as error:
         raise ProvisionError(_NO_SCHEMA) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise ProvisionError(f"the database refused: {error}") from error
+        # Without its hints and details, which are further lines.
+        reason = str(error).partition("\n")[0]
+        raise ProvisionError(f"the database refused: {reason}") from error
     except OSError as error:
         raise ProvisionError(f"the connection to the database broke: {error}") from error
     finally:
@@ -63,28 +69,37 @@ async def connected(url: str) -> AsyncIterator[Connection]:
 
 async def _connect(url: str) -> Connection:
     try:
-        return await asyncpg.connect(
-            url,
-            timeout=_CONNECT_TIMEOUT_S,
-            server_settings={"application_name": "forebay provision", "timezone": "UTC"},
-        )
+        parsed = parse(url)
+    except DatabaseUrlError as error:
+        raise ProvisionError(str(error)) from None
+    try:
+        return await _open_own_session(parsed)
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise ProvisionError(
-            f"cannot connect to the database{_where(url)}: {_reason(error)}"
-        ) from error
+            f"cannot connect to the database at {parsed.place}:"
+            f" {connect_reason(error, parsed.server_settings)}"
+        ) from None
+    except PoolerError as error:
+        raise ProvisionError(str(error)) from None
 
 
-def _where(url: str) -> str:
-    """Where we tried, without the password."""
+async def _open_own_session(parsed: DatabaseUrl) -> Connection:
+    connection = await _open(parsed)
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return ""
-    return f" at {host}:{port or 5432}{parts.path}" if host else ""
+        await require_session_pooling(connection, partial(_open, parsed))
+        await enter_session(connection)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {_CONNECT_TIMEOUT_S} s"
-    return str(error).partition("\n")[0] or type(error).__name__
+async def _open(parsed: DatabaseUrl) -> Connection:
+    return await asyncpg.connect(
+        parsed.url,
+        timeout=parsed.connect_timeout_s or _CONNECT_TIMEOUT_S,
+        server_settings={
+            "application_name": parsed.application_name or _APPLICATION_NAME,
+            "timezone": "UTC",
+        },
+    )

@@ -6,13 +6,9 @@ PostgreSQL last.
 """
 
 import asyncio
-import contextlib
-import fcntl
-import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,11 +17,12 @@ import msgspec
 from provision import postgres
 from provision.child import service_process
 from provision.dev_database import dev_database, dev_key
-from provision.errors import ProvisionError
+from provision.leftovers import only_one, stop_leftover
 from provision.output import print_json
 from provision.place import make_folder
-from provision.ports import http_url, reachable, require_free
+from provision.ports import http_url, reachable
 from service import config
+from service.listening import checked_addresses
 
 _PORT: Final = "FOREBAY_PORT"
 _WORKERS: Final = "FOREBAY_WORKERS"
@@ -63,31 +60,29 @@ async def run_dev(options: Options) -> None:
     stopping = _stop_signals()
     environment = _environment(options)
     settings = config.load(environment)
-    require_free(settings.host, settings.port, f"choose another with --port or {_PORT}")
-    require_free(
-        settings.metrics_host, settings.metrics_port, f"choose another with {_METRICS_PORT}"
-    )
+    await asyncio.to_thread(stop_leftover, options.data_dir)
+    public, metrics = checked_addresses(settings, f"--port or {_PORT}")
     folder = make_folder(options.data_dir)
     given_url = config.database_url(environment)
-    with _only_one(folder):
+    with only_one(folder) as lock:
         async with dev_database(folder, given_url) as url:
             key = await dev_key(folder, url, given_url)
             async with service_process(
                 environment | {config.DATABASE_URL: url},
-                address=(reachable(settings.host), settings.port),
+                address=(reachable(public.host), public.port),
                 drain_timeout_s=settings.drain_timeout_s,
                 is_stdout_ours=options.is_json,
+                lock=lock,
             ) as service:
                 if await service.is_ready(stopping):
                     running = Running(
-                        url=http_url(settings.host, settings.port),
-                        metrics_url=http_url(
-                            settings.metrics_host, settings.metrics_port, "/metrics"
-                        ),
+                        url=http_url(public.host, public.port),
+                        metrics_url=http_url(metrics.host, metrics.port, "/metrics"),
                         api_key=key,
                         database_url=url,
                     )
-                    _announce(running, is_json=options.is_json)
+                    show = show_command(url if given_url is None else None)
+                    _announce(running, show, is_json=options.is_json)
                     await service.run_until(stopping)
 
 
@@ -113,32 +108,15 @@ def _environment(options: Options) -> dict[str, str]:
     return environment
 
 
-@contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Keep a second `forebay dev` off the folder; the lock goes with the process."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ProvisionError(
-                f"another `forebay dev` runs on {folder}: stop it, "
-                "or choose another folder with --data-dir"
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _announce(running: Running, *, is_json: bool) -> None:
+def _announce(running: Running, show: str, *, is_json: bool) -> None:
     if is_json:
         print_json(running)
     else:
-        sys.stdout.write(_welcome(running))
+        sys.stdout.write(_welcome(running, show))
     sys.stdout.flush()
 
 
-def _welcome(running: Running) -> str:
+def _welcome(running: Running, show: str) -> str:
     header = "Content-Type: application/json"
     curl = ("curl", "-sS", "-u", f"{running.api_key}:", f"{running.url}/v1/track")
     send = shlex.join([*curl, "-H", header, "-d", _EVENT])
@@ -155,15 +133,21 @@ Send an event:
 
 See what is stored:
 
-  {show_command(running.database_url)}
+  {show}
 
 Ctrl-C stops everything.
 
 """
 
 
-def show_command(database_url: str) -> str:
-    """Return a command that shows the stored rows, from any folder."""
+def show_command(own_url: str | None) -> str:
+    """
+    Return a command that shows the stored rows, from any folder.
+
+    *own_url* is that of our own PostgreSQL. A DATABASE_URL that was given is not repeated: it
+    holds a password.
+    """
     installed = Path(sys.executable).with_name("provision")
     program = [str(installed)] if installed.exists() else [sys.executable, "-m", "provision"]
-    return f"DATABASE_URL={shlex.quote(database_url)} {shlex.join([*program, 'events', 'tail'])}"
+    command = shlex.join([*program, "events", "tail"])
+    return command if own_url is None else f"DATABASE_URL={shlex.quote(own_url)} {command}"

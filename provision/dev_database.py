@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from provision import postgres
 from provision.database import connected
@@ -15,6 +14,7 @@ from provision.demo import working_key
 from provision.errors import ProvisionError
 from provision.migrate import migrate
 from provision.sql import statement
+from service.database_url import parse
 
 _DATABASE: Final = "forebay"
 _HASH_CHARS: Final = 12
@@ -81,9 +81,7 @@ async def _prepare(url: str) -> None:
 
 def _hash_of(url: str) -> str:
     """One key file for each database that was ever given, the password aside."""
-    parts = urlsplit(url)
-    place = f"{parts.hostname}:{parts.port}{parts.path}"
-    return hashlib.sha256(place.encode()).hexdigest()[:_HASH_CHARS]
+    return hashlib.sha256(parse(url).place.encode()).hexdigest()[:_HASH_CHARS]
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -22,10 +22,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 
 from provision.database import Connection, connected
+from provision.dbmate_url import dbmate_url, reached
 from provision.errors import ProvisionError
 from provision.lock_waits import LOCK_TIMEOUT_MS, WAIT_S, LockTimeoutError, LockWaits, Say
+from provision.migration_lock import LOCK_TIMEOUT_S, take_migration_lock
 from provision.output import print_message
 from provision.sql import statement
+from service.database_url import parse
 from service.store.server import unfit_server
 
 FOLDER: Final = Path(__file__).parent.parent / "migrations"
@@ -33,9 +36,6 @@ _FILE_NAME: Final = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 _BREAKING: Final = "-- breaking"
 _UP: Final = "-- migrate:up"
 _UP_ALONE: Final = "-- migrate:up transaction:false"
-# dbmate's driver knows these two, and those that check certificates; not prefer or allow.
-_SSL_MODES_NEGOTIATED: Final = ("", "allow", "prefer")
-_LOCK_TIMEOUT: Final = "SET lock_timeout = '5min'"
 _APPLICATION_NAME: Final = "forebay provision migrate"
 # SQLSTATE lock_not_available, as dbmate's driver writes it behind the message of the server.
 _LOCK_TIMEOUT_MARK: Final = "(55P03)"
@@ -150,12 +150,18 @@ async def server_problem(connection: Connection) -> str | None:
 
 
 async def migrate(
-    url: str, folder: Path = FOLDER, *, lock_wait_s: float = WAIT_S, say: Say = print_message
+    url: str,
+    folder: Path = FOLDER,
+    *,
+    lock_wait_s: float = WAIT_S,
+    lock_timeout_s: float = LOCK_TIMEOUT_S,
+    say: Say = print_message,
 ) -> list[str]:
     """
     Apply what is missing and return the names of those files; safe from many places at once.
 
-    *lock_wait_s* bounds the wait for locks that other sessions hold, which *say* is told of.
+    *lock_wait_s* bounds the wait for locks that other sessions hold, *lock_timeout_s* that for
+    another migrate; *say* is told of both.
 
     Raises
     ------
@@ -168,8 +174,7 @@ async def migrate(
         if problem := await server_problem(connection):
             raise ProvisionError(problem)
         # Ours around dbmate's own: comparing, applying and recording are one step to others.
-        await connection.execute(_LOCK_TIMEOUT)
-        await connection.execute(statement("lock_migrations"))
+        await take_migration_lock(connection, lock_timeout_s, say)
         schema = await read_schema(connection)
         require_unchanged(migrations, schema)
         missing = pending(migrations, schema)
@@ -177,7 +182,8 @@ async def migrate(
             has_ssl = bool(await connection.fetchval(statement("read_negotiated_ssl")))
             waits = LockWaits(connection, say, wait_s=lock_wait_s)
             await _drop_invalid_indexes(connection, folder, missing)
-            await _apply(waits, dbmate_url(url, has_ssl=has_ssl), folder, missing)
+            target = reached(connection, has_ssl=has_ssl)
+            await _apply(waits, dbmate_url(target, parse(url)), folder, missing)
             schema = await read_schema(connection)
         await _record(connection, migrations, schema)
     return [migration.name for migration in missing]
@@ -191,15 +197,6 @@ async def _record(connection: Connection, migrations: Sequence[Migration], schem
         if migration.version in schema.applied and migration.version not in schema.checksums
     ]
     await connection.executemany(statement("insert_checksum"), rows)
-
-
-def dbmate_url(url: str, *, has_ssl: bool) -> str:
-    """Return the URL with the encryption that our own connection has just negotiated."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
-    if query.get("sslmode", "") in _SSL_MODES_NEGOTIATED:
-        query["sslmode"] = "require" if has_ssl else "disable"
-    return urlunsplit(parts._replace(query=urlencode(query)))
 
 
 async def _drop_invalid_indexes(

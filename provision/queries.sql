@@ -55,8 +55,17 @@ JOIN tenants ON tenants.id = api_keys.tenant_id
 WHERE key_id = $1 AND secret_sha256 = $2 AND tenants.name = $3
   AND coalesce(least(expires_at, revoked_at, disabled_at) > now(), true)
 
--- name: lock_migrations
-SELECT pg_advisory_lock(hashtext('forebay'), hashtext('provision migrate'))
+-- name: try_lock_migrations
+SELECT pg_try_advisory_lock(hashtext('forebay'), hashtext('provision migrate'))
+
+-- name: find_migration_lock_holder
+SELECT pid, coalesce(application_name, '') AS application_name, host(client_addr) AS client,
+       backend_start, coalesce(state, 'not ours to see') AS state
+FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND objsubid = 2
+  AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND classid::bigint = hashtext('forebay')::bigint & 4294967295
+  AND objid::bigint = hashtext('provision migrate')::bigint & 4294967295
 
 -- name: read_server
 SELECT current_setting('server_version_num')::int AS version_num,

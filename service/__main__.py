@@ -1,36 +1,31 @@
-"""`forebay serve`: checks the settings and the database, then runs Granian's workers."""
+"""`forebay serve`: checks the settings, waits for the database, then runs the workers."""
 
 import asyncio
-import multiprocessing
 import os
-import shutil
-import socket
+import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
-import asyncpg
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces, Loops
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
+import msgspec
+import structlog
 
 from service import config
 from service.config import Config, ConfigError
+from service.database_url import parse
+from service.listening import Address, checked_addresses
 from service.obs import log as logs
+from service.obs.folders import metrics_folder
+from service.retry import retried
+from service.server import serve
+from service.store.connect_error import connect_reason, is_about_url
 from service.store.faults import UnsafeSessionError
 from service.store.health import SchemaError, check_database
 from service.store.pool import connections_per_worker, pool_config
 
+log = structlog.get_logger()
+
 MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
-_BACKLOG: Final = 2048
-# Granian closes idle keep-alive connections by the same timer: longer than a balancer keeps them.
-_HEADER_TIMEOUT_MS: Final = 75_000
-_RESPAWN_INTERVAL_S: Final = 1.0
-_KILL_GRACE_S: Final = 5
-# Granian's own words go the way of ours: its default writes plain text between our JSON lines.
-_LOGS_AS_OURS: Final = {"loggers": {"_granian": {"propagate": True}}}
 
 
 class BootError(Exception):
@@ -44,82 +39,79 @@ def main() -> int:
         url = config.database_url()
         if url is None:
             raise BootError("forebay serve needs DATABASE_URL, the PostgreSQL to write to")
-        asyncio.run(_check(settings, url))
-        _require_free(settings.host, settings.port, "FOREBAY_PORT")
-        _require_free(settings.metrics_host, settings.metrics_port, "FOREBAY_METRICS_PORT")
+        public, metrics = checked_addresses(settings)
+        logs.configure(settings.log_level, settings.log_format)
+        if not asyncio.run(_is_database_ready(settings, url)):
+            return 0
     except (BootError, ConfigError, SchemaError, UnsafeSessionError) as error:
         sys.stderr.write(f"forebay: {error}\n")
         return 1
+    _log_choices(public, metrics)
+    # Names stand for one address each from here on.
+    settings = msgspec.structs.replace(settings, host=public.host, metrics_host=metrics.host)
     os.environ[config.DATABASE_URL] = url  # from .env perhaps, which the workers need not find
-    folder = Path(tempfile.mkdtemp(prefix="forebay-metrics-"))
-    os.environ[MULTIPROC_DIR] = str(folder)
+    with metrics_folder() as folder:
+        os.environ[MULTIPROC_DIR] = str(folder)
+        _serve(settings, folder)
+    return 0
+
+
+async def _is_database_ready(settings: Config, url: str) -> bool:
+    """Wait until the database can be used, however long; False when told to stop meanwhile."""
+    loop = asyncio.get_running_loop()
+    waiting = asyncio.create_task(
+        retried(lambda: _check(settings, url), "service_waits_for_database", _is_final)
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, waiting.cancel)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # there are no workers to replace yet
     try:
-        return _serve(settings, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        await waiting
+    except asyncio.CancelledError:
+        return False
+    return True
 
 
 async def _check(settings: Config, url: str) -> None:
     connections = settings.workers * connections_per_worker(settings)
+    target, parsed = pool_config(settings, url), parse(url)
     try:
-        await check_database(pool_config(settings, url), connections)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise BootError(f"the database of DATABASE_URL cannot be used: {error}") from None
-    except ValueError:
-        # Not the error's text: it quotes a piece of the URL, which may be of the password.
+        await check_database(target, connections)
+    except Exception as error:
+        if not is_about_url(error):
+            raise
+        reason = connect_reason(error, target.server_settings | parsed.server_settings)
         raise BootError(
-            "DATABASE_URL is not the URL of a PostgreSQL, such as"
-            " postgresql://user:password@host:5432/database (special characters written as %40)"
+            f"the database of DATABASE_URL at {parsed.place} cannot be used: {reason}"
         ) from None
 
 
-def _serve(settings: Config, folder: Path) -> int:
+def _is_final(error: Exception) -> bool:
+    """Whether *error* needs an operator. Anything else may pass: a failover, a wrong password."""
+    if isinstance(error, UnsafeSessionError):
+        return "transaction_read_only" not in str(error)
+    return isinstance(error, BootError | SchemaError)
+
+
+def _serve(settings: Config, folder: Path) -> None:
     # prometheus_client reads the folder's name when it is imported.
-    from service.obs.metrics import serve_metrics  # noqa: PLC0415
+    from service.obs.metrics import MetricsServer  # noqa: PLC0415
 
-    logs.configure(settings.log_level, settings.log_format)
-    metrics = serve_metrics(settings.metrics_host, settings.metrics_port, folder)
-    # Workers that are spawned, not forked: none inherits a thread's lock or an open connection.
-    multiprocessing.set_start_method("spawn", force=True)
-    server = Granian(
-        "service.app:create",
-        factory=True,
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.ASGI,
-        workers=settings.workers,
-        loop=Loops.uvloop,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=_BACKLOG,
-        # Requests above it would wait unseen; ours are shed, and counted, by the queue's marks.
-        backpressure=_BACKLOG,
-        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS),
-        log_level=LogLevels.warning,
-        log_dictconfig=_LOGS_AS_OURS,
-        respawn_failed_workers=True,
-        respawn_interval=_RESPAWN_INTERVAL_S,
-        workers_kill_timeout=int(settings.drain_timeout_s) + _KILL_GRACE_S,
-    )
+    metrics = MetricsServer(settings.metrics_host, settings.metrics_port, folder)
     try:
-        server.serve()
-    except SystemExit as stop:
-        return int(stop.code or 0)
+        serve(settings, metrics.worker_ended)
     finally:
-        metrics.shutdown()
-    return 0
+        metrics.close()
 
 
-def _require_free(host: str, port: int, variable: str) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise BootError(
-                f"{host}:{port} cannot be listened on ({error.strerror}): set {variable}"
-            ) from None
+def _log_choices(*addresses: Address) -> None:
+    """Say what was chosen or left out, where the settings did not say it."""
+    for name, host, _, others in addresses:
+        if others:
+            log.info("host_resolved", host=name, address=host, not_used=others)
+    ignored = config.ignored_variables(config.read_environment())
+    if ignored:
+        log.info("kubernetes_variables_ignored", names=ignored)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ The environment comes first, then the file `.env`. A wrong value stops the boot 
 name. `.env.example` is generated from this file (`python -m service.config`) and a test compares.
 """
 
+import io
 import os
 import sys
 from collections.abc import Mapping
@@ -12,8 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import dotenv
+import dotenv.parser
 import msgspec
 from msgspec import Meta
+
+from service import setting_values
+from service.database_url import DatabaseUrlError, parse
+from service.kubernetes import is_service_variable
+from service.setting_values import SettingError
 
 PREFIX: Final = "FOREBAY_"
 DATABASE_URL: Final = "DATABASE_URL"
@@ -21,6 +28,11 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 # PostgreSQL keeps its timeouts in this.
 INT32_MAX: Final = 2**31 - 1
+_VERSION: Final = r"\d{1,5}\.\d{1,5}(\.\d{1,5})?"
+# As browsers send them: in lower case, and without a path.
+_ORIGIN: Final = r"(\*|null|[a-z][a-z0-9+.-]*://[^\s,/A-Z]+)"
+# What a value of text is, as messages and the page of settings say it.
+_HOST_FORM: Final = {"form": "an address or a host name"}
 
 
 class ConfigError(ValueError):
@@ -34,11 +46,23 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Units are in the names. The description of each is the comment in `.env.example`.
     """
 
-    host: Annotated[str, Meta(description="Address the service listens on.")] = "127.0.0.1"
+    host: Annotated[
+        str,
+        Meta(
+            pattern=r"^\S+$",
+            extra=_HOST_FORM,
+            description="Address the service listens on.",
+        ),
+    ] = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65_535, description="Port the service listens on.")] = 8000
     workers: Annotated[int, Meta(ge=1, le=512, description="Worker processes.")] = 2
     metrics_host: Annotated[
-        str, Meta(description="Address of /metrics, apart from the public one.")
+        str,
+        Meta(
+            pattern=r"^\S+$",
+            extra=_HOST_FORM,
+            description="Address of /metrics, apart from the public one.",
+        ),
     ] = "127.0.0.1"
     metrics_port: Annotated[
         int, Meta(ge=1, le=65_535, description="Port of /metrics, all workers together.")
@@ -56,16 +80,27 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     schema_version_default: Annotated[
         str,
         Meta(
-            pattern=r"^\d{1,5}\.\d{1,5}(\.\d{1,5})?$",
+            pattern=f"^{_VERSION}$",
+            extra={"form": "a version such as 1.0 or 1.0.0"},
             description="Schema version of events sent without X-Event-Schema-Version.",
         ),
     ] = "1.0"
     schema_versions_supported: Annotated[
-        str, Meta(description="Accepted schema versions, separated by commas; empty: all.")
+        str,
+        Meta(
+            pattern=rf"^({_VERSION})?(\s*,\s*({_VERSION})?)*$",
+            extra={"form": "empty or versions such as 1.0, separated by commas"},
+            description="Accepted schema versions, separated by commas; empty: all.",
+        ),
     ] = ""
 
     cors_origins: Annotated[
-        str, Meta(description="Origins whose pages may send events, separated by commas; *: all.")
+        str,
+        Meta(
+            pattern=rf"^{_ORIGIN}?(\s*,\s*{_ORIGIN}?)*$",
+            extra={"form": "empty, * or origins such as https://example.com, separated by commas"},
+            description="Origins whose pages may send events, separated by commas; *: all.",
+        ),
     ] = "*"
 
     batch_rows_max: Annotated[
@@ -73,7 +108,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 2_000
     batch_bytes_max: Annotated[
         int,
-        Meta(ge=64 * KIB, description="Memory of the rows written in one transaction, in bytes."),
+        Meta(
+            ge=64 * KIB,
+            le=256 * MIB,
+            description="Memory of the rows written in one transaction, in bytes.",
+        ),
     ] = 4 * MIB
     flushes_max: Annotated[
         int, Meta(ge=1, le=16, description="Transactions a worker has under way at once.")
@@ -81,14 +120,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     queue_rows_max: Annotated[
         int,
         Meta(
-            ge=1, description="Rows that may wait in a worker; above it 503, until half have gone."
+            ge=1,
+            le=INT32_MAX,
+            description="Rows that may wait in a worker; above it 503, until half have gone.",
         ),
     ] = 20_000
     queue_bytes_max: Annotated[
-        int, Meta(ge=64 * KIB, description="Bytes that may wait in a worker; likewise.")
+        int,
+        Meta(ge=64 * KIB, le=MIB * MIB, description="Bytes that may wait in a worker; likewise."),
     ] = 64 * MIB
     quarantine_rows_per_minute: Annotated[
-        int, Meta(ge=0, description="Refused events kept per key, worker and minute.")
+        int,
+        Meta(ge=0, le=INT32_MAX, description="Refused events kept per key, worker and minute."),
     ] = 600
     flush_timeout_s: Annotated[
         float, Meta(gt=0, le=60, description="A flush that is not settled by then answers 503.")
@@ -142,7 +185,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(ge=0, le=86_400, description="How long it is used at most while look-ups fail."),
     ] = 300.0
     key_cache_keys_max: Annotated[
-        int, Meta(ge=1, description="Keys in the cache of a worker, and as many unknown ids.")
+        int,
+        Meta(
+            ge=1,
+            le=INT32_MAX,
+            description="Keys in the cache of a worker, and as many unknown ids.",
+        ),
     ] = 10_000
 
     log_level: Annotated[
@@ -166,10 +214,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def read_environment(dotenv_path: Path | None = None) -> dict[str, str]:
-    """Return the environment, filled up from `.env` (in the working folder unless given)."""
-    path = dotenv_path or Path(".env")
-    from_file = {k: v for k, v in dotenv.dotenv_values(path).items() if v is not None}
-    return from_file | dict(os.environ)
+    """
+    Return the environment, filled up from `.env` (in the working folder unless given).
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or a line of it is not NAME=value.
+    """
+    return _read_dotenv(dotenv_path or Path(".env")) | dict(os.environ)
 
 
 def load(environment: Mapping[str, str] | None = None) -> Config:
@@ -182,28 +235,48 @@ def load(environment: Mapping[str, str] | None = None) -> Config:
         A value is out of its bounds, or a `FOREBAY_` name is none of ours.
     """
     env = read_environment() if environment is None else environment
+    ignored = ignored_variables(env)
     raw = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in env.items()
-        if name.startswith(PREFIX)
+        if name.startswith(PREFIX) and name not in ignored
     }
     for field in raw:
         if field not in Config.__struct_fields__:
             raise ConfigError(f"{_variable(field)} is not a setting of Forebay; see .env.example")
-    # One at a time, so that the message names the variable however msgspec words the fault.
-    for field, value in raw.items():
-        try:
-            msgspec.convert({field: value}, Config, strict=False)
-        except msgspec.ValidationError as error:
-            reason = str(error).partition(" - at ")[0]
-            raise ConfigError(f"{_variable(field)}={value!r}: {reason}") from None
-    return msgspec.convert(raw, Config, strict=False)
+    _take_connect_timeout(raw, env)
+    fields = {field.name: field.type for field in msgspec.structs.fields(Config)}
+    values = {name: _value(name, fields[name], text) for name, text in raw.items()}
+    return Config(**values)
+
+
+def ignored_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the names with our prefix that are no settings: Kubernetes made them for a Service."""
+    return sorted(
+        name
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and is_service_variable(name, value)
+    )
 
 
 def database_url(environment: Mapping[str, str] | None = None) -> str | None:
-    """Return `DATABASE_URL`, None when it is not set or empty. A secret: kept out of Config."""
+    """
+    Return `DATABASE_URL`, None when it is not set or empty. A secret: kept out of Config.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be used; the message quotes nothing of the password.
+    """
     env = read_environment() if environment is None else environment
-    return env.get(DATABASE_URL) or None
+    text = env.get(DATABASE_URL, "").strip()
+    if not text:
+        return None
+    try:
+        parse(text)
+    except DatabaseUrlError as error:
+        raise ConfigError(str(error)) from None
+    return text
 
 
 def example() -> str:
@@ -217,6 +290,40 @@ def example() -> str:
     for field in msgspec.structs.fields(Config):
         lines += ["", f"# {_description(field.type)}", f"{_variable(field.name)}={_text(field)}"]
     return "\n".join(lines) + "\n"
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    try:
+        # Some editors begin a file with a byte order mark.
+        text = path.read_bytes().decode("utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError):
+        # Some name the folder of a virtual environment so.
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: byte {error.start} is not valid") from None
+    for binding in dotenv.parser.parse_stream(io.StringIO(text)):
+        if binding.error:
+            # Without the line: it may hold a password.
+            raise ConfigError(f"{path}, line {binding.original.line}, is not NAME=value")
+    values = dotenv.dotenv_values(stream=io.StringIO(text))
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _take_connect_timeout(raw: dict[str, str], env: Mapping[str, str]) -> None:
+    """Take over the `connect_timeout` of DATABASE_URL where our own setting is not given."""
+    text = database_url(env)
+    timeout_s = parse(text).connect_timeout_s if text else None
+    if timeout_s is not None:
+        raw.setdefault("connect_timeout_s", str(timeout_s))
+
+
+def _value(name: str, annotation: Any, text: str) -> Any:
+    try:
+        return setting_values.read(annotation, text)
+    except SettingError as error:
+        raise ConfigError(f"{_variable(name)}={setting_values.shown(text)} {error}") from None
 
 
 def _split(text: str) -> frozenset[str]:

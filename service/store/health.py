@@ -6,7 +6,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from service.store.pool import PoolConfig, connect, lent
+from service.store.pool import PoolConfig, connect_own_session, lent
 from service.store.rights import missing_rights
 from service.store.server import unfit_server
 from service.store.sql import statement
@@ -53,7 +53,7 @@ async def check_database(config: PoolConfig, connections: int) -> None:
     UnsafeSessionError, OSError, asyncpg.PostgresError
         It cannot be used, or not be reached.
     """
-    session = await connect(config)
+    session = await connect_own_session(config)
     try:
         (server,) = await session.fetch(statement("read_server"))
         require_server(server["version_num"], server["encoding"])

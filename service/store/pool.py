@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 import msgspec
 
 from service.config import Config
+from service.database_url import parse
 from service.store.faults import UnsafeSessionError
+from service.store.pooler import enter_session, require_session_pooling
 from service.store.sql import statement
 
 if TYPE_CHECKING:
@@ -34,12 +37,13 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     lock_timeout_ms: int
     idle_in_transaction_timeout_ms: int
     tcp_timeout_ms: int
+    application_name: str = "forebay"
 
     @property
     def server_settings(self) -> dict[str, str]:
         """The session's settings: no wait in the server is without a bound."""
         return {
-            "application_name": "forebay",
+            "application_name": self.application_name,
             "timezone": "UTC",
             "statement_timeout": str(self.statement_timeout_ms),
             "lock_timeout": str(self.lock_timeout_ms),
@@ -79,8 +83,10 @@ class Session(asyncpg.Connection):
 
 def pool_config(settings: Config, url: str) -> PoolConfig:
     """Return how a worker reaches the database."""
+    parsed = parse(url)
     return PoolConfig(
-        url=url,
+        url=parsed.url,
+        application_name=parsed.application_name or "forebay",
         connections_max=settings.flushes_max + _SPARE_CONNECTIONS,
         connect_timeout_s=settings.connect_timeout_s,
         acquire_timeout_s=settings.acquire_timeout_s,
@@ -153,14 +159,30 @@ def tear_down(connection: Any) -> None:
 
 async def connect(config: PoolConfig) -> Session:
     """Open one connection beside the pool."""
-    connection = await asyncpg.connect(
+    connection = await _open(config)
+    await _prepare(connection)
+    return connection
+
+
+async def connect_own_session(config: PoolConfig) -> Session:
+    """Open one connection; PoolerError, with nothing set, when a pooler would share its session."""
+    connection = await _open(config)
+    try:
+        await require_session_pooling(connection, partial(_open, config))
+    except BaseException:
+        connection.terminate()
+        raise
+    await _prepare(connection)
+    return connection
+
+
+async def _open(config: PoolConfig) -> Session:
+    return await asyncpg.connect(
         config.url,
         connection_class=Session,
         timeout=config.connect_timeout_s,
         server_settings=config.server_settings,
     )
-    await _prepare(connection)
-    return connection
 
 
 async def _prepare(connection: Session) -> None:
@@ -174,6 +196,7 @@ async def _prepare(connection: Session) -> None:
 
 
 async def _set_up(connection: Session) -> None:
+    await enter_session(connection)
     await connection.set_type_codec(
         "uuid", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary"
     )

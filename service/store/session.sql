@@ -12,6 +12,18 @@ SELECT pg_backend_pid() AS pid,
        to_regtype('event_row_v1')::oid::bigint AS event_row,
        to_regtype('event_row_v1[]')::oid::bigint AS event_rows
 
+-- name: read_pid
+SELECT pg_backend_pid()
+
+-- name: read_pid_after_a_while
+-- Keeps the session busy for 50 ms.
+SELECT pg_backend_pid() FROM pg_sleep(0.05)
+
+-- name: apply_settings
+-- For the session, as if they had been sent at its start.
+SELECT set_config(name, value, false), pg_backend_pid() AS pid
+FROM unnest($1::text[], $2::text[]) AS setting (name, value)
+
 -- name: end_session
 -- Ends a session of ours whose last word was lost, and waits for its end. Backend and start
 -- together name it: a process number alone may belong to somebody else by now.

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from provision.dev import Running, _welcome
+from provision.dev import Running, _welcome, show_command
 from tests.docs.conftest import DOCS, Reader
 from tests.docs.examples import Example, as_table, examples, masked, run_bash, run_python
 
@@ -71,7 +71,8 @@ def test_the_tutorial_shows_what_make_run_prints() -> None:
             metrics_url="http://127.0.0.1:41379/metrics",
             api_key="fb1_x",
             database_url="postgresql://x",
-        )
+        ),
+        show_command("postgresql://x"),
     )
 
     for line in printed.splitlines():

@@ -110,7 +110,7 @@ def range_of(kind: object, meta: Meta) -> str:
     if kind is bool:
         return "true, false"
     if kind is str:
-        return "`1.0` or `1.0.0`" if meta.pattern else "text"
+        return str((meta.extra or {}).get("form", "text"))
     low = f"from {meta.ge:,}" if meta.ge is not None else f"more than {meta.gt:,}"
     return low if meta.le is None else f"{low} to {meta.le:,}"
 

@@ -152,5 +152,5 @@ async def test_a_database_that_is_not_there_is_an_error(store_config: PoolConfig
 def test_a_worker_opens_its_pool_and_its_listener() -> None:
     settings = Config(flushes_max=4)
 
-    expected = pool_config(settings, "").connections_max + 1
+    expected = pool_config(settings, "postgresql://").connections_max + 1
     assert expected == connections_per_worker(settings)

@@ -1,13 +1,17 @@
 """Settings: where they come from, and what a wrong one says."""
 
+import os
+import typing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Meta
 
 from service import config
 from service.config import Config, ConfigError
+from service.setting_values import allowed
 
 ROOT = Path(__file__).parents[2]
 FIELDS = msgspec.structs.fields(Config)
@@ -21,7 +25,7 @@ def another(value: Any) -> Any:
     """Return an allowed value that is not the default."""
     if isinstance(value, bool):
         return not value
-    others = {"auto": "json", "info": "debug", "1.0": "2.0"}
+    others = {"auto": "json", "info": "debug", "1.0": "2.0", "": "1.0", "*": "https://a.example"}
     return others.get(value, "other") if isinstance(value, str) else value / 2
 
 
@@ -45,29 +49,163 @@ def test_every_setting_is_read_from_its_variable(field: msgspec.structs.FieldInf
     assert loaded == msgspec.structs.replace(Config(), **{field.name: value})
 
 
+def odd_values(field: msgspec.structs.FieldInfo) -> list[str]:
+    """Values that no setting of this kind may have."""
+    kind = field.type.__origin__
+    meta = next(part for part in field.type.__metadata__ if isinstance(part, Meta))
+    if kind in {int, float}:
+        low = meta.ge if meta.ge is not None else meta.gt or 0
+        odd = ["", "ten", "10s", "10 000", "1_000", "1e3", "0x10", "nan", "inf", "-inf", "true"]
+        odd += ["--1", "9" * 30, "9" * 5_000, str(low - 1), "\u0661\u0662", "1\n2"]
+        return [*odd, "80.5" if kind is int else "1.2.3", str((meta.le or 0) + 1)]
+    if kind is bool:
+        return ["", "yes", "on", "2", "perhaps", "truefalse"]
+    if typing.get_origin(kind) is typing.Literal:
+        return ["", "loud", "info,debug", "json console"]
+    if "host" in field.name:
+        return ["", " ", "two words", "a\tb"]
+    return ["v1", "1.0;2.0", "one, two", "HTTPS://A.EXAMPLE", "https://a.example/path"]
+
+
+CASES = [(field, value) for field in FIELDS for value in odd_values(field)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), CASES, ids=[f"{field.name}-{value[:12]!a}" for field, value in CASES]
+)
+def test_a_wrong_value_is_one_sentence_that_names_variable_value_and_limit(
+    field: msgspec.structs.FieldInfo, value: str
+) -> None:
+    meta = next(part for part in field.type.__metadata__ if isinstance(part, Meta))
+
+    with pytest.raises(ConfigError) as caught:
+        config.load({variable(field.name): value})
+
+    message = str(caught.value)
+    assert message.startswith(f"{variable(field.name)}={value[:40]!r}"[:-1])
+    assert message.endswith(allowed(field.type.__origin__, meta))
+    assert message.isprintable()
+    assert 300 > len(message)
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+def test_bounds_are_allowed_and_white_space_around_a_value_is_not_part_of_it(
+    field: msgspec.structs.FieldInfo,
+) -> None:
+    meta = next(part for part in field.type.__metadata__ if isinstance(part, Meta))
+    value = as_text(field.default) if not isinstance(field.default, str) else field.default
+    good = [f" {value}\t", *(str(bound) for bound in (meta.ge, meta.le) if bound is not None)]
+
+    for text in good:
+        config.load({variable(field.name): text})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("log_level", "INFO", "info"),
+        ("log_format", "Json", "json"),
+        ("request_log", "FALSE", False),
+        ("request_log", "1", True),
+        ("host", "[::]", "[::]"),
+        ("cors_origins", "https://a.example, http://localhost:3000,null", None),
+        ("schema_versions_supported", "1.0,2.0.1", None),
+        ("drain_timeout_s", "0.5", 0.5),
+    ],
+)
+def test_other_spellings_that_can_only_mean_one_thing_are_taken(
+    name: str, value: str, expected: object
+) -> None:
+    loaded = getattr(config.load({variable(name): value}), name)
+
+    assert (value if expected is None else expected) == loaded
+
+
+KUBERNETES = {
+    "FOREBAY_PORT": "tcp://10.0.0.1:8000",
+    "FOREBAY_SERVICE_HOST": "10.0.0.1",
+    "FOREBAY_SERVICE_PORT": "8000",
+    "FOREBAY_SERVICE_PORT_HTTP": "8000",
+    "FOREBAY_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "FOREBAY_PORT_8000_TCP_PROTO": "tcp",
+    "FOREBAY_PORT_8000_TCP_PORT": "8000",
+    "FOREBAY_PORT_8000_TCP_ADDR": "10.0.0.1",
+    "FOREBAY_METRICS_PORT": "tcp://[fd00::1]:9100",
+    "FOREBAY_METRICS_SERVICE_HOST": "fd00::1",
+    "FOREBAY_METRICS_SERVICE_PORT_PROM": "9100",
+}
+
+
+def test_variables_that_kubernetes_makes_for_services_are_not_settings() -> None:
+    environment = KUBERNETES | {"FOREBAY_WORKERS": "3"}
+
+    assert msgspec.structs.replace(Config(), workers=3) == config.load(environment)
+    assert sorted(KUBERNETES) == config.ignored_variables(environment)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("FOREBAY_PORT", "0"),
-        ("FOREBAY_PORT", "65536"),
-        ("FOREBAY_PORT", "http"),
-        ("FOREBAY_PORT", ""),
-        ("FOREBAY_PORT", "80.5"),
-        ("FOREBAY_WORKERS", "0"),
-        ("FOREBAY_PAYLOAD_BYTES_MAX", "1023"),
-        ("FOREBAY_BODY_TIMEOUT_S", "0"),
-        ("FOREBAY_BODY_TIMEOUT_S", "nan"),
-        ("FOREBAY_BODY_TIMEOUT_S", "inf"),
-        ("FOREBAY_SCHEMA_VERSION_DEFAULT", "v1"),
-        ("FOREBAY_LOG_LEVEL", "loud"),
-        ("FOREBAY_REQUEST_LOG", "perhaps"),
+        ("FOREBAY_PORT", "tcp:/10.0.0.1:8000"),
+        ("FOREBAY_PORT", "http://10.0.0.1:8000"),
+        ("FOREBAY_HOST", ""),
+        ("FOREBAY_SERVICE_HOST", "example.com;"),
+        ("FOREBAY_SERVICE_PORT", "http"),
+        ("FOREBAY_PORT_8000_TCP", "8000"),
+        ("FOREBAY_PORT_TCP", "tcp://10.0.0.1:8000"),
+        ("FOREBAY_SERVICE", "forebay"),
     ],
 )
-def test_a_wrong_value_is_refused_by_the_variables_name(name: str, value: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        config.load({"FOREBAY_HOST": "::1", name: value})
+def test_what_only_resembles_a_variable_of_kubernetes_stops_the_start(
+    name: str, value: str
+) -> None:
+    with pytest.raises(ConfigError, match=name):
+        config.load({name: value})
 
-    assert str(caught.value).startswith(f"{name}={value!r}: ")
+
+def test_the_connect_timeout_of_the_url_counts_unless_ours_is_set() -> None:
+    url = {"DATABASE_URL": "postgresql://u:p@h/d?connect_timeout=7"}
+
+    assert 7.0 == config.load(url).connect_timeout_s
+    assert 2.0 == config.load(url | {"FOREBAY_CONNECT_TIMEOUT_S": "2"}).connect_timeout_s
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"FOREBAY_PORT=1\xff\n", "is not UTF-8: byte 14"),
+        (b"FOREBAY_PORT=1\nDATABASE_URL='postgresql://u:canary\n", "line 2, is not NAME=value"),
+        (b"FOREBAY_PORT=1\nthis is not an assignment\n", "line 2, is not NAME=value"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_sentence(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_bytes(content)
+
+    with pytest.raises(ConfigError) as caught:
+        config.read_environment(tmp_path / ".env")
+
+    assert words in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_virtual_environment_of_that_name_is_no_file_of_settings(tmp_path: Path) -> None:
+    assert dict(os.environ) == config.read_environment(tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path: Path) -> None:
+    loop = tmp_path / ".env"
+    loop.symlink_to(loop)
+
+    with pytest.raises(ConfigError, match=r"\.env cannot be read \(Too many levels"):
+        config.read_environment(loop)
+
+
+def test_of_several_lines_for_one_setting_the_last_counts(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfFOREBAY_X=1\r\nFOREBAY_X=2\r\n")
+
+    assert "2" == config.read_environment(tmp_path / ".env")["FOREBAY_X"]
 
 
 @pytest.mark.parametrize("name", ["FOREBAY_PROT", "FOREBAY_", "FOREBAY_DATABASE_URL"])

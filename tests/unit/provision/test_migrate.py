@@ -11,7 +11,6 @@ from provision.migrate import (
     Checksum,
     Migration,
     Schema,
-    dbmate_url,
     pending,
     read_migrations,
     require_unchanged,
@@ -93,24 +92,6 @@ def test_a_newer_schema_is_fine_unless_it_is_breaking() -> None:
         require_unchanged(
             [FIRST], Schema(applied, first | {"0002": Checksum("x", is_breaking=True)})
         )
-
-
-@pytest.mark.parametrize(
-    ("url", "has_ssl", "expected"),
-    [
-        ("postgresql://h/d", False, "postgresql://h/d?sslmode=disable"),
-        ("postgresql://h/d", True, "postgresql://h/d?sslmode=require"),
-        ("postgresql://h/d?sslmode=prefer", True, "postgresql://h/d?sslmode=require"),
-        ("postgresql://h/d?sslmode=verify-full", True, "postgresql://h/d?sslmode=verify-full"),
-        (
-            "postgresql://u:p%40@h:1/d?options=-c%20x%3Dy",
-            False,
-            "postgresql://u:p%40@h:1/d?options=-c+x%3Dy&sslmode=disable",
-        ),
-    ],
-)
-def test_dbmate_connects_as_encrypted_as_we_did(url: str, has_ssl: bool, expected: str) -> None:
-    assert expected == dbmate_url(url, has_ssl=has_ssl)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,226 @@
+"""
+DATABASE_URL: parsed, checked and described in one place, for the service and for the commands.
+
+No message quotes any part of the URL that may be a piece of the password. A password with an
+unescaped character makes other parts of the URL look like something else, so nothing is quoted
+before it is certain where the password ends.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from service.url_parameters import UrlParameterError, checked_parameter
+
+_SCHEMES: Final = ("postgresql", "postgres")
+_PORT_DEFAULT: Final = 5432
+_PORT_MAX: Final = 65_535
+# Authority, path, query, fragment.
+_PARTS: Final = re.compile(r"([^/?#]*)(/[^?#]*)?(?:\?([^#]*))?(#.*)?", re.DOTALL)
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_IPV6: Final = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\](?::(\d+))?")
+_HOST: Final = re.compile(r"([^:\[\]]*)(?::(\d+))?")
+_SECRETS: Final = frozenset({"password", "sslpassword"})
+_FORM: Final = (
+    "DATABASE_URL is not a valid URL of a PostgreSQL, such as"
+    " postgresql://user:password@host:5432/database"
+)
+
+
+class DatabaseUrlError(ValueError):
+    """DATABASE_URL cannot be used; the message says why, and quotes nothing of the password."""
+
+
+class Host(NamedTuple):
+    """Where a server listens: a name, an address or the folder of a socket; and its port."""
+
+    name: str
+    port: int
+
+    def __str__(self) -> str:
+        name = f"[{self.name}]" if ":" in self.name else self.name
+        return f"{name}:{self.port}"
+
+
+class DatabaseUrl(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked DATABASE_URL."""
+
+    url: str
+    """In the form that asyncpg takes. A secret."""
+    place: str
+    """Hosts and database, to be shown."""
+    driver: dict[str, str]
+    """Parameters that asyncpg acts on, such as `sslmode`."""
+    server_settings: dict[str, str]
+    """Parameters that go to the server as settings of the session."""
+    application_name: str | None
+    connect_timeout_s: float | None
+
+    def __repr__(self) -> str:
+        return f"DatabaseUrl({self.place})"
+
+
+def parse(text: str) -> DatabaseUrl:
+    """
+    Check the text of DATABASE_URL.
+
+    Raises
+    ------
+    DatabaseUrlError
+        It is not a URL of PostgreSQL, or has a parameter that Forebay cannot honour.
+    """
+    scheme, _, rest = text.strip().partition("://")
+    if scheme not in _SCHEMES:
+        raise DatabaseUrlError(f"{_FORM}: it has to begin with postgresql://")
+    authority, path, query = _split(rest)
+    login, _, host_list = authority.rpartition("@")
+    user, _, password = login.partition(":")
+    own = {"user": _decoded(user), "password": _decoded(password)}
+    own["database"] = _decoded((path or "/")[1:])
+    hosts = list(_hosts(host_list))
+    try:
+        given = _parameters(query)
+    except UrlParameterError as error:
+        raise DatabaseUrlError(f"DATABASE_URL: {error}") from None
+    own |= {name: given.driver.pop(name) for name in own if name in given.driver}
+    own["database"] = given.driver.pop("dbname", own["database"])
+    hosts = _located(hosts, given.driver.pop("host", ""), given.driver.pop("port", ""))
+    if len(hosts) > 1:
+        # Forebay writes: of several servers only the primary will do.
+        given.driver.setdefault("target_session_attrs", "primary")
+    return DatabaseUrl(
+        url=_written(own, hosts, given.driver | given.server_settings),
+        place=_place(hosts, own["database"]),
+        driver=given.driver,
+        server_settings=given.server_settings,
+        application_name=given.application_name,
+        connect_timeout_s=given.connect_timeout_s,
+    )
+
+
+class _Parameters(NamedTuple):
+    driver: dict[str, str]
+    server_settings: dict[str, str]
+    application_name: str | None
+    connect_timeout_s: float | None
+
+
+def _split(rest: str) -> tuple[str, str | None, str]:
+    match = _PARTS.fullmatch(rest)
+    assert match is not None  # noqa: S101 - it matches every text
+    authority, path, query, fragment = match.groups()
+    # The last @ of a complete URL ends the password. Where it is not the only one, or not before
+    # the path, an unescaped character cut the password in two.
+    has_cut_password = rest.count("@") > 1 or ("@" in rest and "@" not in authority)
+    if has_cut_password or fragment is not None:
+        raise DatabaseUrlError(
+            f"{_FORM}: special characters are percent-encoded,"
+            " @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, % as %25"
+        )
+    return authority, path, query or ""
+
+
+def _decoded(text: str) -> str:
+    if _BAD_ESCAPE.search(text):
+        raise DatabaseUrlError(f"{_FORM}: a % is percent-encoded as %25")
+    try:
+        value = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise DatabaseUrlError(f"{_FORM}: what is percent-encoded is not UTF-8") from None
+    if _CONTROL.search(value):
+        raise DatabaseUrlError(f"{_FORM}: it holds a control character")
+    return value
+
+
+def _hosts(host_list: str) -> Iterator[Host | int]:
+    """Yield each host, or its port alone where the host is left to the environment."""
+    if not host_list:
+        return
+    parts = host_list.split(",")
+    for part in parts:
+        match = (_IPV6 if part.startswith("[") else _HOST).fullmatch(part)
+        if match is None:
+            raise DatabaseUrlError(f"{_FORM}: its host or port is not valid")
+        name, port = _decoded(match[1]), _port(match[2] or "")
+        if not name and len(parts) > 1:
+            raise DatabaseUrlError(f"{_FORM}: one of its hosts is empty")
+        yield Host(name, port) if name else port
+
+
+def _port(text: str) -> int:
+    if not text:
+        return _PORT_DEFAULT
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= _PORT_MAX:
+        raise DatabaseUrlError(f"{_FORM}: its port is not a number from 1 to {_PORT_MAX}")
+    return int(text)
+
+
+def _parameters(query: str) -> _Parameters:
+    driver: dict[str, str] = {}
+    settings: dict[str, str] = {}
+    application_name, connect_timeout_s = None, None
+    is_after_secret = False
+    for pair in filter(None, query.split("&")):
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise DatabaseUrlError(f"{_FORM}: a parameter after the ? has no value")
+        name, value = _decoded(name), _decoded(text)
+        is_after_secret = is_after_secret or name in _SECRETS
+        use = checked_parameter(name, value, is_name_secret=is_after_secret)
+        if name == "application_name":
+            application_name = value
+        elif name == "connect_timeout":
+            connect_timeout_s = float(value)
+        elif use == "driver":
+            driver[name] = value
+        elif use == "server":
+            settings[name] = value
+    return _Parameters(driver, settings, application_name, connect_timeout_s)
+
+
+def _located(hosts: list[Host | int], names: str, ports: str) -> list[Host | int]:
+    """Apply the parameters `host` and `port`, which come before what stands before the path."""
+    numbers = [_port(text.strip()) for text in ports.split(",")] if ports else []
+    if names:
+        hosts = [Host(name.strip().strip("[]"), _PORT_DEFAULT) for name in names.split(",")]
+    if not numbers:
+        return hosts
+    if not hosts:
+        return list(numbers[:1])
+    if len(numbers) not in {1, len(hosts)}:
+        raise DatabaseUrlError(
+            f"DATABASE_URL: the parameter port names {len(numbers)} ports for {len(hosts)} hosts"
+        )
+    numbers *= len(hosts) // len(numbers)
+    return [
+        Host(host.name, number) if isinstance(host, Host) else number
+        for host, number in zip(hosts, numbers, strict=True)
+    ]
+
+
+def _written(own: dict[str, str], hosts: list[Host | int], parameters: dict[str, str]) -> str:
+    login = quote(own["user"], safe="")
+    if own["password"]:
+        login += ":" + quote(own["password"], safe="")
+    names = [host for host in hosts if isinstance(host, Host)]
+    if hosts and not names:
+        parameters = parameters | {"port": str(hosts[0])}
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters.items())
+    return (
+        f"postgresql://{login}{'@' if login else ''}{','.join(map(_host_in_url, names))}"
+        f"/{quote(own['database'], safe='')}{'?' if query else ''}{query}"
+    )
+
+
+def _host_in_url(host: Host) -> str:
+    return str(host if ":" in host.name else Host(quote(host.name, safe=""), host.port))
+
+
+def _place(hosts: list[Host | int], database: str) -> str:
+    shown = ",".join(str(host) for host in hosts if isinstance(host, Host))
+    return f"{shown or os.environ.get('PGHOST') or 'the local socket'}/{database}"

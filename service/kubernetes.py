@@ -1,0 +1,25 @@
+"""Variables that Kubernetes gives to a container for each Service of its namespace."""
+
+import re
+from typing import Final
+
+_NUMBER: Final = re.compile(r"[0-9]{1,5}")
+_ADDRESS: Final = re.compile(r"[0-9A-Fa-f.:]+|None")
+_LINK: Final = re.compile(r"(?:tcp|udp|sctp)://\[?[0-9A-Fa-f.:]+\]?:[0-9]{1,5}")
+_PROTOCOL: Final = re.compile(r"tcp|udp|sctp")
+# End of the name, and form of the value. A Service `forebay` gives FOREBAY_PORT, which is a setting
+# too, and `forebay-metrics` gives FOREBAY_METRICS_PORT: the value tells them apart.
+_FORMS: Final = (
+    (re.compile(r".*_SERVICE_HOST"), _ADDRESS),
+    (re.compile(r".*_SERVICE_PORT(?:_[A-Z0-9_]+)?"), _NUMBER),
+    (re.compile(r".*_PORT"), _LINK),
+    (re.compile(r".*_PORT_[0-9]+_(?:TCP|UDP|SCTP)"), _LINK),
+    (re.compile(r".*_PORT_[0-9]+_(?:TCP|UDP|SCTP)_PROTO"), _PROTOCOL),
+    (re.compile(r".*_PORT_[0-9]+_(?:TCP|UDP|SCTP)_PORT"), _NUMBER),
+    (re.compile(r".*_PORT_[0-9]+_(?:TCP|UDP|SCTP)_ADDR"), _ADDRESS),
+)
+
+
+def is_service_variable(name: str, value: str) -> bool:
+    """Tell whether name and value are those of a variable that Kubernetes makes for a Service."""
+    return any(ends.fullmatch(name) and form.fullmatch(value) for ends, form in _FORMS)

@@ -1,0 +1,101 @@
+"""Addresses to listen on: names are resolved, and what cannot work is said in one sentence."""
+
+import errno
+import ipaddress
+import socket
+from typing import Final, NamedTuple
+
+from service.config import Config, ConfigError
+
+_ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - as text
+# Of bind: which of the two settings is wrong.
+_ABOUT_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
+
+
+class ListenError(ConfigError):
+    """There is no listening on this address; the message names the setting to change."""
+
+
+class Address(NamedTuple):
+    """Where to listen."""
+
+    name: str
+    """As the setting says it."""
+    host: str
+    port: int
+    others: tuple[str, ...] = ()
+    """Further addresses of the name, which are not listened on."""
+
+
+class _Asked(NamedTuple):
+    host: str
+    port: int
+    host_variable: str
+    port_variable: str
+
+
+def checked_addresses(
+    settings: Config, port_variable: str = "FOREBAY_PORT"
+) -> tuple[Address, Address]:
+    """
+    Return where to listen for events and for /metrics, after a try.
+
+    Raises
+    ------
+    ListenError
+        One of the names has no address, or one of the ports is taken.
+    """
+    public = _Asked(settings.host, settings.port, "FOREBAY_HOST", port_variable)
+    metrics = _Asked(
+        *(settings.metrics_host, settings.metrics_port),
+        *("FOREBAY_METRICS_HOST", "FOREBAY_METRICS_PORT"),
+    )
+    addresses = _resolved(public), _resolved(metrics)
+    hosts = {address.host for address in addresses}
+    if public.port == metrics.port and (len(hosts) == 1 or hosts & _ANY):
+        raise ListenError(
+            f"FOREBAY_PORT and FOREBAY_METRICS_PORT are both {public.port}: set one of them to"
+            " another port"
+        )
+    for asked, address in zip((public, metrics), addresses, strict=True):
+        _require_free(asked, address)
+    return addresses
+
+
+def _resolved(asked: _Asked) -> Address:
+    is_bracketed = asked.host.startswith("[") and asked.host.endswith("]")
+    name = asked.host[1:-1] if is_bracketed else asked.host
+    try:
+        return Address(asked.host, str(ipaddress.ip_address(name)), asked.port)
+    except ValueError:
+        pass  # It is a name.
+    try:
+        found = socket.getaddrinfo(name, asked.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a host name"
+        raise ListenError(
+            f"{asked.host_variable}={asked.host!r} has no address ({reason}): give an address of"
+            " this machine, such as 127.0.0.1, or 0.0.0.0 for all"
+        ) from None
+    first, *others = in_order([str(address[0]) for *_, address in found])
+    return Address(asked.host, first, asked.port, tuple(others))
+
+
+def in_order(addresses: list[str]) -> list[str]:
+    """Return each address once, those of IPv4 first: every client can reach them."""
+    return sorted(dict.fromkeys(addresses), key=lambda address: ":" in address)
+
+
+def _require_free(asked: _Asked, address: Address) -> None:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As a server does: connections just closed do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address.host, address.port))
+    except OSError as error:
+        variable = asked.port_variable if error.errno in _ABOUT_PORT else asked.host_variable
+        raise ListenError(
+            f"cannot listen on port {address.port} of {address.host} ({error.strerror}):"
+            f" set {variable}"
+        ) from None

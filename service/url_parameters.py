@@ -1,0 +1,158 @@
+"""Parameters of DATABASE_URL: which the driver honours, and what to do about each of the others."""
+
+import re
+from pathlib import Path
+from typing import Final, Literal
+
+Use = Literal["driver", "server", "none"]
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+# asyncpg acts on these whatever their value.
+_DRIVER: Final = frozenset(
+    {
+        *("host", "port", "dbname", "database", "user", "password", "service"),
+        *("sslpassword", "krbsrvname", "gsslib"),
+    }
+)
+# These too, and each is the path of a file.
+_FILES: Final = frozenset({"sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile"})
+_TLS_VERSIONS: Final = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+# And these, for the values that it knows and Forebay can use.
+_DRIVER_VALUES: Final = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+    "ssl_min_protocol_version": _TLS_VERSIONS,
+    "ssl_max_protocol_version": _TLS_VERSIONS,
+    # Forebay writes: a standby is of no use to it.
+    "target_session_attrs": ("any", "primary", "read-write"),
+}
+# libpq's, for which asyncpg does nothing. These values ask for what it does anyway.
+_HARMLESS: Final = {
+    "channel_binding": ("disable", "prefer"),
+    "gssencmode": ("disable", "prefer"),
+    "gssdelegation": ("0",),
+    "keepalives": ("1",),
+    "load_balance_hosts": ("disable",),
+    "max_protocol_version": ("3.0", "latest"),
+    "min_protocol_version": ("3.0",),
+    "replication": ("false", "off", "no", "0"),
+    "requiressl": ("0",),
+    "sslcertmode": ("allow",),
+    "sslcompression": ("0",),
+    "sslsni": ("1",),
+    # Sessions have their encoding and their time zone from the code.
+    "client_encoding": ("utf8", "utf-8", "UTF8", "UTF-8", "auto"),
+    "timezone": ("UTC",),
+}
+# Forebay acts on these itself.
+_OURS: Final = frozenset({"connect_timeout", "application_name", "fallback_application_name"})
+_TCP: Final = "set FOREBAY_TCP_TIMEOUT_MS instead"
+_REMOVE: Final = "remove it"
+_ADVICE: Final = {
+    "channel_binding": f"{_REMOVE}, and use sslmode=verify-full to be sure of the server",
+    "gssencmode": f"{_REMOVE}, and encrypt with sslmode=require",
+    "hostaddr": "write the address as the host",
+    "idle_in_transaction_session_timeout": "set FOREBAY_IDLE_IN_TRANSACTION_TIMEOUT_MS instead",
+    "keepalives": _TCP,
+    "keepalives_count": _TCP,
+    "keepalives_idle": _TCP,
+    "keepalives_interval": _TCP,
+    "load_balance_hosts": f"{_REMOVE}; several hosts are tried in their order",
+    "lock_timeout": "set FOREBAY_LOCK_TIMEOUT_MS instead",
+    "oauth_client_id": f"{_REMOVE}, and use a password or a certificate",
+    "oauth_client_secret": f"{_REMOVE}, and use a password or a certificate",
+    "oauth_issuer": f"{_REMOVE}, and use a password or a certificate",
+    "oauth_scope": f"{_REMOVE}, and use a password or a certificate",
+    "pgbouncer": f"{_REMOVE}; connect directly, or through a pooler in session mode",
+    "require_auth": f"{_REMOVE}, and use sslmode=verify-full to be sure of the server",
+    "requirepeer": f"{_REMOVE}, and use sslmode=verify-full to be sure of the server",
+    "requiressl": "use sslmode=require",
+    "schema": "use search_path",
+    "scram_client_key": "give the password",
+    "scram_server_key": "give the password",
+    "servicefile": "set the environment variable PGSERVICEFILE",
+    "ssl": "use sslmode=require or sslmode=disable",
+    "sslcrldir": "use sslcrl, with one file",
+    "sslkeylogfile": "set the environment variable SSLKEYLOGFILE",
+    "statement_timeout": "set FOREBAY_STATEMENT_TIMEOUT_MS instead",
+    "tcp_keepalives_count": _TCP,
+    "tcp_keepalives_idle": _TCP,
+    "tcp_keepalives_interval": _TCP,
+    "tcp_user_timeout": _TCP,
+}
+_CONNECT_TIMEOUT_MAX_S: Final = 60
+
+
+class UrlParameterError(ValueError):
+    """A parameter cannot be honoured; the message names it, and says what to do."""
+
+
+def checked_parameter(name: str, value: str, *, is_name_secret: bool) -> Use:
+    """
+    Return who acts on a parameter.
+
+    *is_name_secret*: it comes after a password that is a parameter, which an unescaped & cuts in
+    two; then a name that is not known may be a piece of it.
+
+    Raises
+    ------
+    UrlParameterError
+        Nobody does, and it asks for something.
+    """
+    if name in _DRIVER or name in _FILES or name in _DRIVER_VALUES:
+        _require_honoured(name, value)
+        return "driver"
+    if name in _OURS or name in _HARMLESS or name in _ADVICE:
+        _require_possible(name, value)
+        return "none"
+    if is_name_secret or not _NAME.fullmatch(name):
+        raise UrlParameterError(
+            "a parameter after the ? is not one of PostgreSQL's: in a password & is percent-encoded"
+            " as %26, and settings of the server stand before a password"
+        )
+    # A setting of the server, which knows best whether it is one.
+    return "server"
+
+
+def _require_honoured(name: str, value: str) -> None:
+    if name in _FILES:
+        _require_readable(name, value)
+    elif name in _DRIVER_VALUES:
+        _require(name, value, _DRIVER_VALUES[name])
+
+
+def _require_possible(name: str, value: str) -> None:
+    if name == "connect_timeout":
+        _require_seconds(name, value)
+    elif name not in _OURS:
+        _require(name, value, _HARMLESS.get(name, ()))
+
+
+def _require(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value in allowed:
+        return
+    if name in _ADVICE or not allowed:
+        only = f" but {' or '.join(allowed)}" if allowed else ""
+        raise UrlParameterError(f"Forebay does not support {name}{only}: {_ADVICE[name]}")
+    raise UrlParameterError(f"{name} has to be {' or '.join(allowed)}")
+
+
+def _require_readable(name: str, value: str) -> None:
+    if name == "sslrootcert" and value == "system":
+        raise UrlParameterError(
+            "Forebay does not support sslrootcert=system: give the file, such as"
+            " /etc/ssl/certs/ca-certificates.crt"
+        )
+    try:
+        with Path(value).open("rb"):
+            pass
+    except OSError as error:
+        raise UrlParameterError(f"the file of {name} cannot be read ({error.strerror})") from None
+
+
+def _require_seconds(name: str, value: str) -> None:
+    is_whole = value.isascii() and value.isdigit()
+    if not is_whole or not 1 <= int(value[:9]) <= _CONNECT_TIMEOUT_MAX_S:
+        raise UrlParameterError(
+            f"{name} has to be a whole number of seconds from 1 to {_CONNECT_TIMEOUT_MAX_S}"
+        )

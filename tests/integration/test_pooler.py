@@ -1,0 +1,180 @@
+"""Through a real PgBouncer: noticed, refused where it shares sessions, else used."""
+
+import asyncio
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from provision.database import connected
+from provision.errors import ProvisionError
+from provision.migrate import migrate
+from service.config import Config
+from service.store.connect_error import connect_reason
+from service.store.health import check_database
+from service.store.pool import connect, open_pool, pool_config
+from service.store.pooler import PoolerError, is_pooled, require_session_pooling
+from tests.pgbouncer import pgbouncer
+
+DEPLOY = Path(__file__).parents[2] / "docs/how-to/deploy.md"
+LINE = re.search(r"^ignore_startup_parameters = (.*)$", DEPLOY.read_text(), re.MULTILINE)
+IGNORE = LINE[1] if LINE else ""
+SHARING = ["transaction", "statement"]
+
+
+async def test_without_a_pooler_none_is_seen(database_url: str, connection: Any) -> None:
+    assert not await is_pooled(connection)
+    await require_session_pooling(connection, partial(asyncpg.connect, database_url))
+
+
+@pytest.mark.parametrize("mode", SHARING)
+@pytest.mark.parametrize("round_robin", [0, 1])
+async def test_a_pooler_that_shares_sessions_is_refused_by_the_service(
+    database_url: str, mode: str, round_robin: int
+) -> None:
+    options = {"ignore_startup_parameters": IGNORE, "server_round_robin": round_robin}
+    with pgbouncer(database_url, mode, **options) as url:
+        for _ in range(5):
+            with pytest.raises(PoolerError, match="shares sessions"):
+                await check_database(pool_config(Config(), url), 1)
+
+
+async def test_it_is_refused_while_others_use_it(database_url: str) -> None:
+    """Other clients take and give back sessions meanwhile, as in a pool that is in use."""
+    with pgbouncer(database_url, "transaction", ignore_startup_parameters=IGNORE) as url:
+        others = [await asyncpg.connect(url, statement_cache_size=0) for _ in range(3)]
+        busy = [asyncio.create_task(_keep_busy(other)) for other in others]
+        try:
+            for _ in range(10):
+                with pytest.raises(PoolerError, match="shares sessions"):
+                    await check_database(pool_config(Config(), url), 1)
+        finally:
+            for task in busy:
+                task.cancel()
+            await asyncio.gather(*busy, return_exceptions=True)
+            for other in others:
+                other.terminate()
+
+
+async def test_a_refused_pooler_has_no_settings_of_ours_left_behind(database_url: str) -> None:
+    options = {"ignore_startup_parameters": IGNORE, "default_pool_size": 1}
+    with pgbouncer(database_url, "transaction", **options) as url:
+        with pytest.raises(PoolerError):
+            await check_database(pool_config(Config(), url), 1)
+        left = await _copied(url, "SELECT current_setting('statement_timeout')")
+
+    assert "0" == left
+
+
+async def test_what_the_pooler_has_to_ignore_is_said_with_every_name(database_url: str) -> None:
+    config = pool_config(Config(), database_url)
+    with pgbouncer(database_url, "session") as url:
+        with pytest.raises(asyncpg.PostgresError) as caught:
+            await check_database(pool_config(Config(), url), 1)
+        reason = connect_reason(caught.value, config.server_settings)
+
+    assert f"PgBouncer needs ignore_startup_parameters = {IGNORE}" in reason
+
+
+async def test_in_session_mode_every_setting_of_ours_is_in_force(database_url: str) -> None:
+    ignore = f"{IGNORE}, synchronous_commit, search_path"
+    with pgbouncer(database_url, "session", ignore_startup_parameters=ignore) as url:
+        config = pool_config(Config(), f"{url}?synchronous_commit=remote_apply&search_path=public")
+        await check_database(config, 1)
+        pool = await open_pool(config)
+        try:
+            async with pool.acquire() as session:
+                assert await is_pooled(session.itself)
+                rows = await session.fetch(
+                    "SELECT name, source, setting FROM pg_settings WHERE lower(name) = ANY($1)",
+                    [*config.server_settings, "synchronous_commit", "search_path"],
+                )
+                pid = await session.fetchval("SELECT pg_backend_pid()")
+                assert pid == session.itself.pid
+        finally:
+            pool.terminate()
+
+    found = {row["name"].lower(): (row["source"], row["setting"]) for row in rows}
+    assert {"session", "client"} >= {source for source, _ in found.values()}, found
+    assert ("session", "remote_apply") == found["synchronous_commit"]
+    assert ("session", "public") == found["search_path"]
+    assert "5000" == found["statement_timeout"][1]
+
+
+async def test_a_reload_does_not_undo_what_was_set_through_the_pooler(
+    database_url: str, connection: Any
+) -> None:
+    ignore = f"{IGNORE}, synchronous_commit"
+    with pgbouncer(database_url, "session", ignore_startup_parameters=ignore) as url:
+        session = await connect(pool_config(Config(), f"{url}?synchronous_commit=on"))
+        name = await connection.fetchval("SELECT current_database()")
+        await connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+        await connection.execute("SELECT pg_reload_conf()")
+
+        assert "on" == await session.fetchval("SHOW synchronous_commit")
+        session.terminate()
+
+
+async def test_a_pool_of_one_session_is_refused_by_its_name(database_url: str) -> None:
+    options = {"ignore_startup_parameters": IGNORE, "default_pool_size": 1}
+    with (
+        pgbouncer(database_url, "session", **options) as url,
+        pytest.raises(PoolerError, match=r"no second session in time.*default_pool_size"),
+    ):
+        await check_database(pool_config(Config(connect_timeout_s=30), url), 1)
+
+
+async def test_options_cannot_pass_a_pooler_and_are_named(database_url: str) -> None:
+    with (
+        pgbouncer(database_url, "session", ignore_startup_parameters=IGNORE) as url,
+        pytest.raises(PoolerError, match="parameter options of DATABASE_URL"),
+    ):
+        await connect(pool_config(Config(), f"{url}?options=-c%20jit%3Doff"))
+
+
+@pytest.mark.parametrize("mode", SHARING)
+async def test_a_pooler_that_shares_sessions_is_refused_by_the_commands(
+    bare_database_url: str, mode: str
+) -> None:
+    with pgbouncer(bare_database_url, mode) as url:
+        for _ in range(2):
+            with pytest.raises(ProvisionError, match="shares sessions"):
+                await migrate(url)
+        async with connected(bare_database_url) as direct:
+            locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+            assert 0 == await direct.fetchval(locks)
+
+
+async def test_in_session_mode_the_commands_work(bare_database_url: str) -> None:
+    with pgbouncer(bare_database_url, "session", ignore_startup_parameters=IGNORE) as url:
+        assert await migrate(url)
+        assert [] == await migrate(url)
+        async with connected(url) as connection:
+            assert "UTC" == await connection.fetchval("SHOW timezone")
+
+
+async def _keep_busy(connection: Any) -> None:
+    while True:
+        await _ask(connection, "SELECT 1 FROM pg_sleep(0.002)")
+
+
+async def _copied(url: str, query: str) -> str:
+    connection = await asyncpg.connect(url)
+    try:
+        return await _ask(connection, query)
+    finally:
+        connection.terminate()
+
+
+async def _ask(connection: Any, query: str) -> str:
+    """By COPY: prepared statements do not survive a pooler that shares sessions."""
+    answer = bytearray()
+
+    async def take(data: bytes) -> None:
+        answer.extend(data)
+
+    await connection.copy_from_query(query, output=take)
+    return answer.decode().strip()

@@ -1,0 +1,44 @@
+"""Which address a name stands for. That it can be listened on: tests/acceptance."""
+
+import socket
+
+import pytest
+
+from service.config import Config
+from service.listening import ListenError, checked_addresses, in_order
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (["::1", "127.0.0.1"], ["127.0.0.1", "::1"]),
+        (["10.0.0.2", "fd00::1", "10.0.0.1", "10.0.0.2"], ["10.0.0.2", "10.0.0.1", "fd00::1"]),
+        (["fd00::2", "fd00::1"], ["fd00::2", "fd00::1"]),
+    ],
+)
+def test_of_several_addresses_the_first_of_ipv4_is_taken(
+    found: list[str], expected: list[str]
+) -> None:
+    assert expected == in_order(found)
+
+
+def test_a_name_is_resolved_and_brackets_are_not_part_of_an_address() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
+        ports = one.getsockname()[1], two.getsockname()[1]
+
+    public, metrics = checked_addresses(
+        Config(host="localhost", port=ports[0], metrics_host="[127.0.0.1]", metrics_port=ports[1])
+    )
+
+    assert ("localhost", "127.0.0.1", ports[0]) == public[:3]
+    assert ("[127.0.0.1]", "127.0.0.1", ports[1]) == metrics[:3]
+
+
+def test_a_taken_port_is_named_with_what_to_set() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ListenError, match=rf"port {port} .*: set --port or FOREBAY_PORT$"):
+            checked_addresses(Config(port=port), "--port or FOREBAY_PORT")
