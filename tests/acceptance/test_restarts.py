@@ -71,6 +71,7 @@ async def test_a_service_that_waits_can_be_stopped(
     service = make_service("postgresql://nobody@127.0.0.1:1/none")
     service.spawn()
     await until(partial(_waits, service), START_S, "it waits")
+    service.signal(signal.SIGHUP)  # there is nothing to reload
     service.signal(number)
     assert await service.wait() == 0
     assert service.complaints == ""
