@@ -34,6 +34,7 @@ class BootError(Exception):
 
 def main() -> int:
     """Run the service until it is told to stop; return the exit code."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are workers to replace
     try:
         settings = config.load()
         url = config.database_url()
@@ -64,7 +65,6 @@ async def _is_database_ready(settings: Config, url: str) -> bool:
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, waiting.cancel)
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # there are no workers to replace yet
     try:
         await waiting
     except asyncio.CancelledError:

@@ -137,15 +137,17 @@ class Workers:
         """Run until SIGTERM or SIGINT; SIGHUP replaces every worker."""
         with self._signals() as wakes:
             while not self._is_stopping:
-                self._start_missing(server)
-                self._wait(wakes, server)
+                # One look at the clock: a start that is not due yet is waited for.
+                now = time.monotonic()
+                self._start_missing(server, now)
+                self._wait(wakes, server, now)
             for slot in self._slots:
                 server.stop_listening(slot.number)
             for worker in self._workers:
                 self._hear(worker)
                 worker.stop(self._stop_timeout_s)
             while self._workers:
-                self._wait(wakes, server)
+                self._wait(wakes, server, time.monotonic())
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[socket.socket]:
@@ -169,31 +171,31 @@ class Workers:
     def _reload(self, *_: Any) -> None:
         self._generation += 1
 
-    def _start_missing(self, server: Server) -> None:
+    def _start_missing(self, server: Server, now: float) -> None:
         """Start a worker where there is none, and the successor of one worker at a time."""
         active = [worker for worker in self._workers if not worker.is_told]
         is_replacing = not all(worker.is_ready for worker in active)
         for slot in self._slots:
             here = [worker for worker in active if worker.number == slot.number]
             is_new = any(worker.generation == self._generation for worker in here)
-            if is_new or (here and is_replacing) or time.monotonic() < slot.start_at:
+            if is_new or (here and is_replacing) or now < slot.start_at:
                 continue
             is_replacing = True
             try:
                 self._workers.append(_Worker(slot.number, self._generation, server))
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again
                 pause_s = slot.failed(0.0)
                 log.error("worker_not_started", reason=str(error), pause_s=pause_s)  # noqa: TRY400
 
-    def _wait(self, wakes: socket.socket, server: Server) -> None:
+    def _wait(self, wakes: socket.socket, server: Server, now: float) -> None:
         """Wait until something happens or is due, and deal with it."""
-        now = time.monotonic()
         dues = [worker.due for worker in self._workers]
         dues += [slot.start_at for slot in self._slots if slot.start_at > now]
         due = min(dues, default=math.inf)
         ends = {worker.process.sentinel: worker for worker in self._workers}
         pipes = [worker.ready for worker in self._workers if not worker.ready.closed]
-        seen = wait([wakes, *ends, *pipes], None if due == math.inf else max(due - now, 0))
+        timeout_s = None if due == math.inf else max(due - time.monotonic(), 0)
+        seen = wait([wakes, *ends, *pipes], timeout_s)
         if wakes in seen:
             with contextlib.suppress(BlockingIOError):
                 wakes.recv(4096)
@@ -224,7 +226,10 @@ class Workers:
         """Take an ended worker out; unless it was told to end, another is started after a pause."""
         self._workers.remove(worker)
         code = worker.close()
-        self._on_end(worker.pid)
+        try:
+            self._on_end(worker.pid)
+        except Exception:
+            log.exception("worker_metrics_lost", pid=worker.pid)
         if not worker.is_told:
             pause_s = self._slots[worker.number].failed(time.monotonic() - worker.started)
             log.error("worker_ended", pid=worker.pid, exit_code=code, pause_s=pause_s)

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import asyncpg
@@ -71,6 +72,7 @@ async def test_a_service_that_waits_can_be_stopped(
     service = make_service("postgresql://nobody@127.0.0.1:1/none")
     service.spawn()
     await until(partial(_waits, service), START_S, "it waits")
+    service.signal(signal.SIGHUP)  # there is nothing to reload
     service.signal(number)
     assert await service.wait() == 0
     assert service.complaints == ""
@@ -133,6 +135,9 @@ async def test_replacements_killed_at_once_five_times_lose_nothing(start_site: S
             os.kill(pid, signal.SIGKILL)
             await until(partial(_is_whole, site.service, pid), ACCEPTED_AGAIN_S, "one is there")
         await _acked_more(ledger)
+        # The metrics of the killed ones are in one file for all of them.
+        owners = {str(site.service.pid), "ended", *map(str, site.service.worker_pids)}
+        assert _owners_of_metrics(site.service) <= owners
     await ledger.check(site, key)
     assert site.service.is_running()
 
@@ -197,6 +202,13 @@ async def broken(database_url: str, fault: str) -> AsyncIterator[None]:
         )
     finally:
         admin.terminate()
+
+
+def _owners_of_metrics(service: Service) -> set[str]:
+    """Return the last part of the name of each metrics file: a process id, or none."""
+    variables = Path(f"/proc/{service.worker_pids[0]}/environ").read_text().split("\0")
+    (folder,) = (v.partition("=")[2] for v in variables if v.startswith("PROMETHEUS_MULTIPROC"))
+    return {path.stem.rpartition("_")[2] for path in Path(folder).glob("*.db")}
 
 
 async def _waits(service: Service) -> list[LogLine]:
