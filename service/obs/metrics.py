@@ -22,6 +22,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from service.obs import log as logs
+
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS: Final = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000)
 # Long enough to gather a burst, short enough for a scrape to wait until all is written down.
@@ -70,6 +72,9 @@ BACKGROUND_FAILURES: Final = Counter(
     "forebay_background_task_failures_total",
     "Background tasks that ended by themselves and were started again, by task.",
     ["task"],
+)
+LOG_LINES_DROPPED: Final = Counter(
+    "forebay_log_lines_dropped_total", "Log lines that were not written, by cause.", ["cause"]
 )
 
 
@@ -136,6 +141,7 @@ class Metrics:
             FLUSH_SECONDS.observe_all(self._flush_seconds)
             QUEUE_ROWS.set(self._queued_rows)
             self._flush_rows, self._flush_seconds, self._queued_rows = [], [], None
+        _count_dropped_lines()
 
     def _hand_over_soon(self) -> None:
         try:
@@ -145,6 +151,11 @@ class Metrics:
             return
         self._is_due = True
         loop.call_later(_GATHER_S, self.hand_over)
+
+
+def _count_dropped_lines() -> None:
+    for cause, lines in logs.take_dropped().items():
+        LOG_LINES_DROPPED.labels(cause).inc(lines)
 
 
 class _AllWorkers:
@@ -157,6 +168,7 @@ class _AllWorkers:
     def collect(self) -> Iterator[Metric]:
         # What was answered before the question belongs in the answer, and may still be gathered.
         time.sleep(_SCRAPE_DELAY_S)
+        _count_dropped_lines()  # of this process
         for path in self._folder.glob("gauge_live*.db"):
             pid = _PID.search(path.name)
             # A worker that crashed leaves its gauges, and they would be counted for ever.
