@@ -18,11 +18,15 @@ from pathlib import Path
 from typing import Final
 from wsgiref.simple_server import WSGIServer
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from service.obs import log as logs
+from service.obs import metric_files
+
+log = structlog.get_logger()
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS: Final = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000)
@@ -46,6 +50,8 @@ class _Histogram(Histogram):
                 bucket.inc(up_to - counted)
                 counted = up_to
 
+
+_UNSHARED: Final = metric_files.reserve()
 
 EVENTS: Final = Counter("forebay_events_total", "Events by outcome.", ["outcome"])
 REQUEST_SECONDS: Final = _Histogram(
@@ -93,6 +99,8 @@ class Metrics:
         self._flush_seconds: list[float] = []
         self._queued_rows: int | None = None
         self._is_due = False
+        if _UNSHARED is not None:
+            log.warning("metrics_not_shared", error=_UNSHARED.strerror)
         atexit.register(self.hand_over)  # a worker that ends has no later
 
     def request_answered(self, endpoint: str, status: int, duration_s: float) -> None:

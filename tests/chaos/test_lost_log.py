@@ -1,7 +1,9 @@
-"""Nobody reads the log, or its disk is full: the service serves on, whatever else happens."""
+"""Nobody reads the log, or a disk is full: the service serves on, whatever else happens."""
 
 import asyncio
 import itertools
+import os
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -121,6 +123,34 @@ async def test_a_full_disk_of_the_log_and_a_lost_session_end_no_worker(
         assert await service.stop() == 0
         # A line may be cut where the disk was full; no other is glued to it.
         assert max(line.count('"event":') for line in service.log.splitlines()) == 1
+    finally:
+        service.kill()
+
+
+async def test_a_full_disk_of_the_metrics_ends_no_worker(
+    small_disk: Path, database_url: str, tmp_path: Path
+) -> None:
+    """A killed one is replaced: the new one has no room for its metrics, and serves without."""
+    service = Service(database_url, tmp_path, drain_timeout_s=str(DRAIN_S))
+    service._environment["TMPDIR"] = str(small_disk)
+    try:
+        await service.start()
+        site = Site(service, database_url)
+        key = await site.make_key()
+        first, second = service.worker_pids
+        fill(small_disk)
+
+        await flood(service.url, BURST)  # statuses that were not counted before
+        await stored_by_each_worker(site, key)
+        assert [first, second] == service.worker_pids
+        os.kill(first, signal.SIGKILL)
+
+        async def is_replaced() -> bool:
+            return len(service.worker_pids) == service.workers
+
+        await until(is_replaced, RECOVERY_S, "another worker has started")
+        await stored_by_each_worker(site, key)
+        assert service.log_lines("metrics_not_shared")
     finally:
         service.kill()
 
