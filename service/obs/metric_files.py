@@ -26,14 +26,22 @@ def reserve() -> OSError | None:
     folder = os.environ.get(_FOLDER)
     if folder is None:
         return None
-    paths = {Path(folder, f"{kind}_{os.getpid()}.db"): size for kind, size in _SIZES.items()}
+    try:
+        take_room(Path(folder), str(os.getpid()))
+    except OSError as error:
+        values.ValueClass = values.MutexValue
+        return error
+    return None
+
+
+def take_room(folder: Path, owner: str) -> None:
+    """Make the files of *owner* in *folder*; OSError: there is no room, and none is made."""
+    paths = {folder / f"{kind}_{owner}.db": size for kind, size in _SIZES.items()}
     try:
         for path, size in paths.items():
             with path.open("ab") as file:
                 os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
+    except OSError:
         for path in paths:
             path.unlink(missing_ok=True)
-        values.ValueClass = values.MutexValue
-        return error
-    return None
+        raise
