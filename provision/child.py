@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Final
 
 from provision.errors import ProvisionError
+from provision.leftovers import name_service
 
 _READY_PATH: Final = "/health/ready"
 _READY_TIMEOUT_S: Final = 60.0
@@ -112,8 +113,13 @@ async def service_process(
     address: tuple[str, int],
     drain_timeout_s: float,
     is_stdout_ours: bool,
+    lock: int,
 ) -> AsyncIterator[Service]:
-    """Start the service, and stop it when the block ends. Its log goes where ours goes."""
+    """
+    Start the service, and stop it when the block ends. Its log goes where ours goes.
+
+    It inherits *lock*, by which the next start knows it when we are killed.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",  # a folder `service` where the user happens to stand is not ours
@@ -123,7 +129,9 @@ async def service_process(
         stdout=sys.stderr if is_stdout_ours else None,
         # Ctrl-C reaches only us: we stop it, once, and it drains undisturbed.
         start_new_session=True,
+        pass_fds=(lock,),
     )
+    name_service(lock, process.pid)
     service = Service(process, address)
     try:
         yield service

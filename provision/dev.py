@@ -6,13 +6,9 @@ PostgreSQL last.
 """
 
 import asyncio
-import contextlib
-import fcntl
-import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +17,7 @@ import msgspec
 from provision import postgres
 from provision.child import service_process
 from provision.dev_database import dev_database, dev_key
-from provision.errors import ProvisionError
+from provision.leftovers import only_one, stop_leftover
 from provision.output import print_json
 from provision.place import make_folder
 from provision.ports import http_url, reachable, require_free
@@ -63,13 +59,14 @@ async def run_dev(options: Options) -> None:
     stopping = _stop_signals()
     environment = _environment(options)
     settings = config.load(environment)
+    await asyncio.to_thread(stop_leftover, options.data_dir)
     require_free(settings.host, settings.port, f"choose another with --port or {_PORT}")
     require_free(
         settings.metrics_host, settings.metrics_port, f"choose another with {_METRICS_PORT}"
     )
     folder = make_folder(options.data_dir)
     given_url = config.database_url(environment)
-    with _only_one(folder):
+    with only_one(folder) as lock:
         async with dev_database(folder, given_url) as url:
             key = await dev_key(folder, url, given_url)
             async with service_process(
@@ -77,6 +74,7 @@ async def run_dev(options: Options) -> None:
                 address=(reachable(settings.host), settings.port),
                 drain_timeout_s=settings.drain_timeout_s,
                 is_stdout_ours=options.is_json,
+                lock=lock,
             ) as service:
                 if await service.is_ready(stopping):
                     running = Running(
@@ -111,23 +109,6 @@ def _environment(options: Options) -> dict[str, str]:
     if options.workers is not None:
         environment[_WORKERS] = str(options.workers)
     return environment
-
-
-@contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Keep a second `forebay dev` off the folder; the lock goes with the process."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ProvisionError(
-                f"another `forebay dev` runs on {folder}: stop it, "
-                "or choose another folder with --data-dir"
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _announce(running: Running, *, is_json: bool) -> None:

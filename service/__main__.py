@@ -1,36 +1,24 @@
-"""`forebay serve`: checks the settings and the database, then runs Granian's workers."""
+"""`forebay serve`: checks the settings, waits for the database, then runs the workers."""
 
 import asyncio
-import multiprocessing
 import os
-import shutil
+import signal
 import socket
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
-
-import asyncpg
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces, Loops
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
 
 from service import config
 from service.config import Config, ConfigError
 from service.obs import log as logs
+from service.obs.folders import metrics_folder
+from service.retry import retried
+from service.server import serve
 from service.store.faults import UnsafeSessionError
 from service.store.health import SchemaError, check_database
 from service.store.pool import connections_per_worker, pool_config
 
 MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
-_BACKLOG: Final = 2048
-# Granian closes idle keep-alive connections by the same timer: longer than a balancer keeps them.
-_HEADER_TIMEOUT_MS: Final = 75_000
-_RESPAWN_INTERVAL_S: Final = 1.0
-_KILL_GRACE_S: Final = 5
-# Granian's own words go the way of ours: its default writes plain text between our JSON lines.
-_LOGS_AS_OURS: Final = {"loggers": {"_granian": {"propagate": True}}}
 
 
 class BootError(Exception):
@@ -39,32 +27,46 @@ class BootError(Exception):
 
 def main() -> int:
     """Run the service until it is told to stop; return the exit code."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are workers to replace
     try:
         settings = config.load()
         url = config.database_url()
         if url is None:
             raise BootError("forebay serve needs DATABASE_URL, the PostgreSQL to write to")
-        asyncio.run(_check(settings, url))
         _require_free(settings.host, settings.port, "FOREBAY_PORT")
         _require_free(settings.metrics_host, settings.metrics_port, "FOREBAY_METRICS_PORT")
+        logs.configure(settings.log_level, settings.log_format)
+        if not asyncio.run(_is_database_ready(settings, url)):
+            return 0
     except (BootError, ConfigError, SchemaError, UnsafeSessionError) as error:
         sys.stderr.write(f"forebay: {error}\n")
         return 1
     os.environ[config.DATABASE_URL] = url  # from .env perhaps, which the workers need not find
-    folder = Path(tempfile.mkdtemp(prefix="forebay-metrics-"))
-    os.environ[MULTIPROC_DIR] = str(folder)
+    with metrics_folder() as folder:
+        os.environ[MULTIPROC_DIR] = str(folder)
+        _serve(settings, folder)
+    return 0
+
+
+async def _is_database_ready(settings: Config, url: str) -> bool:
+    """Wait until the database can be used, however long; False when told to stop meanwhile."""
+    loop = asyncio.get_running_loop()
+    waiting = asyncio.create_task(
+        retried(lambda: _check(settings, url), "service_waits_for_database", _is_final)
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, waiting.cancel)
     try:
-        return _serve(settings, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        await waiting
+    except asyncio.CancelledError:
+        return False
+    return True
 
 
 async def _check(settings: Config, url: str) -> None:
     connections = settings.workers * connections_per_worker(settings)
     try:
         await check_database(pool_config(settings, url), connections)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise BootError(f"the database of DATABASE_URL cannot be used: {error}") from None
     except ValueError:
         # Not the error's text: it quotes a piece of the URL, which may be of the password.
         raise BootError(
@@ -73,41 +75,22 @@ async def _check(settings: Config, url: str) -> None:
         ) from None
 
 
-def _serve(settings: Config, folder: Path) -> int:
-    # prometheus_client reads the folder's name when it is imported.
-    from service.obs.metrics import serve_metrics  # noqa: PLC0415
+def _is_final(error: Exception) -> bool:
+    """Whether *error* needs an operator. Anything else may pass: a failover, a wrong password."""
+    if isinstance(error, UnsafeSessionError):
+        return "transaction_read_only" not in str(error)
+    return isinstance(error, BootError | SchemaError)
 
-    logs.configure(settings.log_level, settings.log_format)
-    metrics = serve_metrics(settings.metrics_host, settings.metrics_port, folder)
-    # Workers that are spawned, not forked: none inherits a thread's lock or an open connection.
-    multiprocessing.set_start_method("spawn", force=True)
-    server = Granian(
-        "service.app:create",
-        factory=True,
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.ASGI,
-        workers=settings.workers,
-        loop=Loops.uvloop,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=_BACKLOG,
-        # Requests above it would wait unseen; ours are shed, and counted, by the queue's marks.
-        backpressure=_BACKLOG,
-        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS),
-        log_level=LogLevels.warning,
-        log_dictconfig=_LOGS_AS_OURS,
-        respawn_failed_workers=True,
-        respawn_interval=_RESPAWN_INTERVAL_S,
-        workers_kill_timeout=int(settings.drain_timeout_s) + _KILL_GRACE_S,
-    )
+
+def _serve(settings: Config, folder: Path) -> None:
+    # prometheus_client reads the folder's name when it is imported.
+    from service.obs.metrics import MetricsServer  # noqa: PLC0415
+
+    metrics = MetricsServer(settings.metrics_host, settings.metrics_port, folder)
     try:
-        server.serve()
-    except SystemExit as stop:
-        return int(stop.code or 0)
+        serve(settings, metrics.worker_ended)
     finally:
-        metrics.shutdown()
-    return 0
+        metrics.close()
 
 
 def _require_free(host: str, port: int, variable: str) -> None:

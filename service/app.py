@@ -24,14 +24,14 @@ from service.edge.request import Receive, Scope, Send
 from service.model import Limits, Payload, Written
 from service.obs import log as logs
 from service.obs.metrics import Metrics
-from service.parent import drain_with_parent, exit_with_parent
+from service.parent import LEAVE, Link, drain_with_parent, exit_with_parent
 from service.pipeline.batcher import Batcher
 from service.pipeline.check import Checker
 from service.pipeline.quarantine import QuarantineBudget
 from service.pipeline.queue import QueueLimits
+from service.retry import retried
 from service.store import health
 from service.store.events import EventStore
-from service.store.faults import Fault, UnsafeSessionError, classify
 from service.store.keys import KeyStore
 from service.store.partitions import top_up_partitions
 from service.store.pool import open_pool, pool_config
@@ -42,9 +42,6 @@ from service.supervisor import Supervisor, TaskReport
 log = structlog.get_logger()
 
 _PROBE_TIMEOUT_S: Final = 1.0
-# Longer than a database takes to restart or to fail over.
-_START_TIMEOUT_S: Final = 60.0
-_START_PAUSE_S: Final = 0.5
 _TOP_UP_S: Final = 3600.0
 _TOP_UP_RETRY_S: Final = 10.0
 
@@ -207,7 +204,8 @@ class Worker:
 class App:
     """The ASGI application that Granian calls: lifespan here, requests to the edge."""
 
-    def __init__(self) -> None:
+    def __init__(self, link: Link) -> None:
+        self._link = link
         self._edge: Edge | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -232,12 +230,19 @@ class App:
             return
         log.info("worker_started", pid=os.getpid(), number=worker.number)
         drain_with_parent(settings.drain_timeout_s)
+        asyncio.get_running_loop().add_signal_handler(LEAVE, self._leave, self._edge)
         _spare_what_stays()
         await send({"type": "lifespan.startup.complete"})
+        self._link.say_ready()
         await receive()
         await worker.stop()
         log.info("worker_stopped", pid=os.getpid())
         await send({"type": "lifespan.shutdown.complete"})
+
+    def _leave(self, edge: Edge) -> None:
+        """Let connections end, each with an answer; new ones go to other workers."""
+        self._link.stop_accepting()
+        edge.closes_connections = True
 
 
 def _spare_what_stays() -> None:
@@ -253,29 +258,19 @@ def _spare_what_stays() -> None:
 
 
 async def _started(settings: Config, url: str) -> tuple[Worker, Edge]:
-    """
-    Start a worker, and wait for a database that is only away.
+    """Start a worker, and wait for a database that cannot be used yet."""
 
-    A worker that gave up at once would be started again at once, and Granian takes a second early
-    end for a loop of crashes: it would stop the healthy workers too.
-    """
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while True:
+    async def start() -> tuple[Worker, Edge]:
         worker = Worker(settings, url)
         try:
             return worker, await worker.start()
-        except Exception as error:
+        except BaseException:
             await worker.stop()
-            if _is_final(error) or time.monotonic() >= deadline:
-                raise
-            log.warning("worker_waits_for_database", pid=os.getpid(), error=type(error).__name__)
-            await asyncio.sleep(_START_PAUSE_S)
+            raise
+
+    return await retried(start, "worker_waits_for_database", lambda _: False)
 
 
-def _is_final(error: Exception) -> bool:
-    return isinstance(error, UnsafeSessionError) or classify(error) in {Fault.DATA, Fault.BUG}
-
-
-def create() -> App:
-    """Return the application; Granian calls this in each worker."""
-    return App()
+def create(link: Link) -> App:
+    """Return the application; the server calls this in each worker."""
+    return App(link)

@@ -1,26 +1,82 @@
 """
-What a worker does when its parent is gone, killed say: it ends too.
+A worker's side of its parent: the listening socket, the signals, and the parent's end.
 
-Nobody would replace it or tell it to stop any more, and it would keep the port from the next start.
-multiprocessing holds one end of a pipe in the parent and one here: when the parent ends, however it
-ends, ours can be read. So there is nothing to poll, and no number of a process to compare.
+A worker whose parent is gone, killed say, ends too: nobody would replace it or tell it to stop any
+more, and it would hold the port against the next start. multiprocessing holds one end of a pipe in
+the parent and one here: when the parent ends, however it ends, ours can be read. So there is
+nothing to poll, and no number of a process to compare.
 """
 
 import asyncio
+import contextlib
 import math
 import multiprocessing
 import os
+import select
 import signal
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
 
 log = structlog.get_logger()
 
-# What the parent gives a worker beyond its drain before it kills it.
-_KILL_GRACE_S: Final = 5.0
+# How long a worker may take to end beyond its drain, before it is killed.
+KILL_GRACE_S: Final = 5.0
+# Tells a worker to take no further connection, and to close each one after its next answer.
+LEAVE: Final = signal.SIGUSR1
+
+
+class Link:
+    """What the parent gives to a worker: the listening socket, and a pipe to say it is ready."""
+
+    def __init__(self, listener: int, ready: Connection) -> None:
+        """Take the file descriptor of the listening socket, and the pipe's end."""
+        self._listener = listener
+        self._ready = ready
+
+    def __reduce__(self) -> Any:
+        """Have both file descriptors inherited by the process that this is sent to."""
+        return _inherited, (DupFd(self._listener), self._ready)
+
+    def say_ready(self) -> None:
+        """Tell the parent that this worker serves."""
+        with contextlib.suppress(BrokenPipeError):  # the parent is gone: another will notice
+            self._ready.send_bytes(b"ready")
+        self._ready.close()
+
+    def stop_accepting(self) -> None:
+        """
+        Leave new connections to the other workers, while those accepted are served.
+
+        The server has no such state: told to stop, it closes connections whose request is still on
+        the way. So its event queue forgets the listening socket. Without /proc nothing is changed.
+        """
+        for queue in _event_queues(self._listener):
+            # A duplicate: the object closes what it is made from.
+            with contextlib.suppress(OSError), select.epoll.fromfd(os.dup(queue)) as events:
+                events.unregister(self._listener)
+
+
+def _inherited(listener: Any, ready: Connection) -> Link:
+    return Link(listener.detach(), ready)
+
+
+def _event_queues(watched: int) -> list[int]:
+    """Return the epoll descriptors of this process that watch the descriptor *watched*."""
+    found = []
+    with contextlib.suppress(OSError):
+        for entry in Path("/proc/self/fdinfo").iterdir():
+            with contextlib.suppress(OSError):
+                lines = entry.read_text().splitlines()
+                watches = [line.split()[1] for line in lines if line.startswith("tfd:")]
+                if str(watched) in watches:
+                    found.append(int(entry.name))
+    return found
 
 
 def exit_with_parent() -> None:
@@ -45,7 +101,7 @@ def _drain(timeout_s: float) -> None:
     assert parent is not None  # noqa: S101 - it was watched
     asyncio.get_running_loop().remove_reader(parent.sentinel)
     # The kernel ends what has not ended by then, whatever it hangs in: no parent will.
-    signal.alarm(math.ceil(timeout_s + _KILL_GRACE_S))
+    signal.alarm(math.ceil(timeout_s + KILL_GRACE_S))
     # As the parent would have asked.
     os.kill(os.getpid(), signal.SIGTERM)
     log.error("parent_gone", pid=os.getpid())

@@ -2,7 +2,7 @@
 The bare HTTP server: reads each body and answers a constant, under the options of the service.
 
 What a request costs here is what it costs to speak HTTP at all. A test holds the options to those
-of service/__main__.py.
+of service/server.py.
 """
 
 import argparse

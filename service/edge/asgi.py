@@ -72,6 +72,8 @@ class Edge:
         self._clock = clock
         self._take_request_id = take_request_id
         self._routes = _routes(probes)
+        self.closes_connections = False
+        """Whether each answer closes its connection: this worker is being replaced."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -98,6 +100,8 @@ class Edge:
             (b"content-length", b"%d" % len(reply.body)),
             (b"x-request-id", request_id.encode("ascii")),
         ]
+        if self.closes_connections:
+            headers.append((b"connection", b"close"))
         if isinstance(route, _Ingested):
             headers += self._cors.headers(inbound.headers.get(b"origin"))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})

@@ -8,23 +8,20 @@ that started the workers reads all of them for `/metrics`.
 
 import asyncio
 import atexit
-import os
-import re
 import time
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
-from wsgiref.simple_server import WSGIServer
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from service.obs import log as logs
 from service.obs import metric_files
+from service.obs.worker_files import WorkerFiles
 
 log = structlog.get_logger()
 
@@ -33,7 +30,6 @@ _ROWS: Final = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000)
 # Long enough to gather a burst, short enough for a scrape to wait until all is written down.
 _GATHER_S: Final = 0.02
 _SCRAPE_DELAY_S: Final = 2 * _GATHER_S
-_PID: Final = re.compile(r"_(\d+)\.db$")
 
 
 class _Histogram(Histogram):
@@ -166,38 +162,33 @@ def _count_dropped_lines() -> None:
         LOG_LINES_DROPPED.labels(cause).inc(lines)
 
 
-class _AllWorkers:
-    """Collects the files of all workers, after those of dead ones have been set aside."""
+class MetricsServer:
+    """Serves `/metrics` for all workers from a thread of this process."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._files = MultiProcessCollector(None, path=str(folder))  # type: ignore[no-untyped-call]
+    def __init__(self, host: str, port: int, folder: Path) -> None:
+        """OSError: the port is taken."""
+        self._files = WorkerFiles(folder)
+        registry = CollectorRegistry()
+        registry.register(self)
+        self._server, _thread = start_http_server(port, host, registry=registry)
 
-    def collect(self) -> Iterator[Metric]:
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._server.server_port)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return every metric, for one scrape."""
         # What was answered before the question belongs in the answer, and may still be gathered.
         time.sleep(_SCRAPE_DELAY_S)
         _count_dropped_lines()  # of this process
-        for path in self._folder.glob("gauge_live*.db"):
-            pid = _PID.search(path.name)
-            # A worker that crashed leaves its gauges, and they would be counted for ever.
-            if pid is not None and not _is_alive(int(pid[1])):
-                mark_process_dead(int(pid[1]), path=str(self._folder))  # type: ignore[no-untyped-call]
-        yield from self._files.collect()  # type: ignore[no-untyped-call]
+        return self._files.collect()
 
+    def worker_ended(self, pid: int) -> None:
+        """Count what the worker counted on, without its file and its gauges."""
+        self._files.worker_ended(pid)
 
-def serve_metrics(host: str, port: int, folder: Path) -> WSGIServer:
-    """Serve `/metrics` for all workers from a thread of this process; OSError: port taken."""
-    registry = CollectorRegistry()
-    registry.register(_AllWorkers(folder))
-    server, _thread = start_http_server(port, host, registry=registry)
-    return server
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()

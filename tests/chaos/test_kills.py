@@ -131,26 +131,11 @@ async def _kill(run: Run, kill: Callable[[], Awaitable[None]], ledger: Ledger, s
     run.kills += 1
     await kill()
     back = time.monotonic()
-    # A worker that ends soon after its start is a crash loop to Granian, which then ends them all:
-    # whoever watches over the service starts it again.
-    watching = asyncio.create_task(_restart_if_ended(run, site))
-    try:
-        await _go_on(ledger, RECOVERY_S)
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+    await _go_on(ledger, RECOVERY_S)
+    assert site.service.is_running()
     took_s = time.monotonic() - back
     run.recovered(took_s)
     run.say(f"kill {run.kills}, {kill.__name__}: events are acked again after {took_s:.1f} s")
-
-
-async def _restart_if_ended(run: Run, site: Site) -> None:
-    async def has_ended() -> bool:
-        return not site.service.is_running()
-
-    await until(has_ended, 2 * RECOVERY_S, "it ends, or all is well and nobody waits for its end")
-    run.say("the service has ended itself, and is started again")
-    await site.service.start()
 
 
 async def _go_on(ledger: Ledger, timeout_s: float) -> None:

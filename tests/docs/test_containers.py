@@ -18,13 +18,12 @@ from ruamel.yaml import YAML
 import provision
 from provision.migrate import FOLDER
 from service.config import Config
+from service.parent import KILL_GRACE_S
 from service.store.pool import connections_per_worker
 from tests.docs.conftest import ROOT
 
 COMPOSE: Final = ROOT / "docker-compose.yml"
 DOCKERFILE: Final = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-# What Granian's workers get beyond the drain: service/__main__.py.
-KILL_GRACE_S: Final = 5
 
 
 @pytest.fixture(scope="module")

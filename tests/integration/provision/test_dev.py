@@ -169,6 +169,27 @@ def test_a_second_one_on_the_same_folder_is_told_so(start_dev: StartDev) -> None
     assert 1 == errors.count("\n")
 
 
+async def test_what_a_killed_one_left_is_taken_over_at_the_next_start(start_dev: StartDev) -> None:
+    ports = {"FOREBAY_PORT": free_port(), "FOREBAY_METRICS_PORT": free_port()}
+    dev = start_dev("--json", **ports)
+    first = running(dev)
+    track(first["url"], first["api_key"])
+    dev.kill()
+    dev.wait()  # its pipes live on in the service
+
+    dev = start_dev("--json", **ports)
+    second = running(dev)
+    assert "accepted" == track(second["url"], second["api_key"])["status"]
+    assert 2 == await count_events(second["database_url"])
+    dev.terminate()
+    dev.communicate()
+
+    assert first["url"] == second["url"]
+    assert 0 == dev.returncode
+    assert not is_listening(second["database_url"])
+    assert not is_listening(second["url"] + "/")
+
+
 def test_a_service_that_dies_takes_everything_down(start_dev: StartDev) -> None:
     dev = start_dev("--json", "--port", free_port())
     answer = running(dev)

@@ -39,6 +39,17 @@ async def test_a_batch_has_its_path(bench: EdgeBench, path: str) -> None:
     assert (200, 1) == (answer.status, answer.content["accepted"])
 
 
+@pytest.mark.parametrize("path", ["/v1/track", "/v1/nothing"])
+async def test_a_worker_that_is_replaced_closes_each_connection_with_its_answer(
+    bench: EdgeBench, path: str
+) -> None:
+    assert b"connection" not in (await bench.post(path, EVENT)).headers
+
+    bench.edge.closes_connections = True
+
+    assert (await bench.post(path, EVENT)).headers[b"connection"] == b"close"
+
+
 @pytest.mark.parametrize("path", ["/v1", "/v1/tracks", "/V1/track", "/v1//track", "/metrics", ""])
 async def test_another_path_is_404(bench: EdgeBench, path: str) -> None:
     answer = await bench.post(path, EVENT)

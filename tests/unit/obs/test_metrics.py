@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
-from service.obs.metrics import Metrics, serve_metrics
+from service.obs.metrics import Metrics, MetricsServer
 
 ROOT = Path(__file__).parents[3]
 WORKER = """
@@ -130,20 +130,34 @@ def test_names_say_whose_they_are_and_in_which_unit() -> None:
         assert metric.documentation.endswith(".")
 
 
-def test_all_workers_are_served_together_without_the_gauges_of_dead_ones(tmp_path: Path) -> None:
-    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    for _ in range(2):
-        subprocess.run([sys.executable, "-c", WORKER], cwd=ROOT, env=environment, check=True)
-    server = serve_metrics("127.0.0.1", 0, tmp_path)
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics") as answer:
-            text = answer.read().decode()
-    finally:
-        server.shutdown()
-        server.server_close()
+def count_in_worker(folder: Path) -> int:
+    """Count in a process of its own, and return its number."""
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    worker = subprocess.Popen([sys.executable, "-c", WORKER], cwd=ROOT, env=environment)
+    assert worker.wait() == 0
+    return worker.pid
 
-    assert 'forebay_events_total{outcome="accepted"} 6.0' in text
-    assert "forebay_flush_rows_count 2.0" in text
-    # Both have ended, and what waited in them waits no more.
-    assert "forebay_queue_rows 5.0" not in text
-    assert "forebay_queue_rows 10.0" not in text
+
+def scrape(server: MetricsServer) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+def test_workers_are_served_together_and_the_ended_ones_only_in_the_totals(tmp_path: Path) -> None:
+    server = MetricsServer("127.0.0.1", 0, tmp_path)
+    try:
+        pids = [count_in_worker(tmp_path) for _ in range(3)]
+        server.worker_ended(pids[0])
+        files = len(list(tmp_path.iterdir()))
+        server.worker_ended(pids[1])
+        assert len(list(tmp_path.iterdir())) < files
+        text = scrape(server)
+    finally:
+        server.close()
+
+    assert 'forebay_events_total{outcome="accepted"} 9.0' in text
+    assert "forebay_flush_rows_count 3.0" in text
+    assert 'forebay_flush_rows_bucket{le="5.0"} 3.0' in text
+    # What waited in the ended ones waits no more.
+    assert "forebay_queue_rows 5.0" in text

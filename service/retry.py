@@ -1,0 +1,48 @@
+"""Waiting for something that does not work yet, such as a database that is away."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import structlog
+
+from service.store.faults import Fault, classify
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+_PAUSE_S: Final = 0.5
+_LOG_INTERVAL_S: Final = 5.0
+
+
+async def retried(
+    attempt: Callable[[], Awaitable[T]], event: str, is_final: Callable[[Exception], bool]
+) -> T:
+    """
+    Return what *attempt* returns, as soon as it does not raise; there is no limit to the wait.
+
+    The reason of the wait is logged as *event*: at once, then every few seconds.
+
+    Raises
+    ------
+    Exception
+        An error for which *is_final* is true.
+    """
+    next_log = -_LOG_INTERVAL_S
+    while True:
+        try:
+            return await attempt()
+        except Exception as error:
+            if is_final(error):
+                raise
+            if time.monotonic() >= next_log:
+                next_log = time.monotonic() + _LOG_INTERVAL_S
+                # A traceback only where the fault may be ours.
+                is_unknown = classify(error) is Fault.BUG
+                name = type(error).__name__
+                # Many errors of the network have no text.
+                reason = str(error) or name
+                log.warning(event, pid=os.getpid(), error=name, reason=reason, exc_info=is_unknown)
+        await asyncio.sleep(_PAUSE_S)

@@ -1,0 +1,91 @@
+"""
+The HTTP server: Granian's workers, on listening sockets that outlive them.
+
+By itself a worker of Granian makes its own listening socket, and the kernel resets the connections
+that wait in it when the worker ends. Here the parent makes one for each place of a worker, and a
+worker hands it to its successor. See docs/decisions/0021-worker-processes.md.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, Final
+
+from granian._granian import ListenerSpec
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server.mp import MPServer
+
+from service.config import Config
+from service.parent import Link
+from service.workers import Workers
+
+_BACKLOG: Final = 2048
+# Granian closes idle keep-alive connections by the same timer: longer than a balancer keeps them.
+_HEADER_TIMEOUT_MS: Final = 75_000
+# Granian's own words go the way of ours: its default writes plain text between our JSON lines.
+_LOGS_AS_OURS: Final = {"loggers": {"_granian": {"propagate": True}}}
+
+
+class _Server(MPServer):
+    """Granian, but for its loop over the workers."""
+
+    workers_of_ours: Workers
+
+    def _serve(self, spawn_target: Any, _loader: Any) -> None:
+        self._ssp, self._sso = None, None
+        self._spawn_target = spawn_target
+        self._listeners: dict[int, Any] = {}
+        self.workers_of_ours.run(self)
+
+    def make(self, number: int, ready: Connection) -> BaseProcess:
+        """Make a worker process, on the listening socket of its predecessor if there is one."""
+        if number not in self._listeners:
+            # Bound here; it listens when its first worker is ready.
+            spec = ListenerSpec(self.bind_addr, self.bind_port, self.backlog)
+            self._listeners[number] = spec.build()
+        listener = self._shd = self._listeners[number]
+        loader = partial(_load, Link(listener.get_fd(), ready))
+        process: BaseProcess = self._spawn_worker(number, self._spawn_target, loader).inner
+        return process
+
+    def stop_listening(self, number: int) -> None:
+        """Close the listening socket of a place; the kernel leads clients to the other ones."""
+        listener = self._listeners.pop(number, None)
+        if listener is not None:
+            os.close(listener.get_fd())
+
+
+def serve(settings: Config, on_end: Callable[[int], None]) -> None:
+    """Serve until told to stop; *on_end* gets the process id of each worker that has ended."""
+    # Workers that are spawned, not forked: none inherits a thread's lock or an open connection.
+    multiprocessing.set_start_method("spawn", force=True)
+    server = _Server(
+        "service.app:create",
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        workers=settings.workers,
+        loop=Loops.uvloop,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=_BACKLOG,
+        # Requests above it would wait unseen; ours are shed, and counted, by the queue's marks.
+        backpressure=_BACKLOG,
+        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS),
+        log_level=LogLevels.warning,
+        log_dictconfig=_LOGS_AS_OURS,
+    )
+    server.workers_of_ours = Workers(settings.workers, settings.drain_timeout_s, on_end)
+    server.serve()
+
+
+def _load(link: Link) -> Any:
+    """Return the application; this is called in each worker."""
+    from service.app import create  # noqa: PLC0415 - the parent does without it
+
+    return create(link)

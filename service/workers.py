@@ -1,0 +1,237 @@
+"""The worker processes: started, started again when they end, replaced one by one, stopped."""
+
+import contextlib
+import math
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Final, Protocol
+
+import structlog
+
+from service.parent import KILL_GRACE_S, LEAVE
+
+log = structlog.get_logger()
+
+_PAUSE_MIN_S: Final = 0.2
+_PAUSE_MAX_S: Final = 5.0
+# A worker that ran for this long before it ended is started again after the shortest pause.
+_HEALTHY_S: Final = 30.0
+# How long a replaced worker answers on the connections that it has accepted, and closes each one
+# with its answer, before it closes the idle ones.
+_LEAVE_S: Final = 0.5
+
+
+class Server(Protocol):
+    """What makes the processes, for places numbered from 0 on."""
+
+    def make(self, number: int, ready: Connection) -> BaseProcess:
+        """Return a process, not started yet, that will say so on *ready* when it serves."""
+
+    def stop_listening(self, number: int) -> None:
+        """Close the listening socket of a place that has no worker."""
+
+
+class _Worker:
+    """One worker process."""
+
+    def __init__(self, number: int, generation: int, server: Server) -> None:
+        self.number = number
+        self.generation = generation
+        self.is_ready = False
+        self.is_told = False
+        """Whether it was told to leave or to stop: its end is no failure."""
+        self.due = math.inf
+        """When its next step is due, by the monotonic clock."""
+        self._step: Callable[[], None] = self.kill
+        self.started = time.monotonic()
+        self.ready, child_end = Pipe(duplex=False)
+        # Closed here, or its end could not be seen in the pipe.
+        with child_end:
+            self.process = server.make(number, child_end)
+            self.process.start()
+        self.pid = self.process.pid or 0
+
+    def take_step(self) -> None:
+        """Do what is due."""
+        self._step()
+
+    def leave(self, stop_timeout_s: float) -> None:
+        """Have it take no further connection, and stop a little later."""
+        self.is_told = True
+        self.process_signal(LEAVE)
+        self._then(_LEAVE_S, lambda: self.stop(stop_timeout_s))
+
+    def stop(self, timeout_s: float) -> None:
+        """Have it answer what was begun and end; kill it when it has not ended in time."""
+        self.is_told = True
+        if not self.is_ready:  # it has begun nothing
+            self.kill()
+            return
+        self.process_signal(signal.SIGTERM)
+        self._then(timeout_s, self._give_up)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process_signal(signal.SIGKILL)
+        self.due = math.inf
+
+    def process_signal(self, number: signal.Signals) -> None:
+        """Send it a signal. It is not reaped before `close`, so the number is its own."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def close(self) -> int | None:
+        """Reap it once it has ended, and return its exit code."""
+        self.process.join()
+        code = self.process.exitcode
+        self.process.close()
+        self.ready.close()
+        return code
+
+    def _give_up(self) -> None:
+        log.warning("worker_killed", pid=self.pid, reason="it did not stop in time")
+        self.kill()
+
+    def _then(self, pause_s: float, step: Callable[[], None]) -> None:
+        self.due, self._step = time.monotonic() + pause_s, step
+
+
+class _Slot:
+    """A place for one worker."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.start_at = 0.0
+        """No worker is started here before this time of the monotonic clock."""
+        self._pause_s = _PAUSE_MIN_S
+
+    def failed(self, lived_s: float) -> float:
+        """Return the seconds until the next start, after a worker that lived for *lived_s*."""
+        if lived_s >= _HEALTHY_S:
+            self._pause_s = _PAUSE_MIN_S
+        pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, _PAUSE_MAX_S)
+        self.start_at = time.monotonic() + pause_s
+        return pause_s
+
+
+class Workers:
+    """Keeps *count* workers running until a signal says otherwise. Nothing in its loop blocks."""
+
+    def __init__(self, count: int, drain_timeout_s: float, on_end: Callable[[int], None]) -> None:
+        """*on_end* gets the process id of each worker that has ended."""
+        self._slots = [_Slot(number) for number in range(count)]
+        self._stop_timeout_s = drain_timeout_s + KILL_GRACE_S
+        self._on_end = on_end
+        self._workers: list[_Worker] = []
+        # Each reload begins one; workers of an older one are replaced.
+        self._generation = 0
+        self._is_stopping = False
+
+    def run(self, server: Server) -> None:
+        """Run until SIGTERM or SIGINT; SIGHUP replaces every worker."""
+        with self._signals() as wakes:
+            while not self._is_stopping:
+                # One look at the clock: a start that is not due yet is waited for.
+                now = time.monotonic()
+                self._start_missing(server, now)
+                self._wait(wakes, server, now)
+            for slot in self._slots:
+                server.stop_listening(slot.number)
+            for worker in self._workers:
+                self._hear(worker)
+                worker.stop(self._stop_timeout_s)
+            while self._workers:
+                self._wait(wakes, server, time.monotonic())
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[socket.socket]:
+        """Handle signals; the socket can be read after each one."""
+        wakes, waker = socket.socketpair()
+        with wakes, waker:
+            wakes.setblocking(False)
+            waker.setblocking(False)
+            signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._stop)
+            signal.signal(signal.SIGHUP, self._reload)
+            try:
+                yield wakes
+            finally:
+                signal.set_wakeup_fd(-1)
+
+    def _stop(self, *_: Any) -> None:
+        self._is_stopping = True
+
+    def _reload(self, *_: Any) -> None:
+        self._generation += 1
+
+    def _start_missing(self, server: Server, now: float) -> None:
+        """Start a worker where there is none, and the successor of one worker at a time."""
+        active = [worker for worker in self._workers if not worker.is_told]
+        is_replacing = not all(worker.is_ready for worker in active)
+        for slot in self._slots:
+            here = [worker for worker in active if worker.number == slot.number]
+            is_new = any(worker.generation == self._generation for worker in here)
+            if is_new or (here and is_replacing) or now < slot.start_at:
+                continue
+            is_replacing = True
+            try:
+                self._workers.append(_Worker(slot.number, self._generation, server))
+            except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again
+                pause_s = slot.failed(0.0)
+                log.error("worker_not_started", reason=str(error), pause_s=pause_s)  # noqa: TRY400
+
+    def _wait(self, wakes: socket.socket, server: Server, now: float) -> None:
+        """Wait until something happens or is due, and deal with it."""
+        dues = [worker.due for worker in self._workers]
+        dues += [slot.start_at for slot in self._slots if slot.start_at > now]
+        due = min(dues, default=math.inf)
+        ends = {worker.process.sentinel: worker for worker in self._workers}
+        pipes = [worker.ready for worker in self._workers if not worker.ready.closed]
+        timeout_s = None if due == math.inf else max(due - time.monotonic(), 0)
+        seen = wait([wakes, *ends, *pipes], timeout_s)
+        if wakes in seen:
+            with contextlib.suppress(BlockingIOError):
+                wakes.recv(4096)
+        for worker in self._workers:
+            self._hear(worker)
+        for worker in [ends[end] for end in seen if isinstance(end, int)]:
+            self._remove(worker, server)
+        for worker in self._workers:
+            if worker.due <= time.monotonic():
+                worker.take_step()
+
+    def _hear(self, worker: _Worker) -> None:
+        """Notice that *worker* is ready: its predecessor leaves."""
+        if worker.ready.closed or not worker.ready.poll():
+            return
+        with contextlib.suppress(EOFError):  # it has ended
+            worker.ready.recv_bytes()
+            worker.is_ready = True
+        worker.ready.close()
+        if not worker.is_ready:
+            return
+        for other in self._workers:
+            is_older = other.number == worker.number and other.generation < worker.generation
+            if is_older and not other.is_told:
+                other.leave(self._stop_timeout_s)
+
+    def _remove(self, worker: _Worker, server: Server) -> None:
+        """Take an ended worker out; unless it was told to end, another is started after a pause."""
+        self._workers.remove(worker)
+        code = worker.close()
+        try:
+            self._on_end(worker.pid)
+        except Exception:
+            log.exception("worker_metrics_lost", pid=worker.pid)
+        if not worker.is_told:
+            pause_s = self._slots[worker.number].failed(time.monotonic() - worker.started)
+            log.error("worker_ended", pid=worker.pid, exit_code=code, pause_s=pause_s)
+            if all(other.number != worker.number for other in self._workers):
+                server.stop_listening(worker.number)

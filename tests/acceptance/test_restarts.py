@@ -1,0 +1,255 @@
+"""The service waits for its database, replaces workers that end, and reloads without a gap."""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Final
+
+import asyncpg
+import pytest
+
+from provision.keys import NewKey
+from tests.acceptance.conftest import StartSite
+from tests.acceptance.ledger import Ledger, load
+from tests.acceptance.proxy import Line, proxied
+from tests.acceptance.running import LogLine, Service, until
+from tests.acceptance.site import Site, new_ids, tracks
+from tests.acceptance.wire import connect, post
+
+MakeService = Callable[..., Service]
+
+START_S: Final = 30.0
+# Events are accepted again within 15 seconds of five kills; a busy machine gets five times that.
+ACCEPTED_AGAIN_S: Final = 75.0
+# A reload made a gap of 0.25 seconds on an idle machine; a busy one gets five times that.
+GAP_S: Final = 1.25
+
+# Faults of a database that new sessions meet and old ones do not, each with the word that names it.
+FAULTS: Final = {
+    "default_transaction_read_only = on": "transaction_read_only",
+    "ALLOW_CONNECTIONS false": "not currently accepting connections",
+}
+
+
+async def test_a_service_that_finds_no_database_says_why_and_serves_when_it_is_there(
+    database_url: str, make_service: MakeService
+) -> None:
+    async with proxied(database_url) as proxy:
+        proxy.set_line(Line.CUT)
+        service = make_service(proxy.url)
+        service.spawn()
+        lines = await until(partial(_waits, service), START_S, "it waits")
+        assert all(line["reason"] for line in lines)
+        assert service.is_running()
+        proxy.set_line(Line.OPEN)
+        await until(service.is_ready, START_S, "it serves")
+        assert await service.stop() == 0
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_service_waits_for_a_database_that_cannot_be_used_for_a_moment(
+    make_service: MakeService, database_url: str, fault: str
+) -> None:
+    service = make_service()
+    async with broken(database_url, fault):
+        service.spawn()
+        lines = await until(partial(_waits, service), START_S, "it waits")
+        assert FAULTS[fault] in lines[0]["reason"]
+    await until(service.is_ready, START_S, "it serves")
+    assert await service.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_service_that_waits_can_be_stopped(
+    make_service: MakeService, number: signal.Signals
+) -> None:
+    service = make_service("postgresql://nobody@127.0.0.1:1/none")
+    service.spawn()
+    await until(partial(_waits, service), START_S, "it waits")
+    service.signal(signal.SIGHUP)  # there is nothing to reload
+    service.signal(number)
+    assert await service.wait() == 0
+    assert service.complaints == ""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+async def test_a_worker_that_cannot_start_waits_while_the_others_serve(
+    site: Site, fault: str, number: signal.Signals
+) -> None:
+    """One worker is killed, or all are to be replaced; the new one finds an unusable database."""
+    key, before = await site.make_key(), site.service.worker_pids
+    async with broken(site.database_url, fault):
+        if number is signal.SIGKILL:
+            os.kill(before[0], number)
+        else:
+            site.service.signal(number)
+
+        async def is_waiting() -> list[str]:
+            return [line["reason"] for line in site.service.log_lines("worker_waits_for_database")]
+
+        reasons = await until(is_waiting, START_S, "the new worker waits")
+        assert FAULTS[fault] in reasons[0]
+        async with site.client(key) as client:
+            answer = await client.post("/v1/batch", json=tracks(new_ids(1)))
+        assert answer.status_code == 200
+    gone = before[:1] if number is signal.SIGKILL else before
+
+    async def is_whole() -> bool:
+        now = site.service.worker_pids
+        return len(now) == site.service.workers and not set(now) & set(gone)
+
+    await until(is_whole, START_S, "the new worker serves")
+    assert site.service.is_running()
+
+
+async def test_a_worker_killed_and_its_replacement_two_seconds_later_are_replaced(
+    site: Site,
+) -> None:
+    key = await site.make_key()
+    async with load(site, key) as ledger:
+        for _ in range(2):
+            await _acked_more(ledger)
+            killed, pids = time.monotonic(), site.service.worker_pids
+            os.kill(pids[-1], signal.SIGKILL)
+            await until(partial(_is_whole, site.service, pids[-1]), START_S, "it is replaced")
+            await asyncio.sleep(max(killed + 2 - time.monotonic(), 0))
+        await _acked_more(ledger)
+    await ledger.check(site, key)
+    assert site.service.is_running()
+
+
+async def test_replacements_killed_at_once_five_times_lose_nothing(start_site: StartSite) -> None:
+    site = await start_site(workers="1")
+    key = await site.make_key()
+    async with load(site, key) as ledger:
+        await _acked_more(ledger)
+        for _ in range(5):
+            (pid,) = site.service.worker_pids
+            os.kill(pid, signal.SIGKILL)
+            await until(partial(_is_whole, site.service, pid), ACCEPTED_AGAIN_S, "one is there")
+        await _acked_more(ledger)
+    await ledger.check(site, key)
+    assert site.service.is_running()
+
+
+async def test_reloads_under_load_answer_every_request(site: Site) -> None:
+    """Clients that connect anew for each request, and pause between, meet no reset either."""
+    key, visitor_key = await site.make_key(), await site.make_key()
+    visits, has_ended = Visits(), asyncio.Event()
+    async with load(site, key, connections=4) as ledger:
+        visitors = [
+            asyncio.create_task(visits.go_on(site, visitor_key, has_ended)) for _ in range(4)
+        ]
+        for _ in range(3):
+            before = site.service.worker_pids
+            site.service.signal(signal.SIGHUP)
+            await until(partial(_are_new, site.service, before), START_S, "the workers are new")
+        has_ended.set()
+        await asyncio.gather(*visitors)
+
+    assert visits.faults == []
+    assert visits.longest_gap_s < GAP_S
+    assert not ledger.faults
+    assert {200} == set(ledger.statuses)
+    await ledger.check(site, key)
+
+
+async def test_a_worker_that_cannot_be_imported_is_started_again_with_growing_pauses(
+    site: Site,
+) -> None:
+    """A module beside the service's own stands in the way of one that each worker imports."""
+    key, (killed, other) = await site.make_key(), site.service.worker_pids
+    obstacle = site.service.folder / "cachetools.py"
+    obstacle.write_text("raise RuntimeError('in the way')")
+    os.kill(killed, signal.SIGKILL)
+
+    async def has_ended_often() -> bool:
+        return len(site.service.log_lines("worker_ended")) > 3
+
+    await until(has_ended_often, START_S, "it is started again and again")
+    pauses = [line["pause_s"] for line in site.service.log_lines("worker_ended")]
+    assert pauses == sorted(set(pauses))
+    assert other in site.service.worker_pids
+    async with site.client(key) as client:
+        assert (await client.post("/v1/batch", json=tracks(new_ids(1)))).status_code == 200
+    obstacle.unlink()
+    await until(partial(_is_whole, site.service, killed), START_S, "it serves")
+
+
+@contextlib.asynccontextmanager
+async def broken(database_url: str, fault: str) -> AsyncIterator[None]:
+    """Let new sessions of the database meet *fault* for as long as the block lasts."""
+    server, _, name = database_url.rpartition("/")
+    admin = await asyncpg.connect(f"{server}/postgres")
+    try:
+        is_setting = " = " in fault
+        await admin.execute(f"ALTER DATABASE {name} {'SET ' * is_setting}{fault}")
+        yield
+        await admin.execute(
+            f"ALTER DATABASE {name} RESET ALL"
+            if is_setting
+            else f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"
+        )
+    finally:
+        admin.terminate()
+
+
+async def _waits(service: Service) -> list[LogLine]:
+    return service.log_lines("service_waits_for_database")
+
+
+async def _are_new(service: Service, before: list[int]) -> bool:
+    now = service.worker_pids
+    return len(now) == service.workers and not set(now) & set(before)
+
+
+async def _is_whole(service: Service, gone: int) -> bool:
+    now = service.worker_pids
+    return len(now) == service.workers and gone not in now
+
+
+async def _acked_more(ledger: Ledger) -> None:
+    acked = len(ledger.verdicts)
+
+    async def has_gone_on() -> bool:
+        return len(ledger.verdicts) > acked + 50
+
+    await until(has_gone_on, ACCEPTED_AGAIN_S, "more events are acked")
+
+
+class Visits:
+    """Requests over connections of their own."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self._answered: list[float] = []
+
+    async def go_on(self, site: Site, key: NewKey, has_ended: asyncio.Event) -> None:
+        while not has_ended.is_set():
+            try:
+                await self._visit(site, key)
+            except OSError as error:
+                self.faults.append(type(error).__name__)
+
+    async def _visit(self, site: Site, key: NewKey) -> None:
+        wire = await connect(site.service.url)
+        await asyncio.sleep(random.random() / 50)
+        body = b'{"event": "Visited", "user_id": "u1"}'
+        await wire.send(post("/v1/track", f"X-API-Key: {key.api_key}", body=body))
+        answer = await wire.answer()
+        wire.close()
+        if answer is None or answer.status != 200:
+            self.faults.append("no answer" if answer is None else str(answer.status))
+        else:
+            self._answered.append(time.monotonic())
+
+    @property
+    def longest_gap_s(self) -> float:
+        """Seconds between two answers, at most."""
+        return max(b - a for a, b in zip(self._answered, self._answered[1:], strict=False))

@@ -1,0 +1,44 @@
+"""A worker's side of its parent."""
+
+import select
+import socket
+from multiprocessing import Pipe
+
+from service.parent import Link
+
+
+def test_a_worker_that_leaves_accepts_no_further_connection_and_another_does() -> None:
+    ready, said = Pipe(duplex=False)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        select.epoll() as leaving,
+        select.epoll() as serving,
+    ):
+        leaving.register(listener, select.EPOLLIN | select.EPOLLET)
+        link = Link(listener.fileno(), said)
+        with socket.create_connection(listener.getsockname()):
+            assert leaving.poll(10)
+            listener.accept()[0].close()
+
+        link.stop_accepting()
+        # A worker has an event queue of its own; this one began after the other had left.
+        serving.register(listener, select.EPOLLIN | select.EPOLLET)
+        with socket.create_connection(listener.getsockname()):
+            assert serving.poll(10)
+            assert leaving.poll(0) == []
+    ready.close()
+    said.close()
+
+
+def test_a_parent_hears_that_a_worker_is_ready() -> None:
+    ready, said = Pipe(duplex=False)
+    with ready:
+        Link(0, said).say_ready()
+        assert ready.poll(10)
+
+
+def test_a_worker_whose_parent_is_gone_is_not_disturbed_by_it() -> None:
+    ready, said = Pipe(duplex=False)
+    ready.close()
+    Link(0, said).say_ready()
+    assert said.closed
