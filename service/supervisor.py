@@ -1,6 +1,7 @@
 """Background tasks of a worker: each one that ends is logged, reported and started again."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
@@ -13,6 +14,7 @@ _PAUSE_MIN_S: Final = 0.2
 _PAUSE_MAX_S: Final = 5.0
 # A task that ran for this long before it ended is restarted after the shortest pause.
 _HEALTHY_S: Final = 30.0
+_ENDS_OF_THE_WORKER: Final = (GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
 class TaskReport(msgspec.Struct, omit_defaults=True):
@@ -38,6 +40,7 @@ class Supervisor:
         self._pause_min_s = pause_min_s
         self._tasks: set[asyncio.Task[None]] = set()
         self._reports: dict[str, TaskReport] = {}
+        self._is_stopping = False
 
     def start(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run *run* until `stop`; when it returns or raises, run it again after a pause."""
@@ -50,6 +53,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Cancel all tasks and wait until they have ended."""
+        self._is_stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -63,14 +67,27 @@ class Supervisor:
             try:
                 await run()
                 report.last_error = "ended"
-            except Exception as error:  # noqa: BLE001 - whatever it was, the task must go on
+            except BaseException as error:  # a panic of the core and a cancel are no Exception
+                if self._is_stopping or isinstance(error, _ENDS_OF_THE_WORKER):
+                    raise
+                _take_back_cancel()
                 report.last_error = type(error).__name__
             if loop.time() - started >= _HEALTHY_S:
                 pause_s = self._pause_min_s
             report.status = "restarting"
             report.restarts += 1
-            self._on_failure(name)
-            log.error("background_task_failed", task=name, error=report.last_error, pause_s=pause_s)
+            with contextlib.suppress(Exception):  # to report a failure must not end the task
+                log.error(
+                    "background_task_failed", task=name, error=report.last_error, pause_s=pause_s
+                )
+                self._on_failure(name)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _PAUSE_MAX_S)
             report.status = "running"
+
+
+def _take_back_cancel() -> None:
+    """Let a cancel that did not come from `stop` end one run, and not the next one as well."""
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()

@@ -1,8 +1,7 @@
-"""Whole lines for stdout, gathered while the loop is busy with others of the same turn."""
+"""Lines of requests, gathered while the loop is busy with others of the same turn."""
 
 import asyncio
 import atexit
-import select
 from datetime import UTC, datetime
 from typing import BinaryIO, Final, Protocol
 
@@ -19,12 +18,7 @@ class Line(Protocol):
 
 
 class Lines:
-    """
-    Stamps, encodes and writes the lines of one turn of the loop together.
-
-    Where there is no loop, it does so at once. The workers share one pipe: what is longer than
-    PIPE_BUF could be cut in two by another's line.
-    """
+    """Stamps and encodes the lines of one turn of the loop together; at once without a loop."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -43,15 +37,9 @@ class Lines:
     def write_out(self) -> None:
         """Write what waits."""
         waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
         now = datetime.now(UTC)
         for line in waiting:
             line.timestamp = now
-        text = _ENCODER.encode_lines(waiting)
-        start = 0
-        while start < len(text):
-            end = text.rfind(b"\n", start, start + select.PIPE_BUF) + 1
-            # A line that is longer by itself cannot be helped.
-            end = end or text.index(b"\n", start) + 1
-            self._file.write(text[start:end])
-            self._file.flush()
-            start = end
+        self._file.write(_ENCODER.encode_lines(waiting))

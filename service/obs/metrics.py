@@ -15,10 +15,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.metrics_core import Metric
 
+from service.obs import log as logs
+from service.obs import metric_files
 from service.obs.worker_files import WorkerFiles
+
+log = structlog.get_logger()
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS: Final = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000)
@@ -41,6 +46,8 @@ class _Histogram(Histogram):
                 bucket.inc(up_to - counted)
                 counted = up_to
 
+
+_UNSHARED: Final = metric_files.reserve()
 
 EVENTS: Final = Counter("forebay_events_total", "Events by outcome.", ["outcome"])
 REQUEST_SECONDS: Final = _Histogram(
@@ -78,6 +85,9 @@ PARTITION_FAILURES: Final = Counter(
     "Day partitions that could not be made, counted at each try, by table.",
     ["table"],
 )
+LOG_LINES_DROPPED: Final = Counter(
+    "forebay_log_lines_dropped_total", "Log lines that were not written, by cause.", ["cause"]
+)
 
 
 class Metrics:
@@ -95,6 +105,8 @@ class Metrics:
         self._flush_seconds: list[float] = []
         self._queued_rows: int | None = None
         self._is_due = False
+        if _UNSHARED is not None:
+            log.warning("metrics_not_shared", error=_UNSHARED.strerror)
         atexit.register(self.hand_over)  # a worker that ends has no later
 
     def request_answered(self, endpoint: str, status: int, duration_s: float) -> None:
@@ -149,6 +161,7 @@ class Metrics:
             FLUSH_SECONDS.observe_all(self._flush_seconds)
             QUEUE_ROWS.set(self._queued_rows)
             self._flush_rows, self._flush_seconds, self._queued_rows = [], [], None
+        _count_dropped_lines()
 
     def _hand_over_soon(self) -> None:
         try:
@@ -158,6 +171,11 @@ class Metrics:
             return
         self._is_due = True
         loop.call_later(_GATHER_S, self.hand_over)
+
+
+def _count_dropped_lines() -> None:
+    for cause, lines in logs.take_dropped().items():
+        LOG_LINES_DROPPED.labels(cause).inc(lines)
 
 
 class MetricsServer:
@@ -179,6 +197,7 @@ class MetricsServer:
         """Return every metric, for one scrape."""
         # What was answered before the question belongs in the answer, and may still be gathered.
         time.sleep(_SCRAPE_DELAY_S)
+        _count_dropped_lines()  # of this process
         return self._files.collect()
 
     def worker_ended(self, pid: int) -> None:

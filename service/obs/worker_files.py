@@ -1,5 +1,6 @@
 """Metrics files of the workers: read together, and merged when a worker has ended."""
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Final
 from prometheus_client.metrics_core import Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from service.obs.metric_files import take_room
 
 _ADDED_UP: Final = ("counter", "histogram", "summary")
 # Takes the place of a process id in the name of a file.
@@ -27,6 +30,9 @@ class WorkerFiles:
         self._files = MultiProcessCollector(None, path=str(folder))  # type: ignore[no-untyped-call]
         # Between two steps of a merge the counts would be there twice, or not at all.
         self._lock = threading.Lock()
+        # Without room, counts of ended workers are not kept: to write there would end this process.
+        with contextlib.suppress(OSError):
+            take_room(folder, _ENDED)
 
     def collect(self) -> Iterator[Metric]:
         """Return every metric."""
@@ -38,8 +44,9 @@ class WorkerFiles:
         with self._lock:
             for path in self._folder.glob(f"*_{pid}.db"):
                 kind = path.name.partition("_")[0]
-                if kind in _ADDED_UP:
-                    _add(path, self._folder / f"{kind}_{_ENDED}.db")
+                total = self._folder / f"{kind}_{_ENDED}.db"
+                if kind in _ADDED_UP and total.exists():
+                    _add(path, total)
                 path.unlink()
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 import httpx
 import msgspec
@@ -75,13 +75,17 @@ class Service:
 
     def spawn(self) -> None:
         """Start it without waiting for anything."""
-        with self._log.open("ab") as log, self._complaints.open("ab") as complaints:
+        with self._log.open("ab") as log:
+            self._spawn(log)
+
+    def _spawn(self, stdout: IO[bytes] | int) -> None:
+        with self._complaints.open("ab") as complaints:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service"],
                 cwd=self.folder,  # where no developer's .env is
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=stdout,
                 stderr=complaints,
                 start_new_session=True,
             )

@@ -2,7 +2,13 @@
 
 import asyncio
 
+import pytest
+
 from service.supervisor import Supervisor
+
+
+class _Panic(BaseException):
+    """A panic of the native core is no Exception."""
 
 
 async def test_a_task_that_fails_is_started_again_and_counted() -> None:
@@ -42,6 +48,57 @@ async def test_a_task_that_waits_to_be_restarted_is_shown_with_its_error() -> No
     report = supervisor.report()["partitions"]
     assert ("restarting", "OSError") == (report.status, report.last_error)
     await supervisor.stop()
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, _Panic, OSError])
+async def test_whatever_ends_a_run_and_whatever_fails_to_count_it_the_task_goes_on(
+    error: type[BaseException],
+) -> None:
+    again = asyncio.Event()
+
+    def cannot_count(_task: str) -> None:
+        raise OSError("disk full")
+
+    supervisor = Supervisor(cannot_count, pause_min_s=0.001)
+    runs = 0
+
+    async def run() -> None:
+        nonlocal runs
+        runs += 1
+        if runs < 3:
+            raise error
+        again.set()
+        await asyncio.Event().wait()
+
+    supervisor.start("listener", run)
+    await again.wait()
+
+    assert 2 == supervisor.report()["listener"].restarts
+    await supervisor.stop()
+
+
+async def test_a_cancel_that_did_not_come_from_stop_ends_one_run_alone() -> None:
+    supervisor = Supervisor(lambda _task: None, pause_min_s=0.001)
+    runs: list[asyncio.Task[None]] = []
+    again = asyncio.Event()
+
+    async def run() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        runs.append(task)
+        if len(runs) == 1:
+            task.cancel()
+            await asyncio.sleep(0)
+        assert not task.cancelling()
+        again.set()
+        await asyncio.Event().wait()
+
+    supervisor.start("listener", run)
+    await again.wait()
+    await supervisor.stop()
+
+    assert 2 == len(runs)
+    assert runs[1].done()
 
 
 async def test_stop_ends_every_task() -> None:

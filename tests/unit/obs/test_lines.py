@@ -1,9 +1,8 @@
-"""Lines of one turn of the loop are written together, whole and in order."""
+"""Lines of one turn of the loop are written together and in order."""
 
 import asyncio
 import io
 import json
-import select
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -40,14 +39,10 @@ class Pipe(io.BytesIO):
     def __init__(self) -> None:
         super().__init__()
         self.parts: list[bytes] = []
-        self.flushes = 0
 
     def write(self, part: bytes, /) -> int:  # type: ignore[override]
         self.parts.append(part)
         return super().write(part)
-
-    def flush(self) -> None:
-        self.flushes += 1
 
 
 def logged(code: str, level: str = "info", log_format: str = "json") -> str:
@@ -80,7 +75,6 @@ async def test_the_lines_of_one_turn_are_one_write() -> None:
 
     assert [] == before
     assert [["one", "two"], ["three"]] == [said(part) for part in pipe.parts]
-    assert 2 == pipe.flushes
 
 
 async def test_a_line_is_stamped_when_it_is_written() -> None:
@@ -93,34 +87,6 @@ async def test_a_line_is_stamped_when_it_is_written() -> None:
 
     (line,) = pipe.parts
     assert added <= datetime.fromisoformat(json.loads(line)["timestamp"]) <= datetime.now(UTC)
-
-
-async def test_no_write_is_so_long_that_a_pipe_could_cut_a_line() -> None:
-    pipe = Pipe()
-    lines = Lines(pipe)
-    some = [f"{number:0300}" for number in range(50)]
-
-    for text in some:
-        lines.add(Said(text))
-    await asyncio.sleep(0)
-
-    assert some == said(pipe.getvalue())
-    assert len(pipe.parts) > 1
-    for part in pipe.parts:
-        assert len(part) <= select.PIPE_BUF
-        assert part.endswith(b"\n")
-
-
-async def test_a_line_that_no_pipe_takes_whole_is_written_by_itself() -> None:
-    pipe = Pipe()
-    lines = Lines(pipe)
-    some = ["before", "x" * 2 * select.PIPE_BUF, "after"]
-
-    for text in some:
-        lines.add(Said(text))
-    await asyncio.sleep(0)
-
-    assert [[text] for text in some] == [said(part) for part in pipe.parts]
 
 
 def test_without_a_loop_a_line_is_written_at_once() -> None:

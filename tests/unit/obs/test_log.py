@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 SETUP = """
 import logging, structlog
@@ -87,3 +89,48 @@ def test_the_level_counts_for_us_and_for_the_libraries() -> None:
     )
 
     assert ["bad"] == [line["event"] for line in written]
+
+
+BROKEN = """
+class Broken:
+    def __repr__(self): raise ValueError("no text")
+log.warning("first", odd=Broken())
+log.warning("surrogate", text="\\ud800")
+log.warning("second")
+"""
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_line_that_cannot_be_text_raises_nothing_and_is_counted(log_format: str) -> None:
+    written = run(BROKEN + "assert logs.take_dropped()['not_text'] >= 1", "info", log_format)
+
+    assert "second" in written
+    assert "log_lines_dropped" in written
+
+
+def test_tracebacks_and_prints_take_the_same_way_and_are_out_at_the_end() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SETUP.format(level="info", log_format="json") + "print(1)\n1 / 0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout == "1\n"
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_without_stdout_the_process_goes_on() -> None:
+    """The number of a descriptor that was closed from the start soon belongs to another file."""
+    code = SETUP.format(level="info", log_format="auto") + "log.info('one'); print('two')"
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, code],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+
+    assert done.stderr == ""

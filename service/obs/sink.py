@@ -1,0 +1,214 @@
+"""Where log lines leave the process: a bounded queue, and a thread that writes."""
+
+import atexit
+import contextlib
+import io
+import os
+import select
+import stat
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+Cause = Literal["queue_full", "write_failed", "not_text"]
+
+# A second or more of the request log of a busy worker.
+_BYTES_MAX: Final = 4 * 1024 * 1024
+# The thread writes at once, and then no more often than this: each turn of it takes the GIL from
+# the loop. Between two turns the loop's lines gather.
+_PAUSE_S: Final = 0.01
+# After a failed write.
+_RETRY_S: Final = 0.5
+# How long the end of the process waits for lines that are still queued.
+_EXIT_TIMEOUT_S: Final = 1.0
+
+
+class Sink:
+    """
+    Writes lines to a file descriptor. `put` never blocks and never raises.
+
+    A write that fails is tried again until there is room, or a reader. Meanwhile the queue fills;
+    when it is full, lines are dropped and counted, and one line says so when lines flow again.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        notice: Callable[[int], bytes],
+        *,
+        bytes_max: int = _BYTES_MAX,
+        retry_s: float = _RETRY_S,
+    ) -> None:
+        """*notice* makes the line that says how many lines were dropped."""
+        self._fd = fd
+        self._notice = notice
+        self._bytes_max = bytes_max
+        self._retry_s = retry_s
+        mode = _mode(fd)
+        self._is_file = stat.S_ISREG(mode)
+        # The workers share one pipe: a longer write could be cut in two by another's.
+        self._write_max = bytes_max if self._is_file else select.PIPE_BUF
+        self._pipe = _non_blocking(fd) if stat.S_ISFIFO(mode) else None
+        # Its lock is reentrant: a finalizer may log in the middle of `put`.
+        self._changed = threading.Condition(threading.RLock())
+        self._queue: list[bytes] = []
+        self._queued_bytes = 0
+        self._is_idle = False
+        self._has_failed = False
+        self._unsaid = 0
+        self._dropped: Counter[Cause] = Counter()
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+        atexit.register(self.drain, _EXIT_TIMEOUT_S)
+
+    def put(self, text: bytes) -> None:
+        """Queue *text*, which is whole lines."""
+        with self._changed:
+            if self._is_idle and self._pipe is not None:
+                text = self._write_now(self._pipe, text)
+                if not text:
+                    return
+            if self._queued_bytes + len(text) > self._bytes_max:
+                self.drop(text.count(b"\n") or 1)
+                return
+            self._queue.append(text)
+            self._queued_bytes += len(text)
+            self._wake()
+
+    def drop(self, lines: int, cause: Cause | None = None) -> None:
+        """Count *lines* that will not be written."""
+        with self._changed:
+            cause = cause or ("write_failed" if self._has_failed else "queue_full")
+            self._dropped[cause] += lines
+            self._unsaid += lines
+            self._wake()
+
+    def take_dropped(self) -> "Counter[Cause]":
+        """Return how many lines were dropped since the last call, by cause."""
+        with self._changed:
+            dropped, self._dropped = self._dropped, Counter()
+            return dropped
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until all is written; False when *timeout_s* (seconds) was too short for it."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._is_idle, timeout_s)
+
+    def _wake(self) -> None:
+        if self._is_idle:
+            self._is_idle = False
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                text, dropped = self._take()
+                self._write_all(text)
+                if dropped:
+                    self._write_all(self._notice(dropped))
+            except Exception:  # noqa: BLE001 - no memory, say: without this thread no line is written
+                self.drop(1)
+            time.sleep(_PAUSE_S)
+
+    def _take(self) -> tuple[bytes, int]:
+        """Wait for lines; return them, and how many were dropped after them."""
+        with self._changed:
+            while not self._queue and not self._unsaid:
+                self._is_idle = True
+                self._changed.notify_all()  # `drain`
+                self._changed.wait()
+            queue, self._queue, self._queued_bytes = self._queue, [], 0
+            dropped, self._unsaid = self._unsaid, 0
+        return b"".join(queue), dropped
+
+    def _write_now(self, pipe: int, text: bytes) -> bytes:
+        """Write what the pipe has room for, and return the rest."""
+        start = 0
+        with contextlib.suppress(OSError):
+            while start < len(text):
+                start += os.write(pipe, text[start : self._end(text, start)])
+        return text[start:]
+
+    def _write_all(self, text: bytes) -> None:
+        start = 0
+        while start < len(text):
+            end = self._end(text, start)
+            self._write(text[start:end])
+            start = end
+
+    def _end(self, text: bytes, start: int) -> int:
+        """Return where a write that begins at *start* ends: behind a line."""
+        if len(text) - start <= self._write_max:
+            return len(text)
+        end = text.rfind(b"\n", start, start + self._write_max) + 1
+        # A line that is longer by itself cannot be helped.
+        return end or text.find(b"\n", start) + 1 or len(text)
+
+    def _write(self, rest: bytes) -> None:
+        last = b"\n"
+        while rest:
+            try:
+                written = os.write(self._fd, rest)
+                last, rest = rest[written - 1 : written], rest[written:]
+                self._has_failed = False
+            except BlockingIOError:  # another process has made the pipe non-blocking
+                select.select([], [self._fd], [], self._retry_s)
+            except OSError:
+                if not self._has_failed:
+                    self._has_failed = True
+                    rest = self._on_new_line(last, rest)
+                time.sleep(self._retry_s)
+
+    def _on_new_line(self, last: bytes, rest: bytes) -> bytes:
+        """
+        Return what to write after a failure, *last* being the byte written before it.
+
+        A full disk cuts a line in two, of this process or of another that writes to the file.
+        """
+        if last != b"\n":
+            self.drop(1)
+            rest = rest.partition(b"\n")[2]
+        return b"\n" + rest if self._is_file else rest
+
+
+def _mode(fd: int) -> int:
+    try:
+        return os.fstat(fd).st_mode
+    except OSError:
+        return 0
+
+
+def _non_blocking(fd: int) -> int | None:
+    """
+    Open the pipe *fd* once more, without blocking; None where the system does not let us.
+
+    Not O_NONBLOCK for *fd* itself: other processes share its description.
+    """
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
+class Stream(io.RawIOBase):
+    """A sink as a binary file."""
+
+    def __init__(self, sink: Sink, fd: int) -> None:
+        self._sink = sink
+        self._fd = fd
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def isatty(self) -> bool:
+        return os.isatty(self._fd)
+
+    def write(self, text: Any, /) -> int:
+        """Queue *text*."""
+        data = bytes(text)
+        self._sink.put(data)
+        return len(data)

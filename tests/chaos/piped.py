@@ -1,0 +1,38 @@
+"""A service whose log goes through a pipe, to a reader that may stop or leave."""
+
+import signal
+import subprocess
+
+from tests.acceptance.running import Service
+
+
+class PipedService(Service):
+    """The reader copies what it reads to the file that the other helpers look into."""
+
+    _reader: "subprocess.Popen[bytes] | None" = None
+
+    def spawn(self) -> None:
+        with self._log.open("ab") as log:
+            self._reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
+        assert self._reader.stdin is not None
+        with self._reader.stdin as pipe:
+            self._spawn(pipe)
+
+    def stop_reader(self) -> None:
+        """Let the reader stop: soon the pipe is full."""
+        assert self._reader is not None
+        self._reader.send_signal(signal.SIGSTOP)
+
+    def resume_reader(self) -> None:
+        assert self._reader is not None
+        self._reader.send_signal(signal.SIGCONT)
+
+    def end_reader(self) -> None:
+        """Close the pipe: every write fails from here on."""
+        if self._reader is not None:
+            self._reader.kill()
+            self._reader.wait()
+
+    def kill(self) -> None:
+        super().kill()
+        self.end_reader()
