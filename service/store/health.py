@@ -1,16 +1,15 @@
 """Whether the database answers, and whether its schema is one that this service can work with."""
 
-import time
 from typing import Any, Final
 
 import asyncpg
 import msgspec
 
-from service.store.pool import PoolConfig, connect, lent
+from service.store.pool import PoolConfig, connect
 from service.store.sql import statement
 
 # The newest migration this code needs. A newer one is fine unless it is marked breaking.
-SCHEMA_VERSION: Final = "0007"
+SCHEMA_VERSION: Final = "0008"
 _SPARE_CONNECTIONS: Final = 1
 
 
@@ -24,14 +23,6 @@ class PoolState(msgspec.Struct, frozen=True):
     size: int
     idle: int
     max: int
-
-
-async def round_trip_s(pool: Any, timeout_s: float) -> float:
-    """Return the seconds one round trip took; raises what asyncpg raises."""
-    async with lent(pool, timeout_s) as connection:
-        started = time.perf_counter()
-        await connection.fetchval(statement("ping"), timeout=timeout_s)
-        return time.perf_counter() - started
 
 
 def pool_state(pool: Any, kept: int = 0) -> PoolState:

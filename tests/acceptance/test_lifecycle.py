@@ -115,7 +115,7 @@ async def test_workers_that_find_no_database_wait_for_it_and_serve_when_it_is_ba
 async def test_workers_that_cannot_start_never_serve(
     database_url: str, make_service: MakeService, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    """The parent finds all well; then the database is told to forget what it acknowledges."""
+    """The parent finds all well; then the database is made read-only."""
     async with proxied(database_url) as proxy:
         proxy.connections_left = 1
         # Granian waits for its workers a little longer than they may take to drain.
@@ -123,7 +123,7 @@ async def test_workers_that_cannot_start_never_serve(
         service.spawn()
         await until(partial(_are_waiting, service), 30, "every worker waits")
         name = await connection.fetchval("SELECT current_database()")
-        await connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+        await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         proxy.connections_left = None
         proxy.set_line(Line.OPEN)
 
@@ -218,14 +218,14 @@ async def test_a_newer_schema_is_refused_only_when_it_is_breaking(
         assert await service.stop() == 0
 
 
-async def test_a_database_that_may_forget_is_refused(
+async def test_a_database_that_takes_no_writes_is_refused(
     connection: "asyncpg.Connection[asyncpg.Record]", make_service: MakeService
 ) -> None:
     await connection.execute(
-        "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off',"
+        "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on',"
         " current_database()); END$$"
     )
-    assert "synchronous_commit" in await _complaint(make_service())
+    assert "transaction_read_only" in await _complaint(make_service())
 
 
 async def _complaint(service: Service) -> str:

@@ -27,7 +27,7 @@ async def test_health_reports_the_worker_and_its_database(shared: Site) -> None:
         reports = {pid: (await c.get("/health")).json() for pid, c in clients.items()}
 
     for pid, report in reports.items():
-        assert {"status", "version", "uptime_s", "worker", "database"} == set(report)
+        assert {"status", "version", "uptime_s", "worker", "database", "background"} == set(report)
         assert report["status"] == report["database"]["status"] == "ok"
         assert report["version"]
         assert report["uptime_s"] > 0
