@@ -89,7 +89,7 @@ async def _check(settings: Config, url: str) -> None:
 def _is_final(error: Exception) -> bool:
     """Whether *error* needs an operator. Anything else may pass: a failover, a wrong password."""
     if isinstance(error, UnsafeSessionError):
-        return "transaction_read_only" not in str(error)
+        return not error.is_read_only
     return isinstance(error, BootError | SchemaError)
 
 

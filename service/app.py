@@ -32,6 +32,7 @@ from service.pipeline.quarantine import QuarantineBudget
 from service.pipeline.queue import QueueLimits
 from service.retry import retried
 from service.store import health
+from service.store.causes import Trouble
 from service.store.events import EventStore
 from service.store.key_listener import KeyListener
 from service.store.keys import KeyStore
@@ -42,7 +43,6 @@ from service.supervisor import Supervisor, TaskReport
 
 log = structlog.get_logger()
 
-_PROBE_TIMEOUT_S: Final = 1.0
 _TOP_UP_S: Final = 3600.0
 _TOP_UP_RETRY_MIN_S: Final = 10.0
 _TOP_UP_RETRY_MAX_S: Final = 600.0
@@ -60,7 +60,6 @@ class Worker:
         self._metrics = Metrics()
         self._pool: Any = None
         self._supervisor = Supervisor(self._metrics.background_task_failed)
-        self._probe: asyncio.Task[DatabaseReport] | None = None
         self._budget = QuarantineBudget(
             self._clock, settings.quarantine_rows_per_minute, self._metrics.quarantine_dropped
         )
@@ -76,6 +75,7 @@ class Worker:
         await require_partition(self._pool, self._clock.now().date())
         self._supervisor.start("partitions", self._keep_topped_up)
         self._supervisor.start("key_changes", KeyListener(self._pool_config, self._keys).run)
+        self._supervisor.start("readiness", self._settler.readiness.watch)
         return self._build_edge()
 
     async def stop(self) -> None:
@@ -100,6 +100,7 @@ class Worker:
             acquire_timeout_s=self._settings.acquire_timeout_s,
             keep=self._budget.take,
             on_fault=self._metrics.flush_failed,
+            on_change=self._store_changed,
         )
 
     def _build_batcher(self) -> Batcher:
@@ -145,7 +146,7 @@ class Worker:
         )
         return Edge(
             ingest=ingest,
-            probes=Probes(check=self._check_database, state=self, version=_native.__version__),
+            probes=Probes(database=self._report_database, state=self, version=_native.__version__),
             cors=Cors(settings.origins),
             access_log=AccessLog(self._metrics, is_on=settings.request_log),
             clock=self._clock,
@@ -161,20 +162,23 @@ class Worker:
             duration_s = time.perf_counter() - started
             self._metrics.batch_flushed(rows, self._batcher.queued_rows, duration_s)
 
-    async def _check_database(self) -> DatabaseReport:
-        """Ask the database; many who ask at once share one answer, and one connection."""
-        if self._probe is None or self._probe.done():
-            self._probe = asyncio.create_task(self._ask_database())
-        return await asyncio.shield(self._probe)
+    def _store_changed(self, before: Trouble | None, now: Trouble | None) -> None:
+        if before is not None:
+            self._metrics.store_unavailable(before.cause, before.subject, is_so=False)
+        if now is not None:
+            self._metrics.store_unavailable(now.cause, now.subject, is_so=True)
 
-    async def _ask_database(self) -> DatabaseReport:
+    def _report_database(self) -> DatabaseReport:
+        readiness = self._settler.readiness
         state = health.pool_state(self._pool, self._settler.idle_connections)
-        pool = msgspec.structs.asdict(state)
-        try:
-            latency_s = await health.round_trip_s(self._pool, _PROBE_TIMEOUT_S)
-        except Exception as error:  # noqa: BLE001 - a probe reports; it does not fail
-            return DatabaseReport("unavailable", error=type(error).__name__, pool=pool)
-        return DatabaseReport("ok", latency_ms=round(latency_s * 1000, 3), pool=pool)
+        latency_s, trouble = readiness.latency_s, readiness.trouble
+        return DatabaseReport(
+            status="ok" if trouble is None else "unavailable",
+            cause=None if trouble is None else trouble.cause,
+            message=None if trouble is None else trouble.message,
+            latency_ms=None if latency_s is None else round(latency_s * 1000, 3),
+            pool=msgspec.structs.asdict(state),
+        )
 
     async def _keep_topped_up(self) -> None:
         retry_s = _TOP_UP_RETRY_MIN_S

@@ -76,11 +76,11 @@ FAULTS: Final[dict[Reason, Fault]] = {
     ),
     Reason.OVERLOADED: Fault(503, "Too much is waiting to be stored; try again.", 1),
     Reason.STORE_UNAVAILABLE: Fault(
-        503, "The database is away; nothing was stored. Send again with the same ids.", 2
+        503, "PostgreSQL cannot be asked; nothing was stored. Send again with the same ids.", 2
     ),
     Reason.OUTCOME_UNKNOWN: Fault(
         503,
-        "The database went away while storing; it may have been stored."
+        "PostgreSQL did not confirm the commit; it may have been stored."
         " Send again with the same ids: what is there already is not stored twice.",
         2,
     ),

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -13,11 +13,12 @@ from service.supervisor import TaskReport
 
 
 class DatabaseReport(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How the database answered one round trip."""
+    """Whether the worker can store events, and how long its last probe took for a round trip."""
 
     status: str
+    cause: str | None = None
+    message: str | None = None
     latency_ms: float | None = None
-    error: str | None = None
     pool: Any = None
 
 
@@ -48,19 +49,19 @@ class Probes:
     def __init__(
         self,
         *,
-        check: Callable[[], Awaitable[DatabaseReport]],
+        database: Callable[[], DatabaseReport],
         state: WorkerState,
         version: str,
     ) -> None:
-        """*check* asks the database, within a bound, and never raises."""
-        self._check = check
+        """*database* says what is known; it asks nobody."""
+        self._database = database
         self._state = state
         self._version = version
         self._started = time.monotonic()
 
     async def health(self) -> Reply:
         """Return the full report; 503 when this worker cannot store events."""
-        database = await self._check()
+        database = self._database()
         is_ready = self._is_ready(database)
         report = _Report(
             status="ok" if is_ready else "unavailable",
@@ -78,10 +79,15 @@ class Probes:
 
     async def ready(self) -> Reply:
         """Return 200 when this worker may be sent traffic."""
-        if self._is_ready(await self._check()):
+        database = self._database()
+        if self._is_ready(database):
             return replies.report(200, {"status": "ready"})
-        reason = "draining" if self._state.is_draining else "database unavailable"
-        return replies.report(503, {"status": "not ready", "reason": reason})
+        unready = {"status": "not ready", "reason": database.cause or "starting"}
+        if database.message is not None:
+            unready["message"] = database.message
+        if self._state.is_draining:
+            unready = {"status": "not ready", "reason": "draining"}
+        return replies.report(503, unready)
 
     async def index(self) -> Reply:
         """Return what is served here."""

@@ -70,6 +70,13 @@ QUARANTINE_DROPPED: Final = Counter(
     "forebay_quarantine_dropped_total", "Refused events over a key's budget: answered, not kept."
 )
 
+STORE_UNAVAILABLE: Final = Gauge(
+    "forebay_store_unavailable_workers",
+    "Workers that cannot store events, by cause and by the setting or table it is about.",
+    ["cause", "subject"],
+    multiprocess_mode="livesum",
+)
+
 BACKGROUND_FAILURES: Final = Counter(
     "forebay_background_task_failures_total",
     "Background tasks that ended by themselves and were started again, by task.",
@@ -136,6 +143,10 @@ class Metrics:
     def quarantine_dropped(self, events: int) -> None:
         """Count refused events that were not kept."""
         QUARANTINE_DROPPED.inc(events)
+
+    def store_unavailable(self, cause: str, subject: str, *, is_so: bool) -> None:
+        """Note that this worker cannot store events for a cause, or that the cause is over."""
+        STORE_UNAVAILABLE.labels(cause, subject).set(is_so)
 
     def background_task_failed(self, task: str) -> None:
         """Count one background task that ended and is started again."""

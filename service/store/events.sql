@@ -21,6 +21,7 @@ SELECT id FROM given WHERE id NOT IN (SELECT id FROM new)
 
 -- name: insert_at_once
 -- The same and the events themselves, as one statement. Sorted by the core likewise.
+-- It commits itself, so it has to end with an error when a claimed key's event was not stored.
 WITH given AS (
   SELECT * FROM unnest($1::event_row_v1[])
 ), new AS (
@@ -37,8 +38,14 @@ WITH given AS (
          user_id, anonymous_id, group_id, previous_id, properties, traits, context, extra,
          schema_version, request_id, original_timestamp, sent_at, received_at, "timestamp"
   FROM given JOIN new USING (id)
+  RETURNING id
 )
-SELECT id FROM given WHERE id NOT IN (SELECT id FROM new)
+SELECT id FROM given
+WHERE CASE
+  WHEN id IN (SELECT id FROM stored) THEN false
+  WHEN id IN (SELECT id FROM new) THEN refuse_missing_rows('events')
+  ELSE true
+END
 
 -- name: find_ledger
 -- What the ledger holds for keys that were not new; a statement of its own, for a new snapshot.
@@ -64,3 +71,8 @@ INSERT INTO rejected_events
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[],
                      $7::text[], $8::bytea[], $9::bigint[], $10::timestamptz[])
 ON CONFLICT DO NOTHING
+
+-- name: count_rejected
+SELECT count(*)
+FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[]) AS asked (tenant_id, received_at, id)
+JOIN rejected_events USING (tenant_id, received_at, id)

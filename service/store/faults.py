@@ -19,6 +19,12 @@ class Fault(enum.StrEnum):
     """There is no partition for a day: make it and go again."""
     LOST = "lost"
     """The connection went away. Around COMMIT that means: outcome unknown."""
+    UNCONFIRMED = "unconfirmed"
+    """Committed here, but the wait for a synchronous standby was cancelled: outcome unknown."""
+    READ_ONLY = "read_only"
+    """The server takes no writes. Nothing was stored; a new session may reach one that does."""
+    REFUSED = "refused"
+    """Nothing is stored until an operator changes a right, a setting or a trigger."""
     CAPACITY = "capacity"
     """The server is full. More statements would make it worse."""
     BUG = "bug"
@@ -29,10 +35,6 @@ class SilentRollbackError(Exception):
     """COMMIT was answered with ROLLBACK: an earlier error went unnoticed, and nothing is stored."""
 
 
-class VanishedError(Exception):
-    """A ledger row was there and gone again between two statements; the flush has to run again."""
-
-
 class StaleSessionError(Exception):
     """The session does not know the row types of the schema as it is now; it has to be replaced."""
 
@@ -41,16 +43,63 @@ class NoPartitionError(Exception):
     """Events of today cannot be stored; the message says why and what to do."""
 
 
-class UnsafeSessionError(Exception):
-    """The server would not keep what it acknowledges; the message names the setting."""
+class UnconfirmedCommitError(Exception):
+    """The wait of a COMMIT for a synchronous standby was cancelled; the standby may lack it."""
 
+
+class MissingRowsError(Exception):
+    """A table reported fewer rows stored than were written to it: a trigger keeps some out."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(f"{table} did not store all rows")
+        self.table = table
+
+
+class VanishedError(MissingRowsError):
+    """
+    A ledger row is neither new nor there: deleted between two statements, or never inserted.
+
+    The flush has to run again; a row that a trigger keeps out is missing each time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("event_deduplication")
+
+
+class UnsafeSessionError(Exception):
+    """A crash of the server could take back what it acknowledges; names the setting."""
+
+    def __init__(self, setting: str, message: str = "") -> None:
+        super().__init__(message or f"unsafe setting {setting}")
+        self.setting = setting
+
+    @property
+    def is_read_only(self) -> bool:
+        """The server takes no writes; that is all that is wrong with it."""
+        return self.setting == "transaction_read_only"
+
+
+# Raised by refuse_missing_rows() in the database; the error names the table.
+ROWS_MISSING: Final = "ZF001"
 
 _BY_STATE: Final = {
-    **dict.fromkeys(("40001", "40P01", "57014"), Fault.RETRY),
+    # 53300: a connection could not be opened; one that this worker holds may be free soon.
+    **dict.fromkeys(("40001", "40P01", "57014", "53300"), Fault.RETRY),
     **dict.fromkeys(("55P03",), Fault.HELD),
-    **dict.fromkeys(("57P01", "57P02", "57P03", "57P05", "25006", "25P03"), Fault.LOST),
-    **dict.fromkeys(("53000", "53100", "53200", "53300", "53400"), Fault.CAPACITY),
+    **dict.fromkeys(("57P01", "57P02", "57P03", "57P05", "25P03"), Fault.LOST),
+    **dict.fromkeys(("25006",), Fault.READ_ONLY),
+    **dict.fromkeys(("42501", ROWS_MISSING), Fault.REFUSED),
+    **dict.fromkeys(("53000", "53100", "53200", "53400"), Fault.CAPACITY),
 }
+_BY_KIND: Final = (
+    ((SilentRollbackError, VanishedError, StaleSessionError), Fault.RETRY),
+    (NoPartitionError, Fault.PARTITION),
+    (MissingRowsError, Fault.REFUSED),
+    (UnconfirmedCommitError, Fault.UNCONFIRMED),
+)
+# Settings that are the same in every session.
+_OF_THE_SERVER: Final = frozenset({"fsync", "full_page_writes"})
+_STANDBY_WAIT: Final = "SyncRepWaitForLSN"
 # No such type; what its number was looked up for is not there.
 _ABOUT_TYPES: Final = frozenset({"42704", "XX000"})
 _CONNECTION_CLASS: Final = "08"
@@ -63,10 +112,11 @@ def classify(error: BaseException) -> Fault:
     """Return the class of *error*. What is not known is a bug: it is never blamed on a sender."""
     if isinstance(error, asyncpg.PostgresError):
         return _classify_sqlstate(error)
-    if isinstance(error, SilentRollbackError | VanishedError | StaleSessionError):
-        return Fault.RETRY
-    if isinstance(error, NoPartitionError | UnsafeSessionError):
-        return Fault.PARTITION if isinstance(error, NoPartitionError) else Fault.CAPACITY
+    for kinds, fault in _BY_KIND:
+        if isinstance(error, kinds):
+            return fault
+    if isinstance(error, UnsafeSessionError):
+        return Fault.READ_ONLY if error.is_read_only else Fault.REFUSED
     if _is_encoding_error(error):
         return Fault.DATA
     # InternalClientError is what asyncpg says of a line that was cut between two statements.
@@ -75,6 +125,35 @@ def classify(error: BaseException) -> Fault:
     ):
         return Fault.LOST
     return Fault.BUG
+
+
+def is_known_rollback(error: BaseException) -> bool:
+    """Whether *error*, raised by a commit, says that nothing of the transaction was stored."""
+    if isinstance(error, asyncpg.PostgresError) and error.severity_en:
+        return bool(error.severity_en == "ERROR")  # FATAL and PANIC end the session
+    return classify(error) not in {Fault.LOST, Fault.UNCONFIRMED, Fault.BUG}
+
+
+def leaves_session_fit(error: BaseException) -> bool:
+    """Whether the session that raised *error* can be used again, or has to be replaced."""
+    if isinstance(error, UnconfirmedCommitError | MissingRowsError):
+        return True
+    if isinstance(error, UnsafeSessionError):
+        return error.setting in _OF_THE_SERVER
+    # After PARTITION: a session was seen that never found a partition attached by another one.
+    # After READ_ONLY: a new connection may reach the server that is the primary now.
+    unfit = {Fault.LOST, Fault.PARTITION, Fault.READ_ONLY}
+    return isinstance(error, asyncpg.PostgresError) and classify(error) not in unfit
+
+
+def is_about_standby(message: asyncpg.PostgresLogMessage) -> bool:
+    """
+    Whether *message* says that a commit was answered as done without its synchronous standby.
+
+    Its text is translated, and its state is that of any other WARNING; the function of the server
+    that it comes from has one name in every version and language.
+    """
+    return bool(message.server_source_function == _STANDBY_WAIT)
 
 
 def is_about_types(error: asyncpg.PostgresError) -> bool:

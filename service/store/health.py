@@ -1,12 +1,11 @@
 """Whether the database answers, and whether its schema is one that this service can work with."""
 
-import time
 from typing import Any, Final
 
 import asyncpg
 import msgspec
 
-from service.store.pool import PoolConfig, connect_own_session, lent
+from service.store.pool import PoolConfig, connect_own_session
 from service.store.rights import missing_rights
 from service.store.server import unfit_server
 from service.store.sql import statement
@@ -26,14 +25,6 @@ class PoolState(msgspec.Struct, frozen=True):
     size: int
     idle: int
     max: int
-
-
-async def round_trip_s(pool: Any, timeout_s: float) -> float:
-    """Return the seconds one round trip took; raises what asyncpg raises."""
-    async with lent(pool, timeout_s) as connection:
-        started = time.perf_counter()
-        await connection.fetchval(statement("ping"), timeout=timeout_s)
-        return time.perf_counter() - started
 
 
 def pool_state(pool: Any, kept: int = 0) -> PoolState:

@@ -12,7 +12,7 @@ import msgspec
 
 from service.config import Config
 from service.database_url import parse
-from service.store.faults import UnsafeSessionError
+from service.store.faults import UnsafeSessionError, is_about_standby, leaves_session_fit
 from service.store.pooler import enter_session, require_session_pooling
 from service.store.sql import statement
 
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 _SPARE_CONNECTIONS: Final = 3
 # A server that shakes hands and then says nothing is no better than one that is away.
 _SET_UP_TIMEOUT_S: Final = 5.0
+# By setting the values with which a server keeps what it acknowledges.
+_SAFE_SETTINGS: Final = {
+    "synchronous_commit": ("on", "remote_apply"),
+    "fsync": ("on",),
+    "full_page_writes": ("on",),
+    "transaction_read_only": ("off",),
+    "server_encoding": ("UTF8",),
+}
 
 
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,11 +78,18 @@ class Session(asyncpg.Connection):
     row_types: RowTypes = RowTypes(0, 0)
     watchdog: "Watchdog"
     """Who bounds its use by flushes."""
+    is_unconfirmed: bool = False
+    """The wait of a commit for a synchronous standby was cancelled."""
 
     @property
     def itself(self) -> "Session":
         """The session without what the pool wraps around it: that costs a microsecond a call."""
         return self
+
+    def hear(self, _connection: Any, message: asyncpg.PostgresLogMessage) -> None:
+        """Note a notice that makes the outcome of a commit unknown."""
+        if is_about_standby(message):
+            self.is_unconfirmed = True
 
     def get_reset_query(self) -> str:
         # Our statements leave nothing behind in a session; a round trip per release for nothing.
@@ -140,13 +155,13 @@ async def lent(pool: Any, timeout_s: float | None = None) -> AsyncIterator[Any]:
         try:
             yield connection
         except BaseException as error:
-            tear_down_unless_answered(connection, error)
+            tear_down_unless_fit(connection, error)
             raise
 
 
-def tear_down_unless_answered(connection: Any, error: BaseException) -> None:
-    """End *connection* after *error*, unless the server answered so: then it is in order."""
-    if not isinstance(error, asyncpg.PostgresError):
+def tear_down_unless_fit(connection: Any, error: BaseException) -> None:
+    """End *connection* after *error*, unless it can be used again."""
+    if not leaves_session_fit(error):
         tear_down(connection)
 
 
@@ -201,7 +216,7 @@ async def _set_up(connection: Session) -> None:
         "uuid", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary"
     )
     (row,) = await connection.fetch(statement("check_session"))
-    _require_safe(row)
+    require_safe(row)
     connection.pid = row["pid"]
     connection.backend_start = row["backend_start"]
     # None: there is no schema yet, or not all of it.
@@ -221,17 +236,12 @@ def _pass_through(connection: Session, oid: int) -> None:
     connection.get_settings().add_python_codec(oid, "rows", "public", [], "scalar", *codec)
 
 
-def _require_safe(row: Any) -> None:
+def require_safe(row: Any) -> None:
     """Refuse a session in which an answer of 200 would not survive a crash of the server."""
-    wanted = {
-        "synchronous_commit": ("on", "remote_apply"),
-        "fsync": ("on",),
-        "full_page_writes": ("on",),
-        "transaction_read_only": ("off",),
-        "server_encoding": ("UTF8",),
-    }
-    for setting, allowed in wanted.items():
+    for setting, allowed in _SAFE_SETTINGS.items():
         if row[setting] not in allowed:
             raise UnsafeSessionError(
-                f"the database has {setting} = {row[setting]}; Forebay needs {' or '.join(allowed)}"
+                setting,
+                f"the database has {setting} = {row[setting]}; Forebay needs"
+                f" {' or '.join(allowed)}",
             )

@@ -23,10 +23,8 @@ _OPTIONS: Final = "options"
 class PoolerError(UnsafeSessionError):
     """A pooler is in the way; the message says what to change."""
 
-    setting = "pooler"
-
     def __init__(self, message: str) -> None:
-        Exception.__init__(self, message)
+        super().__init__("pooler", message)
 
 
 async def is_pooled(connection: Any) -> bool:

@@ -1,8 +1,17 @@
 -- name: check_session
 -- Who we are to the server, and whether it keeps what it acknowledges.
+-- synchronous_commit is set in the session: neither a reload nor ALTER ROLE or DATABASE SET changes
+-- it then. remote_apply, where the server, the role or the URL asks for it, stays.
 SELECT pg_backend_pid() AS pid,
        (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()) AS backend_start,
-       current_setting('synchronous_commit') AS synchronous_commit,
+       set_config(
+         'synchronous_commit',
+         CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply'
+         ELSE 'on' END,
+         false
+       ) AS synchronous_commit,
+       -- The WARNING of a commit that no standby confirmed must arrive.
+       set_config('client_min_messages', 'warning', false),
        current_setting('fsync') AS fsync,
        current_setting('full_page_writes') AS full_page_writes,
        current_setting('transaction_read_only') AS transaction_read_only,
@@ -23,6 +32,14 @@ SELECT pg_backend_pid() FROM pg_sleep(0.05)
 -- For the session, as if they had been sent at its start.
 SELECT set_config(name, value, false), pg_backend_pid() AS pid
 FROM unnest($1::text[], $2::text[]) AS setting (name, value)
+
+-- name: check_settings
+-- Whether the server still keeps what it acknowledges: a reload may have changed it.
+SELECT current_setting('synchronous_commit') AS synchronous_commit,
+       current_setting('fsync') AS fsync,
+       current_setting('full_page_writes') AS full_page_writes,
+       current_setting('transaction_read_only') AS transaction_read_only,
+       current_setting('server_encoding') AS server_encoding
 
 -- name: end_session
 -- Ends a session of ours whose last word was lost, and waits for its end. Backend and start
@@ -46,3 +63,38 @@ FROM schema_checksums
 -- name: read_capacity
 SELECT current_setting('max_connections')::int
          - current_setting('superuser_reserved_connections')::int AS connections
+
+-- name: begin_probe
+-- Limits of its own: a flush may wait longer than a probe is given.
+BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '2s'
+
+-- name: probe
+-- What a flush does, with $2 rows that are rolled back: it fails as a flush would. The keys are of
+-- no tenant and the same for as long as the session lives, so that the dead rows take no room.
+WITH given AS (
+  SELECT number AS id, lpad(to_hex(pg_backend_pid()), 24, '0') || lpad(to_hex(number), 8, '0') AS key
+  FROM generate_series(1, $2::int) AS number
+), new AS (
+  INSERT INTO event_deduplication (tenant_id, event_key, id, payload_hash, received_at)
+  SELECT 0, key::uuid, id, 0, $1::timestamptz FROM given
+  RETURNING id
+), stored AS (
+  INSERT INTO events
+    (id, tenant_id, workspace_id, event_id, type, properties, schema_version, request_id,
+     received_at, "timestamp")
+  SELECT -pg_backend_pid()::bigint * 1000 - id, 0, 0, key, 'track', '{}', '1.0', 0, $1, $1
+  FROM given
+  RETURNING id
+), rejected AS (
+  INSERT INTO rejected_events
+    (id, tenant_id, workspace_id, code, message, payload, request_id, received_at)
+  SELECT -pg_backend_pid()::bigint * 1000 - id, 0, 0, 'probe', '', '', 0, $1 FROM given
+  RETURNING id
+)
+SELECT (SELECT count(*) FROM new) AS event_deduplication,
+       (SELECT count(*) FROM stored) AS events,
+       (SELECT count(*) FROM rejected) AS rejected_events
+
+-- name: wait_for_standby
+SELECT pg_logical_emit_message(true, 'forebay', '')
+WHERE current_setting('synchronous_standby_names') <> ''

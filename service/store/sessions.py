@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Any
 
 from service.clock import Clock
-from service.store.pool import Session, tear_down, tear_down_unless_answered
+from service.store.pool import Session, tear_down, tear_down_unless_fit
 from service.store.watchdog import Watchdog
 
 
@@ -36,12 +36,17 @@ class Sessions:
         """Connections that wait for a flush, and are open."""
         return sum(not session.is_closed() for session in self._kept)
 
+    @property
+    def in_use(self) -> int:
+        """Connections that flushes use now."""
+        return len(self._loans) - len(self._kept)
+
     def lent(self, deadline: float) -> "_Loan":
         """
         Lend a session for an `async with`, until *deadline* (monotonic seconds).
 
-        It is kept when its use ended well or with an answer of the server, and torn down else: also
-        when its use has not ended by then.
+        It is kept when its use ended well or with an error that leaves it fit, and torn down else:
+        also when its use has not ended by then.
         """
         return _Loan(self, deadline)
 
@@ -77,10 +82,12 @@ class Sessions:
             self._waiting -= 1
         session: Session = loan.itself
         session.watchdog = Watchdog(session, self._clock)
+        session.add_log_listener(session.hear)
         self._loans[session] = loan
         return session
 
     async def _release(self, session: Session) -> None:
+        session.remove_log_listener(session.hear)
         await self._pool.release(self._loans.pop(session))
 
 
@@ -110,5 +117,5 @@ class _Loan:
             session.watchdog.stop(error)
         finally:
             if error is not None:
-                tear_down_unless_answered(session, error)
+                tear_down_unless_fit(session, error)
             await self._sessions.put_back(session)

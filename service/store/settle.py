@@ -11,17 +11,24 @@ import structlog
 
 from service.clock import Clock
 from service.reasons import Reason, Refusal
-from service.store.faults import Fault, SilentRollbackError, classify
+from service.store.causes import Cause, Trouble, trouble_of
+from service.store.faults import Fault, classify, is_known_rollback
 from service.store.flush import Flush, Verdicts
 from service.store.partitions import ensure_partitions
 from service.store.pool import Session, lent
+from service.store.readiness import Readiness
 from service.store.sessions import Sessions
 from service.store.sql import statement
 from service.store.transaction import Transaction
 
 log = structlog.get_logger()
 
+# Another try would fail too: somebody has to do something first.
+_FINAL: Final = frozenset({Fault.CAPACITY, Fault.REFUSED, Fault.BUG})
+_ADVICE: Final = "Nothing was stored. Send again with the same ids."
 _TRIES_MAX: Final = 5
+# A second session may reach the server that is the primary now; a third would reach the same.
+_TRIES_READ_ONLY_MAX: Final = 2
 _PAUSE_S: Final = 0.02
 # A session that was told to end is waited for this long before its rows are run again.
 _END_SESSION_MS: Final = 500
@@ -51,6 +58,29 @@ class Bounds(msgspec.Struct, frozen=True):
     held_until: float | None = None
 
 
+class _Known:
+    """What is known of a flush after the tries so far."""
+
+    def __init__(self) -> None:
+        self.is_nothing_stored = True
+        self.trouble = Trouble(Cause.AWAY)
+
+    def note(self, fault: Fault, attempt: Transaction | None, error: Exception) -> None:
+        # A try that begins at the deadline is lost too, and says nothing of the cause.
+        if fault is not Fault.LOST:
+            self.trouble = trouble_of(error)
+        if attempt is not None and attempt.is_commit_sent:
+            is_rolled_back = is_known_rollback(error) and not attempt.is_committed
+            self.is_nothing_stored = self.is_nothing_stored and is_rolled_back
+
+    @property
+    def refusal(self) -> Refusal:
+        """The answer when there are no more tries."""
+        if self.is_nothing_stored:
+            return Refusal(Reason.STORE_UNAVAILABLE, f"{self.trouble.message} {_ADVICE}")
+        return Refusal(Reason.OUTCOME_UNKNOWN)
+
+
 class Settler:
     """Runs flushes over the connections of a pool."""
 
@@ -62,10 +92,16 @@ class Settler:
         acquire_timeout_s: float,
         keep: Callable[[str], bool],
         on_fault: Callable[[Fault], None],
+        on_change: Callable[[Trouble | None, Trouble | None], None] = lambda _before, _now: None,
     ) -> None:
-        """*keep* is the quarantine budget by key; *on_fault* counts what went wrong."""
+        """
+        *keep* is the quarantine budget by key; *on_fault* counts what went wrong.
+
+        *on_change* gets what keeps all flushes from storing, before and now.
+        """
         self._pool = pool
         self._sessions = Sessions(pool, clock, wait_s=acquire_timeout_s)
+        self.readiness = Readiness(pool, self._sessions, clock, on_change)
         self._clock = clock
         self._keep = keep
         self._on_fault = on_fault
@@ -87,30 +123,34 @@ class Settler:
         Refusal
             `store_unavailable`: nothing is stored. `outcome_unknown`: it may be.
         """
-        reason = Reason.STORE_UNAVAILABLE
+        known = _Known()
         is_impatient = bounds.held_until is not None
         for tries in itertools.count(1):
             attempt: Transaction | None = None
             try:
                 async with self._sessions.lent(bounds.deadline) as session:
+                    await self.readiness.require_safe(session)
                     attempt = Transaction(session, flush, self._keep, is_impatient=is_impatient)
-                    return await attempt.run()
+                    verdicts = await attempt.run()
             except Exception as error:
                 fault = classify(error)
                 self._on_fault(fault)
                 log.warning("flush_try_failed", fault=fault, tries=tries, error=describe(error))
-                if _is_outcome_unknown(attempt, fault, error):
-                    reason = Reason.OUTCOME_UNKNOWN
-                elif reason is Reason.STORE_UNAVAILABLE and fault is Fault.DATA:
+                known.note(fault, attempt, error)
+                if known.is_nothing_stored and fault is Fault.DATA:
                     raise Poisoned(describe(error)) from error
-                elif reason is Reason.STORE_UNAVAILABLE and fault is Fault.HELD:
+                if known.is_nothing_stored and fault is Fault.HELD:
                     self._require_patience(bounds)
+            else:
+                self.readiness.stored()
+                return verdicts
             if not self._may_try_again(fault, tries, bounds.deadline):
                 self._end_later(fault, attempt)
                 break
             await self._recover(fault, attempt, flush, bounds.deadline)
             await self._pause(tries, bounds.deadline)
-        raise Refusal(reason)
+        self.readiness.flush_failed(known.trouble)
+        raise known.refusal
 
     def _require_patience(self, bounds: Bounds) -> None:
         held_until = bounds.held_until
@@ -119,10 +159,11 @@ class Settler:
             raise Blocked
 
     def _may_try_again(self, fault: Fault, tries: int, deadline: float) -> bool:
-        if fault in {Fault.CAPACITY, Fault.BUG} or self._clock.monotonic() >= deadline:
+        if fault in _FINAL or self._clock.monotonic() >= deadline:
             return False
         # What may pass by itself within the deadline is waited for; the rest has its chances.
-        return fault in {Fault.LOST, Fault.HELD} or tries < _TRIES_MAX
+        tries_max = _TRIES_READ_ONLY_MAX if fault is Fault.READ_ONLY else _TRIES_MAX
+        return fault in {Fault.LOST, Fault.HELD, Fault.UNCONFIRMED} or tries < tries_max
 
     async def _pause(self, tries: int, deadline: float) -> None:
         pause_s = _PAUSE_S * 2 ** min(tries, _TRIES_MAX) * random.random()  # noqa: S311 - jitter
@@ -175,16 +216,10 @@ class Settler:
             )
 
 
-def _is_outcome_unknown(attempt: Transaction | None, fault: Fault, error: Exception) -> bool:
-    if attempt is None or not attempt.is_commit_sent:
-        return False
-    # An error of the server itself, that is not the end of the session, is a known rollback.
-    is_known = fault not in {Fault.LOST, Fault.BUG} or isinstance(error, SilentRollbackError)
-    return not is_known or attempt.is_committed
-
-
 def describe(error: BaseException) -> str:
     """Name an error without its text, which may quote an event."""
     state = getattr(error, "sqlstate", None)
     constraint = getattr(error, "constraint_name", None)
-    return " ".join(str(part) for part in (type(error).__name__, state, constraint) if part)
+    table = getattr(error, "table", None) or getattr(error, "table_name", None)
+    parts = (type(error).__name__, state, constraint, table, getattr(error, "setting", None))
+    return " ".join(str(part) for part in parts if part)

@@ -9,8 +9,10 @@ from service._native import Row, event_columns
 from service.model import Outcome, RejectedRow, Verdict
 from service.reasons import CONFLICT_MESSAGES, Reason
 from service.store.faults import (
+    MissingRowsError,
     SilentRollbackError,
     StaleSessionError,
+    UnconfirmedCommitError,
     VanishedError,
     is_about_types,
 )
@@ -64,8 +66,16 @@ class Transaction:
         server the transaction is rolled back; after a lost connection `is_commit_sent` tells
         whether it may have been committed.
         """
-        if self._is_for_one_statement:
-            return await self._run_at_once()
+        self.session.is_unconfirmed = False
+        way = self._run_at_once if self._is_for_one_statement else self._run_steps
+        verdicts = await way()
+        # Of any commit, also of one that wrote nothing but waited for what another one wrote.
+        if self.session.is_unconfirmed:
+            raise UnconfirmedCommitError
+        return verdicts
+
+    async def _run_steps(self) -> Verdicts:
+        """Store many rows in a transaction of several statements."""
         session = self.session
         begin = statement("begin_impatient") if self._is_impatient else statement("begin")
         await session.execute(begin)
@@ -91,19 +101,22 @@ class Transaction:
         self.is_commit_sent = True
         plan, types = self._flush.plan, self.session.row_types
         late_ids = await self._insert(statement("insert_at_once"), plan.records(types.event_row))
-        self.is_committed = True
+        # When no row was new, the statement has committed nothing.
+        self.is_committed = len(late_ids) < len(plan)
         return await self._finish(late_ids)
 
     async def _write(self) -> Verdicts:
         plan, types = self._flush.plan, self.session.row_types
         late_ids = await self._insert(statement("insert_ledger"), plan.ledger(types.ledger_row))
         if len(late_ids) < len(plan):
-            await self.session.copy_to_table(
+            tag = await self.session.copy_to_table(
                 "events",
                 source=_only(plan.copy(late_ids)),
                 columns=_EVENT_COLUMNS,
                 format="binary",
             )
+            if _rows_of(tag) != len(plan) - len(late_ids):
+                raise MissingRowsError("events")
         return await self._finish(late_ids)
 
     async def _insert(self, insert: str, rows: bytes) -> list[int]:
@@ -185,11 +198,24 @@ class Transaction:
         }
 
     async def _insert_rejected(self, rows: list[RejectedRow]) -> None:
-        fields = RejectedRow.__struct_fields__
-        await self.session.execute(
-            statement("insert_rejected"),
-            *([getattr(row, field) for row in rows] for field in fields),
+        columns = {
+            field: [getattr(row, field) for row in rows] for field in RejectedRow.__struct_fields__
+        }
+        tag = await self.session.execute(statement("insert_rejected"), *columns.values())
+        if _rows_of(tag) == len(rows):
+            return
+        # Fewer are right only after an earlier try that had committed: then the rows are there.
+        stored = await self.session.fetchval(
+            statement("count_rejected"),
+            *(columns[field] for field in ("tenant_id", "received_at", "id")),
         )
+        if stored != len(rows):
+            raise MissingRowsError("rejected_events")
+
+
+def _rows_of(tag: str) -> int:
+    """Return the number of rows in the tag of a COPY or an INSERT."""
+    return int(tag.rpartition(" ")[2])
 
 
 async def _only(chunk: bytes) -> AsyncIterator[bytes]:

@@ -115,7 +115,7 @@ async def test_workers_that_find_no_database_wait_for_it_and_serve_when_it_is_ba
 async def test_workers_that_cannot_start_never_serve(
     database_url: str, make_service: MakeService, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    """The parent finds all well; then the database becomes read-only."""
+    """The parent finds all well; then the database is made read-only."""
     async with proxied(database_url) as proxy:
         proxy.connections_left = 1
         service = make_service(proxy.url)
@@ -217,14 +217,14 @@ async def test_a_newer_schema_is_refused_only_when_it_is_breaking(
         assert await service.stop() == 0
 
 
-async def test_a_database_that_may_forget_is_refused(
+async def test_a_database_that_takes_no_writes_is_refused(
     connection: "asyncpg.Connection[asyncpg.Record]", make_service: MakeService
 ) -> None:
     await connection.execute(
-        "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off',"
+        "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on',"
         " current_database()); END$$"
     )
-    assert "synchronous_commit" in await _complaint(make_service())
+    assert "transaction_read_only" in await _complaint(make_service())
 
 
 async def _complaint(service: Service) -> str:

@@ -62,11 +62,18 @@ async def test_an_outage_is_answered_503_and_ends_by_itself(
 
 
 async def _check_probes(client: httpx.AsyncClient) -> None:
+    async def is_told() -> bool:
+        return bool((await client.get("/health/ready")).json().get("reason") == "away")
+
+    await until(is_told, PROMISED_S, "it is not ready")
     health, live, ready = [
         await client.get(path) for path in ("/health", "/health/live", "/health/ready")
     ]
     assert [answer.status_code for answer in (health, live, ready)] == [503, 200, 503]
-    assert health.json()["database"]["status"] == "unavailable"
+    assert ("unavailable", "away") == (
+        health.json()["database"]["status"],
+        health.json()["database"]["cause"],
+    )
 
 
 async def test_made_up_keys_hold_no_answer_while_the_database_is_silent(

@@ -25,6 +25,7 @@ SETTINGS: Final = {
     "payload_events_max": str(COPY_ROWS),
 }
 COPY_DATA: Final = "d"
+PARSE: Final = "P"
 NOWHERE: Final = (Way.UP, 1_000)
 
 
@@ -41,8 +42,20 @@ class Bench:
     async def flush(
         self, client: httpx.AsyncClient, rows: int, failure: Failure, place: Place
     ) -> Plan:
-        """Send a batch whose flush fails at *place*."""
-        # A connection that knows its statements already: the same messages each time.
+        """
+        Send a batch whose flush fails at *place*.
+
+        Over a connection that knows its statements already: the same messages each time. When a
+        probe of the worker's has that connection just then, the flush gets another one; then again.
+        """
+        while True:
+            plan = await self._flush(client, rows, failure, place)
+            if PARSE not in plan.seen[Way.UP]:
+                return plan
+
+    async def _flush(
+        self, client: httpx.AsyncClient, rows: int, failure: Failure, place: Place
+    ) -> Plan:
         await self.ledger.send_events(client, _events(rows))
         events = _events(rows)
         begin = b"BEGIN\0" if rows > AT_ONCE_ROWS else str(events[0]["event_id"]).encode()

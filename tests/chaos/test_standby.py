@@ -1,7 +1,9 @@
 """A synchronous standby is away: nothing that it does not hold is acknowledged."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Final
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -13,6 +15,7 @@ from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
 from tests.acceptance.running import until
 from tests.acceptance.site import Site, new_ids, track, tracks
 from tests.acceptance.test_outage import check_refusals
+from tests.acceptance.test_readiness import see_unready
 
 # More than go down by one statement, so that both ways are seen.
 COUNTS: Final = [1, AT_ONCE_ROWS_MAX + 5]
@@ -22,6 +25,10 @@ SETTINGS: Final = {
     "payload_events_max": str(COUNTS[-1]),
 }
 SETTLED_S: Final = 25.0
+CANCEL: Final = (
+    "SELECT pid FROM pg_stat_activity"
+    " WHERE CASE wait_event WHEN 'SyncRep' THEN pg_cancel_backend(pid) ELSE false END"
+)
 
 
 @pytest.fixture
@@ -54,6 +61,71 @@ async def test_what_a_silent_standby_does_not_hold_is_never_acknowledged(
 
     assert 200 == answer.status_code
     assert count + 1 == len(await site.event_ids(key))
+
+
+@pytest.mark.parametrize("count", COUNTS)
+async def test_a_commit_whose_wait_for_the_standby_is_cancelled_is_not_acknowledged(
+    replicated_postgres: OwnPostgres, start_site: StartSite, count: int
+) -> None:
+    """PostgreSQL answers such a commit as done, with a WARNING; so it does for a repeated one."""
+    own = replicated_postgres
+    url = await own.make_database("forebay_test_cancelled")
+    site = await start_site(url, **SETTINGS)
+    site.database_url = url
+    key, ids = await site.make_key(), new_ids(count)
+    async with site.client(key) as client:
+        await client.post("/v1/track", json=track())  # partitions, sessions, the key
+        await _wait_for_standby(own, "nobody")
+        async with _cancelled_waits(own) as cancelled:
+            answers = [await _send(client, ids) for _ in range(3)]
+        assert cancelled
+        check_refusals(answers)
+        assert {"outcome_unknown"} == {answer.json()["code"] for answer in answers}
+        assert count + 1 == len(await site.event_ids(key))
+
+        await _wait_for_standby(own, "")
+        answer = await _send(client, ids)
+
+    assert 200 == answer.status_code
+    assert count == answer.json()["accepted"] + answer.json()["duplicates"]
+    assert count + 1 == len(await site.event_ids(key))
+
+
+async def test_while_the_standby_is_away_no_worker_is_ready(
+    replicated_postgres: OwnPostgres, start_site: StartSite
+) -> None:
+    own = replicated_postgres
+    url = await own.make_database("forebay_test_unready")
+    site = await start_site(url, workers="1", **SETTINGS)
+    await _wait_for_standby(own, "away")
+    await see_unready(site, "standby", times=2)
+
+    await _wait_for_standby(own, "")
+
+    await until(site.service.is_ready, SETTLED_S, "it is ready again by itself")
+    async with own.admin() as admin:
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        assert 0 == await admin.fetchval(waiting)
+
+
+@contextlib.asynccontextmanager
+async def _cancelled_waits(own: OwnPostgres) -> AsyncIterator[list[int]]:
+    """Cancel every wait for a standby while the block runs; lend the list of who was cancelled."""
+    cancelled: list[int] = []
+    is_over = asyncio.Event()
+
+    async def cancel(admin: Any) -> None:
+        while not is_over.is_set():
+            cancelled.extend(row[0] for row in await admin.fetch(CANCEL))
+            await asyncio.sleep(0.01)
+
+    async with own.admin() as admin:
+        cancelling = asyncio.create_task(cancel(admin))
+        try:
+            yield cancelled
+        finally:
+            is_over.set()
+            await cancelling
 
 
 async def _send(client: httpx.AsyncClient, ids: list[str]) -> httpx.Response:

@@ -20,6 +20,7 @@ from tests.acceptance.proxy import Line, proxied
 from tests.acceptance.running import until
 from tests.acceptance.site import Site, new_ids, track
 from tests.acceptance.test_outage import check_refusals
+from tests.acceptance.test_readiness import see_unready
 from tests.chaos.report import REPORT, Run
 from tests.chaos.small_disk import fill, make_room
 
@@ -124,8 +125,45 @@ async def test_a_full_disk_is_503_and_back_by_itself_when_there_is_room(
     small_disk: Path, own_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     """The tables' disk is full; the log's is not, so that PostgreSQL itself goes on."""
-    run, own = REPORT.begin("disk full"), own_postgres
-    space, account = small_disk / "space", own.server.place.account
+    run = REPORT.begin("disk full")
+    site = await _site_on(small_disk, own_postgres, start_site)
+    key = await site.make_key()
+    async with under_load(site, key, run) as ledger:
+        await asyncio.to_thread(fill, small_disk)
+        await see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
+        faults = {line["fault"] for line in site.service.log_lines("flush_try_failed")}
+        assert {"capacity"} == faults
+        assert "no disk space" in ledger.answers[-1].json()["message"]
+        await see_unready(site, "full")
+        make_room(small_disk)
+        await recover(ledger, run)
+
+
+async def test_a_full_disk_is_told_by_an_idle_worker_too(
+    small_disk: Path, own_postgres: OwnPostgres, start_site: StartSite
+) -> None:
+    """Once a flush found the disk full, probes alone say when there is room."""
+    site = await _site_on(small_disk, own_postgres, start_site)
+    key = await site.make_key()
+    async with site.client(key) as client:
+
+        async def refused() -> httpx.Response | None:
+            answer = await client.post("/v1/track", json=track(properties={"a": "b" * 5_000}))
+            return answer if answer.status_code == 503 else None
+
+        await asyncio.to_thread(fill, small_disk)
+        answer = await until(refused, RECOVERY_S, "an event is refused")
+        assert answer is not None
+        assert "no disk space" in answer.json()["message"]
+        # A full disk has room on the pages that exist: a small probe would find all well.
+        await see_unready(site, "full", times=4)
+        make_room(small_disk)
+        await until(site.service.is_ready, RECOVERY_S, "it is ready again by itself")
+        assert 200 == (await client.post("/v1/track", json=track())).status_code
+
+
+async def _site_on(disk: Path, own: OwnPostgres, start_site: StartSite) -> Site:
+    space, account = disk / "space", own.server.place.account
     space.mkdir()
     shutil.chown(space, account.uid, account.gid)
     async with own.admin() as admin:
@@ -133,14 +171,7 @@ async def test_a_full_disk_is_503_and_back_by_itself_when_there_is_room(
     url = await own.make_database("forebay_test_disk", "TABLESPACE small")
     site = await start_site(url, workers="1", **SETTINGS)
     site.database_url = url
-    key = await site.make_key()
-    async with under_load(site, key, run) as ledger:
-        await asyncio.to_thread(fill, small_disk)
-        await see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
-        faults = {line["fault"] for line in site.service.log_lines("flush_try_failed")}
-        assert {"capacity"} == faults
-        make_room(small_disk)
-        await recover(ledger, run)
+    return site
 
 
 async def test_a_row_that_is_held_for_long_stops_nobody_else(

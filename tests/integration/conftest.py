@@ -38,10 +38,10 @@ class StoreBench:
         self.keep = always(True)
         self._filler = Sender(make_key(tenant_id=FILLER_TENANT))
         clock = SystemClock()
-        settler = Settler(
+        self.settler = Settler(
             pool, clock, acquire_timeout_s=2.0, keep=self._may_keep, on_fault=self._note
         )
-        self._store = EventStore(settler, clock, self._may_keep)
+        self._store = EventStore(self.settler, clock, self._may_keep)
 
     async def write(self, *payloads: Payload, timeout_s: float = 20.0) -> list[list[Verdict]]:
         """Write *payloads* in one flush, and raise when one of them was refused."""

@@ -12,7 +12,6 @@ from service.store.health import (
     SchemaError,
     check_database,
     pool_state,
-    round_trip_s,
 )
 from service.store.pool import PoolConfig, open_pool
 
@@ -78,26 +77,14 @@ async def test_an_unsafe_database_is_refused_at_boot(
     store_config: PoolConfig, connection: Any
 ) -> None:
     name = await connection.fetchval("SELECT current_database()")
-    await connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
 
-    with pytest.raises(UnsafeSessionError, match="synchronous_commit"):
+    with pytest.raises(UnsafeSessionError, match="read_only"):
         await check_database(store_config, 10)
 
 
-async def test_a_round_trip_is_measured_and_connections_are_counted(
-    store_config: PoolConfig,
-) -> None:
+async def test_connections_are_counted(store_config: PoolConfig) -> None:
     pool = await open_pool(store_config)
 
-    assert 0 < await round_trip_s(pool, 5) < 5
     assert PoolState(size=1, idle=1, max=store_config.connections_max) == pool_state(pool)
-    pool.terminate()
-
-
-async def test_a_busy_pool_fails_the_round_trip_in_time(store_config: PoolConfig) -> None:
-    pool = await open_pool(msgspec.structs.replace(store_config, connections_max=1))
-
-    async with pool.acquire():
-        with pytest.raises(TimeoutError):
-            await round_trip_s(pool, 0.01)
     pool.terminate()

@@ -12,6 +12,11 @@ from service.config import Config
 from service.store.faults import UnsafeSessionError
 from service.store.pool import PoolConfig, connect, connections_per_worker, open_pool, pool_config
 from service.testing import Sender, make_event
+from tests.acceptance.conftest import own_postgres
+from tests.acceptance.own_postgres import OwnPostgres
+from tests.acceptance.running import until
+
+__all__ = ["own_postgres"]
 
 Setting = Callable[[str], Any]
 
@@ -27,19 +32,12 @@ def set_database(connection: Any) -> Setting:
     return change
 
 
-@pytest.mark.parametrize(
-    ("setting", "named"),
-    [
-        ("synchronous_commit = off", "synchronous_commit = off; Forebay needs on or remote_apply"),
-        ("synchronous_commit = local", "synchronous_commit = local"),
-        ("synchronous_commit = remote_write", "synchronous_commit = remote_write"),
-        ("default_transaction_read_only = on", "transaction_read_only = on; Forebay needs off"),
-    ],
-)
-async def test_a_session_that_would_not_keep_what_it_acknowledges_is_refused(
-    store_config: PoolConfig, set_database: Setting, setting: str, named: str
+async def test_a_session_that_cannot_write_is_refused(
+    store_config: PoolConfig, set_database: Setting
 ) -> None:
-    await set_database(setting)
+    """What an operator set is left as it is; to override it is not for us."""
+    await set_database("default_transaction_read_only = on")
+    named = "transaction_read_only = on; Forebay needs off"
 
     with pytest.raises(UnsafeSessionError, match=named):
         await connect(store_config)
@@ -47,12 +45,62 @@ async def test_a_session_that_would_not_keep_what_it_acknowledges_is_refused(
         await open_pool(store_config)
 
 
-async def test_stricter_than_needed_is_fine(
-    store_config: PoolConfig, set_database: Setting
+@pytest.mark.parametrize("value", ["off", "local", "remote_write"])
+async def test_a_session_waits_for_its_commits_whatever_the_database_is_set_to(
+    store_config: PoolConfig, set_database: Setting, value: str
 ) -> None:
-    await set_database("synchronous_commit = remote_apply")
+    await set_database(f"synchronous_commit = {value}")
 
     session = await connect(store_config)
+
+    assert "on" == await session.fetchval("SHOW synchronous_commit")
+    session.terminate()
+
+
+async def test_a_reload_changes_nothing_in_a_session_that_is_open(
+    own_postgres: OwnPostgres,
+) -> None:
+    config = pool_config(Config(), await own_postgres.make_database("forebay_test_reload"))
+    session = await connect(config)
+
+    async with own_postgres.admin() as admin:
+        await admin.execute("ALTER SYSTEM SET synchronous_commit = off")
+        await admin.execute("SELECT pg_reload_conf()")
+
+        async def is_reloaded() -> bool:
+            value: str = await admin.fetchval("SHOW synchronous_commit")
+            return value == "off"
+
+        await until(is_reloaded, 25, "the server has reloaded")
+
+    assert "on" == await session.fetchval("SHOW synchronous_commit")
+    session.terminate()
+
+
+async def test_stricter_than_needed_is_kept(
+    store_config: PoolConfig, set_database: Setting
+) -> None:
+    by_url = msgspec.structs.replace(
+        store_config, url=f"{store_config.url}?synchronous_commit=remote_apply"
+    )
+    sessions = [await connect(by_url)]
+    await set_database("synchronous_commit = remote_apply")
+    sessions.append(await connect(store_config))
+
+    for session in sessions:
+        assert "remote_apply" == await session.fetchval("SHOW synchronous_commit")
+        session.terminate()
+
+
+async def test_a_session_is_sent_every_warning(
+    store_config: PoolConfig, set_database: Setting
+) -> None:
+    """A commit that no standby confirmed is told from others by its WARNING alone."""
+    await set_database("client_min_messages = error")
+
+    session = await connect(store_config)
+
+    assert "warning" == await session.fetchval("SHOW client_min_messages")
     session.terminate()
 
 
@@ -60,7 +108,7 @@ async def test_a_pool_refuses_a_session_that_became_unsafe_later(
     store_config: PoolConfig, set_database: Setting
 ) -> None:
     pool = await open_pool(store_config)
-    await set_database("synchronous_commit = off")
+    await set_database("default_transaction_read_only = on")
     try:
         async with pool.acquire():
             with pytest.raises(UnsafeSessionError):

@@ -73,7 +73,7 @@ class EdgeBench:
         self.requests = 0
         self.edge = Edge(
             ingest=self._ingest(),
-            probes=Probes(check=self._check, state=self.state, version="1.2.3"),
+            probes=Probes(database=self._report, state=self.state, version="1.2.3"),
             cors=Cors(frozenset({"https://shop.example"})),
             access_log=AccessLog(Metrics(), is_on=True),
             clock=self.clock,
@@ -133,7 +133,7 @@ class EdgeBench:
             ),
         )
 
-    async def _check(self) -> DatabaseReport:
+    def _report(self) -> DatabaseReport:
         return self.database
 
     def _take_request_id(self) -> tuple[int, str]:

@@ -31,7 +31,7 @@ async def test_a_worker_that_cannot_store_is_alive_but_not_ready(
     bench: EdgeBench, fault: str
 ) -> None:
     if fault == "database":
-        bench.database = DatabaseReport("unavailable", error="TimeoutError")
+        bench.database = DatabaseReport("unavailable", "full", "It is full.")
     else:
         bench.state.is_draining = True
 
@@ -41,8 +41,9 @@ async def test_a_worker_that_cannot_store_is_alive_but_not_ready(
 
     assert (503, 200, 503) == (health.status, live.status, ready.status)
     assert "unavailable" == health.content["status"]
-    expected = "draining" if fault == "draining" else "database unavailable"
-    assert expected == ready.content["reason"]
+    expected = {"database": "full", "number": "starting", "draining": "draining"}
+    assert expected[fault] == ready.content["reason"]
+    assert ("It is full." if fault == "database" else None) == ready.content.get("message")
 
 
 async def test_the_index_says_where_things_are(bench: EdgeBench) -> None:

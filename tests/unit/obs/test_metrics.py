@@ -120,12 +120,22 @@ def test_dropped_quarantine_is_counted() -> None:
     assert 2 == value("forebay_quarantine_dropped_total") - before
 
 
+def test_a_worker_that_cannot_store_is_counted_until_it_can() -> None:
+    name, labels = "forebay_store_unavailable_workers", {"cause": "full", "subject": ""}
+
+    Metrics().store_unavailable("full", "", is_so=True)
+    assert 1 == REGISTRY.get_sample_value(name, labels)
+    Metrics().store_unavailable("full", "", is_so=False)
+
+    assert 0 == REGISTRY.get_sample_value(name, labels)
+
+
 def test_names_say_whose_they_are_and_in_which_unit() -> None:
     ours = [metric for metric in REGISTRY.collect() if metric.name.startswith("forebay_")]
 
     assert len(ours) >= 7
     for metric in ours:
-        unit = r"_(seconds|days|rows|bytes)" if metric.type != "counter" else ""
+        unit = r"_(seconds|days|rows|bytes|workers)" if metric.type != "counter" else ""
         assert re.fullmatch(rf"forebay_[a-z_]+{unit}", metric.name), metric.name
         assert metric.documentation.endswith(".")
 

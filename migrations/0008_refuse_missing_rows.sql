@@ -1,0 +1,19 @@
+-- A flush of one statement commits itself, so the service could only find out after the commit that
+-- a trigger kept rows out of a table. With this function the statement ends itself before.
+
+-- migrate:up
+CREATE FUNCTION refuse_missing_rows(table_name text) RETURNS boolean
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    -- The code is Forebay's own; the service knows it.
+    RAISE EXCEPTION 'table % did not store all rows of a flush', table_name
+        USING ERRCODE = 'ZF001', TABLE = table_name,
+            HINT = 'Look for a trigger that skips rows.';
+END
+$$;
+COMMENT ON FUNCTION refuse_missing_rows(text) IS
+    'Ends a flush when a table took fewer rows than it was given';
+
+-- migrate:down
+-- Forward only.

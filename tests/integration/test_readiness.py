@@ -1,0 +1,195 @@
+"""What a worker knows of its own ability to store: from probes and flushes, and their age."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from service.clock import SystemClock
+from service.reasons import Reason, Refusal
+from service.store.causes import Cause, Trouble
+from service.store.partitions import top_up_partitions
+from service.store.pool import PoolConfig, open_pool
+from service.store.readiness import Readiness
+from service.store.sessions import Sessions
+from service.testing import Sender, make_event
+from tests.acceptance.running import until
+from tests.integration.conftest import MakeStore
+
+# A second is promised.
+CHECKED_S = 5.0
+FAIL = """
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE 'it failed' USING ERRCODE = '{state}'; END $$;
+    CREATE TRIGGER fail AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION fail();
+"""
+NO_RIGHT = """
+    DROP TABLE events_{today};
+    CREATE OR REPLACE FUNCTION ensure_event_partitions(from_day date, to_day date) RETURNS int
+    LANGUAGE plpgsql AS $$ BEGIN RAISE insufficient_privilege; END $$;
+"""
+
+
+class MovedClock(SystemClock):
+    """The time that it is, and what was added."""
+
+    def __init__(self) -> None:
+        self.added_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.added_s
+
+
+class ReadinessBench:
+    """A readiness over a pool of its own."""
+
+    def __init__(self, pool: Any) -> None:
+        self.pool = pool
+        self.clock = MovedClock()
+        self.changes: list[tuple[Trouble | None, Trouble | None]] = []
+        self.sessions = Sessions(pool, self.clock, wait_s=1.0)
+        self.readiness = Readiness(
+            pool, self.sessions, self.clock, lambda *change: self.changes.append(change)
+        )
+
+    async def probed(self) -> Trouble | None:
+        await self.readiness.probe()
+        return self.readiness.trouble
+
+
+@pytest.fixture
+async def bench(store_config: PoolConfig) -> AsyncIterator[ReadinessBench]:
+    config = msgspec.structs.replace(store_config, connections_max=2, lock_timeout_ms=100)
+    pool = await open_pool(config)
+    await top_up_partitions(pool, SystemClock().now().date())
+    yield ReadinessBench(pool)
+    pool.terminate()
+
+
+def today() -> str:
+    return SystemClock().now().strftime("%Y%m%d")
+
+
+async def test_a_probe_that_could_write_makes_a_worker_ready_and_leaves_no_row(
+    bench: ReadinessBench, connection: Any
+) -> None:
+    before = bench.readiness.trouble
+
+    assert await bench.probed() is None
+
+    assert (Trouble(Cause.AWAY), []) == (before, bench.changes)
+    assert bench.readiness.latency_s
+    for table in ("events", "event_deduplication", "rejected_events"):
+        assert 0 == await connection.fetchval(f"SELECT count(*) FROM {table}")
+
+
+async def test_probes_of_two_workers_do_not_wait_for_each_other(
+    bench: ReadinessBench, store_config: PoolConfig, connection: Any
+) -> None:
+    pool = await open_pool(store_config)
+    other = ReadinessBench(pool)
+    await connection.execute(
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;"
+        "CREATE TRIGGER wait AFTER INSERT ON rejected_events"
+        " FOR EACH STATEMENT EXECUTE FUNCTION wait()"
+    )
+
+    assert {None} == set(await asyncio.gather(bench.probed(), other.probed()))
+    pool.terminate()
+
+
+async def test_without_news_a_worker_is_not_ready(bench: ReadinessBench) -> None:
+    assert await bench.probed() is None
+
+    bench.clock.added_s += 60
+
+    assert Trouble(Cause.AWAY) == bench.readiness.trouble
+
+
+@pytest.mark.parametrize(
+    ("state", "table", "cause"),
+    [
+        ("53100", "events", Cause.FULL),
+        ("53100", "event_deduplication", Cause.FULL),
+        ("53200", "rejected_events", Cause.FULL),
+        ("42501", "events", Cause.NOT_PERMITTED),
+        ("25006", "events", Cause.READ_ONLY),
+        ("40P01", "events", Cause.BUSY),
+        ("XX000", "events", Cause.OTHER),
+    ],
+)
+async def test_a_probe_names_what_is_in_the_way(
+    bench: ReadinessBench, connection: Any, state: str, table: str, cause: Cause
+) -> None:
+    await connection.execute(FAIL.format(state=state, table=table))
+
+    assert Trouble(cause) == await bench.probed()
+    assert Trouble(cause) == await bench.probed()
+    await connection.execute("DROP FUNCTION fail CASCADE")
+    assert await bench.probed() is None
+    # Once for each change.
+    assert [(None, Trouble(cause)), (Trouble(cause), None)] == bench.changes
+
+
+async def test_a_constraint_that_refuses_the_rows_of_a_probe_does_no_harm(
+    bench: ReadinessBench, connection: Any
+) -> None:
+    await connection.execute("ALTER TABLE events ADD CONSTRAINT ours CHECK (tenant_id > 0)")
+
+    assert await bench.probed() is None
+
+
+async def test_a_probe_makes_a_missing_partition(bench: ReadinessBench, connection: Any) -> None:
+    await bench.probed()
+    await connection.execute(f"DROP TABLE events_{today()}")
+
+    assert await bench.probed() is None
+
+
+async def test_a_partition_that_cannot_be_made_is_named(
+    bench: ReadinessBench, connection: Any
+) -> None:
+    await connection.execute(NO_RIGHT.format(today=today()))
+
+    trouble = await bench.probed()
+
+    assert trouble is not None
+    assert Cause.NO_PARTITION is trouble.cause
+
+
+async def test_a_probe_needs_no_connection_but_that_of_flushes(bench: ReadinessBench) -> None:
+    await bench.probed()
+
+    async with bench.pool.acquire():
+        assert await bench.probed() is None
+
+    assert 1 == bench.sessions.idle
+
+
+async def test_a_flush_checks_the_settings_again_a_second_later(
+    make_store: MakeStore, sender: Sender
+) -> None:
+    """As after a reload: the session that flushes use is no longer what it was."""
+    store = await make_store(connections_max=1)
+    await store.write(sender.payload(make_event("a")))
+    async with store.settler._sessions.lent(float("inf")) as session:
+        await session.execute("SET synchronous_commit = off")
+    sent = 0
+
+    async def refusal() -> Refusal | None:
+        nonlocal sent
+        sent += 1
+        (written,) = await store.written(sender.payload(make_event(f"b{sent}")))
+        return written if isinstance(written, Refusal) else None
+
+    refused = await until(refusal, CHECKED_S, "a flush is refused")
+
+    assert refused is not None
+    assert Reason.STORE_UNAVAILABLE == refused.reason
+    assert "synchronous_commit" in refused.message
+    assert (Cause.UNSAFE_SETTING, "synchronous_commit") == store.settler.readiness.trouble
+    # The session was replaced by one that waits for its commits.
+    assert [["accepted"]] == await store.statuses(sender.payload(make_event("c")))
