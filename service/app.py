@@ -73,6 +73,8 @@ class Worker:
         self._batcher = self._build_batcher()
         self._keys = self._build_keys()
         await require_partition(self._pool, self._clock.now().date())
+        # Known before the first question; a worker that cannot store yet starts all the same.
+        await self._settler.readiness.probe()
         self._supervisor.start("partitions", self._keep_topped_up)
         self._supervisor.start("key_changes", KeyListener(self._pool_config, self._keys).run)
         self._supervisor.start("readiness", self._settler.readiness.watch)

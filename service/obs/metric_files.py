@@ -14,7 +14,12 @@ from prometheus_client import values
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 # prometheus_client never makes a file smaller than 64 KiB. The histograms have room for every
 # endpoint with every status.
-_SIZES: Final = {"counter": 64 << 10, "gauge_livesum": 64 << 10, "histogram": 512 << 10}
+_SIZES: Final = {
+    "counter": 64 << 10,
+    "gauge_livesum": 64 << 10,
+    "gauge_livemostrecent": 64 << 10,
+    "histogram": 512 << 10,
+}
 
 
 def reserve() -> OSError | None:

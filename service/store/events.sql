@@ -73,6 +73,10 @@ SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::t
 ON CONFLICT DO NOTHING
 
 -- name: count_rejected
+-- Of rows that an earlier try may have stored. As in find_ledger, the transaction is given
+-- something to wait for: otherwise its COMMIT would not wait for a synchronous standby.
 SELECT count(*)
 FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[]) AS asked (tenant_id, received_at, id)
 JOIN rejected_events USING (tenant_id, received_at, id)
+WHERE current_setting('synchronous_standby_names') = ''
+   OR (SELECT pg_logical_emit_message(true, 'forebay', '')) IS NOT NULL

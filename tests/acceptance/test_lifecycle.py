@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.acceptance.ledger import load
+from tests.acceptance.own_postgres import lent_postgres
 from tests.acceptance.proxy import Line, proxied
 from tests.acceptance.running import HOST, Service, until
 from tests.acceptance.site import Site, new_ids, tracks
@@ -217,14 +218,13 @@ async def test_a_newer_schema_is_refused_only_when_it_is_breaking(
         assert await service.stop() == 0
 
 
-async def test_a_database_that_takes_no_writes_is_refused(
-    connection: "asyncpg.Connection[asyncpg.Record]", make_service: MakeService
+def test_a_server_that_may_forget_what_it_acknowledges_is_refused(
+    make_service: MakeService,
 ) -> None:
-    await connection.execute(
-        "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on',"
-        " current_database()); END$$"
-    )
-    assert "transaction_read_only" in await _complaint(make_service())
+    with lent_postgres(fsync="off") as own:
+        url = asyncio.run(own.make_database("forebay_test_fsync"))
+        complaint = asyncio.run(_complaint(make_service(url)))
+    assert "fsync = off" in complaint
 
 
 async def _complaint(service: Service) -> str:

@@ -52,7 +52,7 @@ class FullLine(Line):
     ) -> None:
         while chunk := await reader.read(65_536):
             feed.feed_data(chunk)
-            if b"COPY" in chunk:
+            if b'COPY "events"' in chunk:
                 self._client = client
                 reading: Any = client.transport
                 reading.pause_reading()

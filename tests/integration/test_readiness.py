@@ -27,7 +27,9 @@ FAIL = """
 """
 NO_RIGHT = """
     DROP TABLE events_{today};
-    CREATE OR REPLACE FUNCTION ensure_event_partitions(from_day date, to_day date) RETURNS int
+    CREATE OR REPLACE FUNCTION make_event_partition_v1(
+        parent text, wanted_name text, starts_at timestamptz, ends_at timestamptz
+    ) RETURNS text
     LANGUAGE plpgsql AS $$ BEGIN RAISE insufficient_privilege; END $$;
 """
 

@@ -40,15 +40,15 @@ def run(code: str, folder: Path) -> str:
 
 def test_every_endpoint_with_every_status_has_its_room_from_the_start(tmp_path: Path) -> None:
     run("import service.obs.metrics", tmp_path)
-    at_start = {path.name.partition("_")[0]: path.stat() for path in tmp_path.glob("*.db")}
+    at_start = {path.name.rpartition("_")[0]: path.stat() for path in tmp_path.glob("*.db")}
     for path in tmp_path.iterdir():
         path.unlink()
 
     statuses = {200, 404, 405, *(fault.status for fault in FAULTS.values())}
     run(COUNT_ALL.format(endpoints=[*ENDPOINTS, "unknown"], statuses=statuses), tmp_path)
-    at_end = {path.name.partition("_")[0]: path.stat() for path in tmp_path.glob("*.db")}
+    at_end = {path.name.rpartition("_")[0]: path.stat() for path in tmp_path.glob("*.db")}
 
-    assert {"counter", "gauge", "histogram"} == set(at_start)
+    assert {"counter", "gauge_livemostrecent", "gauge_livesum", "histogram"} == set(at_start)
     for kind, stat in at_start.items():
         assert stat.st_blocks * 512 >= stat.st_size  # none of it is left to be found later
         assert stat.st_size == at_end[kind].st_size
