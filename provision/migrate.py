@@ -181,7 +181,7 @@ async def migrate(
         if missing:
             has_ssl = bool(await connection.fetchval(statement("read_negotiated_ssl")))
             waits = LockWaits(connection, say, wait_s=lock_wait_s)
-            await _drop_invalid_indexes(connection, folder, missing)
+            await _drop_invalid_indexes(connection, folder, missing, lock_wait_s)
             target = reached(connection, has_ssl=has_ssl)
             await _apply(waits, dbmate_url(target, parse(url)), folder, missing)
             schema = await read_schema(connection)
@@ -200,7 +200,7 @@ async def _record(connection: Connection, migrations: Sequence[Migration], schem
 
 
 async def _drop_invalid_indexes(
-    connection: Connection, folder: Path, missing: list[Migration]
+    connection: Connection, folder: Path, missing: list[Migration], lock_wait_s: float
 ) -> None:
     """Drop what an earlier try to make an index of *missing* has left: it costs, and is no use."""
     texts = [(folder / file.name).read_text() for file in missing if not file.is_transaction]
@@ -208,15 +208,23 @@ async def _drop_invalid_indexes(
         return
     for row in await connection.fetch(statement("list_invalid_indexes")):
         if any(re.search(rf"\b{re.escape(row['name'])}\b", text) for text in texts):
-            await connection.execute(f"DROP INDEX CONCURRENTLY {row['index']}")
+            await connection.execute(f"SET lock_timeout = '{round(lock_wait_s * 1_000)}ms'")
+            try:
+                await connection.execute(f"DROP INDEX CONCURRENTLY {row['index']}")
+            except asyncpg.LockNotAvailableError:
+                raise ProvisionError(
+                    f"the invalid index {row['index']}, which an earlier try has left, could not be"
+                    f" dropped within {lock_wait_s:g} s: end the oldest open transaction, and run"
+                    " this again"
+                ) from None
 
 
 async def _apply(waits: LockWaits, url: str, folder: Path, missing: list[Migration]) -> None:
     """
     Apply *missing* in order.
 
-    A file that is a transaction holds up the events behind it while it waits for a lock: it waits
-    briefly, and is tried again. One that cannot be in a transaction, CREATE INDEX CONCURRENTLY,
+    Events queue behind a file that is a transaction while it waits for a lock: it waits briefly,
+    and is tried again. One that cannot be in a transaction, CREATE INDEX CONCURRENTLY,
     waits for old transactions while events go on: it has all the time at once.
     """
     for is_transaction, files in itertools.groupby(missing, lambda file: file.is_transaction):

@@ -37,6 +37,11 @@ SETTINGS: Final[dict[str, str | int]] = {
     "unix_socket_directories": "",
     "timezone": "UTC",
     "log_timezone": "UTC",
+    # Checkpoints by time, not by volume: under load a checkpoint and the commits share the disk.
+    "checkpoint_timeout": "15min",
+    "max_wal_size": "4GB",
+    # Segments to use again: a commit that needs a new one waits until it is zeroed.
+    "min_wal_size": "512MB",
 }
 
 

@@ -9,6 +9,7 @@ from service.store.faults import (
     ROWS_MISSING,
     Fault,
     MissingRowsError,
+    StaleSessionError,
     UnsafeSessionError,
     classify,
 )
@@ -75,6 +76,8 @@ _BY_STATE: Final = {
 
 def trouble_of(error: BaseException) -> Trouble:
     """Return what *error* says about why nothing can be stored."""
+    if isinstance(error, StaleSessionError):
+        return Trouble(Cause.OTHER)
     if isinstance(error, MissingRowsError):
         return Trouble(Cause.ROWS_MISSING, error.table)
     if isinstance(error, UnsafeSessionError) and not error.is_read_only:

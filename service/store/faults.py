@@ -86,7 +86,7 @@ _BY_STATE: Final = {
     # 53300: a connection could not be opened; one that this worker holds may be free soon.
     **dict.fromkeys(("40001", "40P01", "57014", "53300"), Fault.RETRY),
     **dict.fromkeys(("55P03",), Fault.HELD),
-    **dict.fromkeys(("57P01", "57P02", "57P03", "57P05", "25P03"), Fault.LOST),
+    **dict.fromkeys(("57P01", "57P02", "57P03", "57P05", "25P03", "25P04"), Fault.LOST),
     **dict.fromkeys(("25006",), Fault.READ_ONLY),
     **dict.fromkeys(("42501", ROWS_MISSING), Fault.REFUSED),
     **dict.fromkeys(("53000", "53100", "53200", "53400"), Fault.CAPACITY),

@@ -1,5 +1,6 @@
 """Whether the database answers, and whether its schema is one that this service can work with."""
 
+import asyncio
 from typing import Any, Final
 
 import asyncpg
@@ -13,6 +14,8 @@ from service.store.sql import statement
 # The newest migration this code needs. A newer one is fine unless it is marked breaking.
 SCHEMA_VERSION: Final = "0011"
 _SPARE_CONNECTIONS: Final = 1
+# A server that freezes after the handshake is no better than one that is away.
+_CHECK_TIMEOUT_S: Final = 10.0
 
 
 class SchemaError(Exception):
@@ -46,26 +49,31 @@ async def check_database(config: PoolConfig, connections: int) -> None:
     """
     session = await connect_own_session(config)
     try:
-        (server,) = await session.fetch(statement("read_server"))
-        require_server(server["version_num"], server["encoding"])
-        # First: without USAGE on the schema the tables seem not to be there.
-        rights = [right for right in await missing_rights(session) if right.is_required]
-        if rights:
-            raise SchemaError("; ".join(right.sentence for right in rights))
-        try:
-            (row,) = await session.fetch(statement("read_schema"))
-        except asyncpg.UndefinedTableError:
-            raise SchemaError("the database has no Forebay schema: run provision migrate") from None
-        require_schema(row["version"], row["breaking_version"])
-        capacity = await session.fetchval(statement("read_capacity"))
-        if connections + _SPARE_CONNECTIONS > capacity:
-            raise SchemaError(
-                f"the workers may open {connections} connections, and the database allows"
-                f" {capacity}: lower FOREBAY_WORKERS or FOREBAY_FLUSHES_MAX, or raise"
-                " max_connections"
-            )
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            await _check(session, connections)
     finally:
-        await session.close()
+        session.terminate()
+
+
+async def _check(session: Any, connections: int) -> None:
+    (server,) = await session.fetch(statement("read_server"))
+    require_server(server["version_num"], server["encoding"])
+    # First: without USAGE on the schema the tables seem not to be there.
+    rights = [right for right in await missing_rights(session) if right.is_required]
+    if rights:
+        raise SchemaError("; ".join(right.sentence for right in rights))
+    try:
+        (row,) = await session.fetch(statement("read_schema"))
+    except asyncpg.UndefinedTableError:
+        raise SchemaError("the database has no Forebay schema: run provision migrate") from None
+    require_schema(row["version"], row["breaking_version"])
+    capacity = await session.fetchval(statement("read_capacity"))
+    if connections + _SPARE_CONNECTIONS > capacity:
+        raise SchemaError(
+            f"the workers may open {connections} connections, and the database allows"
+            f" {capacity}: lower FOREBAY_WORKERS or FOREBAY_FLUSHES_MAX, or raise"
+            " max_connections"
+        )
 
 
 def require_server(version_num: int, encoding: str) -> None:

@@ -19,9 +19,9 @@ from service.store.sql import statement
 if TYPE_CHECKING:
     from service.store.watchdog import Watchdog
 
-# Beside those that flushes keep: two key look-ups, and one for all else (health, partitions, the
+# Beside those of the flushes: two key look-ups, a probe, and one for all else (partitions, the
 # ending of a lost session).
-_SPARE_CONNECTIONS: Final = 3
+_SPARE_CONNECTIONS: Final = 4
 # A server that shakes hands and then says nothing is no better than one that is away.
 _SET_UP_TIMEOUT_S: Final = 5.0
 # By setting the values with which a server keeps what it acknowledges.

@@ -49,8 +49,9 @@ async def require_session_pooling(first: Any, connect: Callable[[], Awaitable[An
     PoolerError
         It does not, or has no second session to give.
     """
-    if not await is_pooled(first):
-        return
+    async with asyncio.timeout(_TIMEOUT_S):
+        if not await is_pooled(first):
+            return
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             second = await connect()

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime, time
+from datetime import date, datetime
 from typing import Any, Final
 
 import asyncpg
@@ -27,8 +27,11 @@ _PROBE_TIMEOUT_S: Final = 3.0
 # Without news for so long the last news no longer counts.
 _STALE_S: Final = 15.0
 # What may be in the way of one flush alone. Whether it is of others too is left to the probe.
-_OF_ONE_FLUSH: Final = frozenset({Cause.LOCKED, Cause.BUSY, Cause.NO_CONNECTION, Cause.OTHER})
-_STANDBY_TIMEOUT_S: Final = 1.0
+_OF_ONE_FLUSH: Final = frozenset(
+    {Cause.LOCKED, Cause.BUSY, Cause.NO_CONNECTION, Cause.ROWS_MISSING, Cause.OTHER}
+)
+_COMMIT_TIMEOUT_S: Final = 1.0
+_CONSTRAINT_CLASS: Final = "23"
 # A full disk still has room on pages that exist: so many rows need new ones.
 _ROWS_WHEN_FULL: Final = 500
 
@@ -51,6 +54,7 @@ class Readiness:
         self._trouble: Trouble | None = None
         self._told_at = -math.inf
         self._checked_at = -math.inf
+        self._was_locked = False
         self.latency_s: float | None = None
         """Seconds that the first round trip of the last probe took."""
 
@@ -88,35 +92,43 @@ class Readiness:
         self._checked_at = now
 
     async def watch(self) -> None:
-        """Probe again and again, unless flushes are under way that say the same."""
+        """Probe again and again, unless flushes have just said the same."""
         while True:
-            is_silent = self._clock.monotonic() - self._told_at >= _PAUSE_S
-            if is_silent or self._sessions.idle:
+            if self._clock.monotonic() - self._told_at >= _PAUSE_S:
                 await self.probe()
             await asyncio.sleep(_PAUSE_S)
 
     async def probe(self) -> None:
         """Try to write, and note what came of it."""
-        today = self._clock.now().date()
+        now = self._clock.now()
         for is_last in (False, True):
             try:
-                await self._write(datetime.combine(today, time(), UTC))
+                await self._write(now)
             except Exception as error:  # noqa: BLE001 - whatever it was, it is what a flush meets
                 fault = classify(error)
-                if fault is Fault.DATA:
-                    break  # an operator's constraint on these rows: others can be stored
+                if fault is not Fault.PARTITION and _is_about_probe(error):
+                    break
                 trouble = trouble_of(error)
-                if trouble.cause is Cause.NO_CONNECTION and self._sessions.in_use:
-                    return  # flushes have the connections, and will tell
+                if not self._is_of_all(trouble):
+                    return
                 self._failed(trouble)
                 if fault is not Fault.PARTITION or is_last:
                     return
-                await self._make_partitions(today)
+                await self._make_partitions(now.date())
             else:
                 break
+        self._was_locked = False
         self.stored()
 
-    async def _make_partitions(self, today: Any) -> None:
+    def _is_of_all(self, trouble: Trouble) -> bool:
+        """Whether *trouble*, which a probe met, is in the way of every flush."""
+        if trouble.cause is Cause.NO_CONNECTION and self._sessions.in_use:
+            return False  # flushes have the connections, and will tell
+        # A flush waits longer for a lock than a probe does.
+        was_locked, self._was_locked = self._was_locked, trouble.cause is Cause.LOCKED
+        return was_locked or not self._was_locked
+
+    async def _make_partitions(self, today: date) -> None:
         try:
             await ensure_partitions(self._pool, today, today)
         except Exception as error:  # noqa: BLE001 - the next write says that there is none
@@ -141,16 +153,19 @@ class Readiness:
             for table, count in stored.items():
                 if count != rows:
                     raise MissingRowsError(table)
-            await self._wait_for_standby(session)
+            await self._commit_nothing(session)
 
-    async def _wait_for_standby(self, session: Any) -> None:
-        """Wait, if there is to be a synchronous standby, until it confirms a commit of nothing."""
+    async def _commit_nothing(self, session: Any) -> None:
+        """Commit an empty message: the log's disk has to take it, and a standby to confirm it."""
+        standbys = await session.fetchval(statement("read_standby_names"))
         session.is_unconfirmed = False
         try:
             # A cancel may meet this commit, as nobody relies on it.
-            await session.fetch(statement("wait_for_standby"), timeout=_STANDBY_TIMEOUT_S)
+            await session.fetch(statement("commit_nothing"), timeout=_COMMIT_TIMEOUT_S)
         except TimeoutError:
-            raise UnconfirmedCommitError from None
+            if standbys:
+                raise UnconfirmedCommitError from None
+            raise
         if session.is_unconfirmed:
             raise UnconfirmedCommitError
 
@@ -166,3 +181,12 @@ class Readiness:
         else:
             log.error("store_unavailable", cause=trouble.cause, subject=trouble.subject)
         self._on_change(before, trouble)
+
+
+def _is_about_probe(error: Exception) -> bool:
+    """Whether an operator's own rule refuses the rows of a probe: other rows can be stored."""
+    if classify(error) is Fault.DATA:
+        return True
+    return isinstance(error, asyncpg.PostgresError) and bool(
+        (error.sqlstate or "").startswith(_CONSTRAINT_CLASS)
+    )

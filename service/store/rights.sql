@@ -7,13 +7,15 @@ WITH me AS (
   SELECT name, 'TABLE', privilege, has_any_column_privilege(to_regclass(name), privilege), true
   FROM (VALUES ('events', 'SELECT'), ('events', 'INSERT'),
                ('event_deduplication', 'SELECT'), ('event_deduplication', 'INSERT'),
-               ('rejected_events', 'INSERT'),
+               ('rejected_events', 'SELECT'), ('rejected_events', 'INSERT'),
                ('api_keys', 'SELECT'), ('tenants', 'SELECT'), ('schema_checksums', 'SELECT')
        ) AS wanted (name, privilege)
   UNION ALL
-  SELECT name, 'FUNCTION', 'EXECUTE', has_function_privilege(to_regprocedure(name), 'EXECUTE'), false
-  FROM unnest(ARRAY['event_partition_gaps_v1(date,date)', 'ensure_event_partitions_v1(date,date)'])
-    AS name
+  SELECT name, 'FUNCTION', 'EXECUTE', has_function_privilege(to_regprocedure(name), 'EXECUTE'),
+         is_required
+  FROM (VALUES ('refuse_missing_rows(text)', true), ('event_partition_gaps_v1(date,date)', true),
+               ('ensure_event_partitions_v1(date,date)', false)
+       ) AS wanted (name, is_required)
   UNION ALL
   -- Tables in a schema that may not be used are not found by their name at all.
   SELECT DISTINCT quote_ident(nspname), 'SCHEMA', 'USAGE', false, true

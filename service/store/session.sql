@@ -12,6 +12,8 @@ SELECT pg_backend_pid() AS pid,
        ) AS synchronous_commit,
        -- The WARNING of a commit that no standby confirmed must arrive.
        set_config('client_min_messages', 'warning', false),
+       -- The second statement of a flush has to see what others committed after the first.
+       set_config('default_transaction_isolation', 'read committed', false),
        current_setting('fsync') AS fsync,
        current_setting('full_page_writes') AS full_page_writes,
        current_setting('transaction_read_only') AS transaction_read_only,
@@ -69,8 +71,9 @@ SELECT current_setting('max_connections')::int
 BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '2s'
 
 -- name: probe
--- What a flush does, with $2 rows that are rolled back: it fails as a flush would. The keys are of
--- no tenant and the same for as long as the session lives, so that the dead rows take no room.
+-- What a flush does, with $2 rows that are rolled back: it fails as a flush would. The keys belong
+-- to no tenant and stay the same for as long as the session lives, so that the index of the ledger
+-- does not grow.
 WITH given AS (
   SELECT number AS id, lpad(to_hex(pg_backend_pid()), 24, '0') || lpad(to_hex(number), 8, '0') AS key
   FROM generate_series(1, $2::int) AS number
@@ -95,6 +98,9 @@ SELECT (SELECT count(*) FROM new) AS event_deduplication,
        (SELECT count(*) FROM stored) AS events,
        (SELECT count(*) FROM rejected) AS rejected_events
 
--- name: wait_for_standby
+-- name: read_standby_names
+SELECT current_setting('synchronous_standby_names')
+
+-- name: commit_nothing
+-- An empty message to nobody: its commit needs the disk of the log, and a synchronous standby.
 SELECT pg_logical_emit_message(true, 'forebay', '')
-WHERE current_setting('synchronous_standby_names') <> ''

@@ -2,11 +2,13 @@
 
 import asyncio
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from service.clock import Clock
 from service.store.pool import Session, tear_down, tear_down_unless_fit
 from service.store.watchdog import Watchdog
+
+_RELEASE_TIMEOUT_S: Final = 1.0
 
 
 class Sessions:
@@ -88,7 +90,8 @@ class Sessions:
 
     async def _release(self, session: Session) -> None:
         session.remove_log_listener(session.hear)
-        await self._pool.release(self._loans.pop(session))
+        # The pool waits until a statement that was cancelled has ended.
+        await self._pool.release(self._loans.pop(session), timeout=_RELEASE_TIMEOUT_S)
 
 
 class _Loan:

@@ -41,8 +41,12 @@ class Poisoned(Exception):  # noqa: N818 - one row of a flush cannot be stored; 
     """A flush failed for the data of one of its rows, and was rolled back."""
 
 
-class Blocked(Exception):  # noqa: N818 - another writer holds a row; which is not known
-    """A flush waited too long for a row that another session holds, and was rolled back."""
+class Blocked(Exception):  # noqa: N818 - one payload is in the way of the others; not known which
+    """
+    A flush was rolled back for the sake of one of its payloads.
+
+    Another session holds one of its rows for too long, or a table did not store one of them.
+    """
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -149,6 +153,9 @@ class Settler:
                 break
             await self._recover(fault, attempt, flush, bounds.deadline)
             await self._pause(tries, bounds.deadline)
+        is_of_rows = known.trouble.cause is Cause.ROWS_MISSING
+        if is_of_rows and known.is_nothing_stored and bounds.is_splittable:
+            raise Blocked
         self.readiness.flush_failed(known.trouble)
         raise known.refusal
 

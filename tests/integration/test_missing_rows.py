@@ -6,7 +6,7 @@ import pytest
 
 from service.reasons import Reason, Refusal
 from service.store.faults import Fault
-from service.testing import Sender, make_event
+from service.testing import Sender, make_event, make_key
 from tests.integration.conftest import Database, StoreBench
 
 SKIP = """
@@ -57,8 +57,25 @@ async def test_one_skipped_event_of_many_rolls_back_the_others(
 
     refusal = await refused(store, sender.payload(*(make_event(name) for name in "abc")))
 
-    assert (Reason.STORE_UNAVAILABLE, [Fault.REFUSED]) == (refusal.reason, store.faults)
+    assert (Reason.STORE_UNAVAILABLE, {Fault.REFUSED}) == (refusal.reason, set(store.faults))
     assert (0, []) == (await database.ledger_rows(), await database.events())
+
+
+async def test_rows_of_one_tenant_that_a_trigger_skips_cost_no_other_tenant(
+    store: StoreBench, sender: Sender, database: Database
+) -> None:
+    await skip(database, "events", "NEW.tenant_id = 2")
+    other = sender.payload(make_event("b"), key=make_key(tenant_id=2))
+    payloads = [sender.payload(make_event("a")), other, sender.payload(make_event("c"))]
+
+    written = await store.written(*payloads)
+
+    assert isinstance(written[1], Refusal)
+    assert (Reason.STORE_UNAVAILABLE, True) == (written[1].reason, "events" in written[1].message)
+    assert [["accepted"], ["accepted"]] == [
+        [verdict.status for verdict in one] for one in written if not isinstance(one, Refusal)
+    ]
+    assert store.settler.readiness.trouble is None
 
 
 async def test_one_skipped_key_of_many_is_never_acknowledged(
@@ -102,7 +119,7 @@ async def test_a_conflict_that_a_trigger_skips_is_not_answered_as_kept(
 
     refusal = await refused(store, sender.payload(CHANGED))
 
-    assert (Reason.STORE_UNAVAILABLE, [Fault.REFUSED]) == (refusal.reason, store.faults)
+    assert (Reason.STORE_UNAVAILABLE, {Fault.REFUSED}) == (refusal.reason, set(store.faults))
 
 
 async def test_rejected_rows_of_an_earlier_try_are_not_missing(

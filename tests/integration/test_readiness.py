@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -142,6 +143,58 @@ async def test_a_constraint_that_refuses_the_rows_of_a_probe_does_no_harm(
     await connection.execute("ALTER TABLE events ADD CONSTRAINT ours CHECK (tenant_id > 0)")
 
     assert await bench.probed() is None
+
+
+async def test_a_foreign_key_that_refuses_the_rows_of_a_probe_does_no_harm(
+    bench: ReadinessBench, connection: Any
+) -> None:
+    await connection.execute(
+        "ALTER TABLE events ADD CONSTRAINT ours FOREIGN KEY (tenant_id) REFERENCES tenants (id)"
+    )
+
+    assert await bench.probed() is None
+
+
+async def test_a_lock_that_is_released_soon_leaves_a_worker_ready(
+    bench: ReadinessBench, connection: Any
+) -> None:
+    """A flush waits longer for a lock than one probe does."""
+    await bench.probed()
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE events IN SHARE MODE")
+        first = await bench.probed()
+        second = await bench.probed()
+
+    assert (None, Trouble(Cause.LOCKED)) == (first, second)
+    assert await bench.probed() is None
+
+
+async def test_a_probe_needs_the_disk_of_the_log(bench: ReadinessBench, connection: Any) -> None:
+    await bench.probed()
+    before = await connection.fetchval("SELECT pg_current_wal_flush_lsn()::text")
+
+    await bench.probed()
+
+    assert before != await connection.fetchval("SELECT pg_current_wal_flush_lsn()::text")
+
+
+async def test_a_probe_finds_that_the_present_hour_has_no_partition(
+    bench: ReadinessBench, connection: Any
+) -> None:
+    await bench.probed()
+    start = SystemClock().now().replace(hour=0, minute=0, second=0, microsecond=0)
+    await connection.execute(f"DROP TABLE events_{today()}")
+    await connection.execute(
+        f"CREATE TABLE first_instant PARTITION OF events"
+        f" FOR VALUES FROM ('{start}') TO ('{start + timedelta(microseconds=1)}')"
+    )
+    await connection.execute(
+        "CREATE OR REPLACE FUNCTION make_event_partition_v1("
+        " parent text, wanted_name text, starts_at timestamptz, ends_at timestamptz)"
+        " RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE insufficient_privilege; END $$"
+    )
+
+    assert Trouble(Cause.NO_PARTITION) == await bench.probed()
 
 
 async def test_a_probe_makes_a_missing_partition(bench: ReadinessBench, connection: Any) -> None:

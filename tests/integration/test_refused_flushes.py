@@ -38,6 +38,7 @@ async def test_after_a_missing_partition_the_next_try_has_another_session(
     store = await make_store()
     await store.write(sender.payload(make_event("a")))
     before = await _flush_pids(database)
+    assert before
     await database.connection.execute("DROP TABLE events_20260301")
 
     assert [["accepted"]] == await store.statuses(sender.payload(make_event("b")))
@@ -50,7 +51,7 @@ async def _flush_pids(database: Database) -> set[int]:
     """Return the sessions whose last statement was a flush's."""
     rows = await database.connection.fetch(
         "SELECT pid FROM pg_stat_activity WHERE application_name = 'forebay'"
-        " AND datname = current_database() AND (query = 'COMMIT' OR query LIKE '%event_row[]%')"
+        " AND datname = current_database() AND (query = 'COMMIT' OR query LIKE '%event_row_v1[]%')"
     )
     return {row["pid"] for row in rows}
 

@@ -1,15 +1,24 @@
 """A role that cannot do its work is told so: which right, on what, and how to grant it."""
 
+import time
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import pytest
 
+from service.clock import SystemClock
+from service.reasons import Refusal
+from service.store.events import EventStore
 from service.store.health import SchemaError, check_database
-from service.store.pool import PoolConfig, connect
+from service.store.partitions import require_partition
+from service.store.pool import PoolConfig, connect, open_pool
 from service.store.rights import missing_rights
+from service.store.settle import Settler
+from service.testing import Sender, always, make_event
 from tests.conftest import MakeRole, Role
 
+ROOT: Final = Path(__file__).parents[2]
 CONNECTIONS: Final = 10
 EXECUTE: Final = "GRANT EXECUTE ON FUNCTION ensure_event_partitions_v1(date,date) TO"
 
@@ -53,7 +62,7 @@ async def test_every_sentence_ends_with_the_statement_that_cures_it(
     for sentence in told:
         await connection.execute(sentence.partition(": ")[2])
 
-    assert 8 == len(told)
+    assert 9 == len(told)
     assert [] == await sentences(store_config, role, is_required=True)
 
 
@@ -116,3 +125,39 @@ async def test_an_owner_of_the_function_that_cannot_do_its_work_is_told(
     await connection.execute(
         f"ALTER FUNCTION ensure_event_partitions_v1(date,date) OWNER TO {owner}"
     )
+
+
+async def test_the_grants_of_the_documentation_are_all_that_a_worker_needs(
+    store_config: PoolConfig, connection: Any, make_role: MakeRole, sender: Sender
+) -> None:
+    """A probe passes, and a flush with a refused event can run again after a lost commit."""
+    await connection.execute(
+        "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;"
+        "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC"
+    )
+    role = await make_role("TRIGGER")
+    for grant in _documented_grants():
+        await connection.execute(grant.replace("forebay_writer", role.name))
+    config = msgspec.structs.replace(store_config, url=role.url)
+
+    await check_database(config, CONNECTIONS)
+
+    pool = await open_pool(config)
+    settler = Settler(
+        pool, SystemClock(), acquire_timeout_s=2.0, keep=always(True), on_fault=lambda _: None
+    )
+    await require_partition(pool, SystemClock().now().date())
+    await settler.readiness.probe()
+    assert settler.readiness.trouble is None
+    store = EventStore(settler, SystemClock(), always(True))
+    refused = sender.payload(make_event("a"), make_event("b", timestamp="never"))
+    for _ in range(2):
+        (written,) = await store.write([refused], time.monotonic() + 20)
+        assert not isinstance(written, Refusal)
+    pool.terminate()
+
+
+def _documented_grants() -> list[str]:
+    page = (ROOT / "docs/how-to/deploy.md").read_text()
+    section = page.partition("## A role that only writes")[2].partition("\n## ")[0]
+    return [line for line in section.splitlines() if line.startswith("GRANT ")]
