@@ -15,10 +15,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from provision.keys import NewKey
+from tests.acceptance.ledger import TAKES_MANY
 from tests.acceptance.running import Service, is_alive, until
 from tests.acceptance.site import Site, new_ids, track
 from tests.chaos.piped import PipedService
+from tests.chaos.report import REPORT
 from tests.chaos.small_disk import fill, make_room
+from tests.chaos.test_starvation import recover, under_load
 
 # Promised are five seconds; a busy machine is given five times as long.
 RECOVERY_S: Final = 25.0
@@ -38,7 +41,7 @@ REQUEST: Final = (
 @pytest.fixture
 def piped(database_url: str, tmp_path: Path) -> Iterator[PipedService]:
     """Return a service, not yet started, whose log goes through a pipe."""
-    service = PipedService(database_url, tmp_path, drain_timeout_s=str(DRAIN_S))
+    service = PipedService(database_url, tmp_path, drain_timeout_s=str(DRAIN_S), **TAKES_MANY)
     yield service
     service.kill()
 
@@ -202,3 +205,23 @@ async def dropped(service: Service) -> int:
     samples = itertools.chain.from_iterable(family.samples for family in families)
     name = "forebay_log_lines_dropped_total"
     return sum(int(sample.value) for sample in samples if sample.name == name)
+
+
+@pytest.mark.parametrize("fault", ["stopped", "gone"])
+async def test_a_lost_log_and_lost_sessions_lose_no_event(
+    piped: PipedService, database_url: str, fault: str, *, is_long: bool
+) -> None:
+    """Under load the log's reader fails, and then every session with the database is ended."""
+    run = REPORT.begin(f"reader of the log {fault}, sessions ended")
+    await piped.start()
+    site = Site(piped, database_url)
+    key = await site.make_key()
+    async with under_load(site, key, run) as ledger:
+        piped.stop_reader() if fault == "stopped" else piped.end_reader()
+        for _ in range(10 if is_long else 2):
+            await flood(piped.url, FLOOD // 8)
+            await lose_sessions(site)
+            run.cuts += 1
+            await recover(ledger, run)
+        if fault == "stopped":
+            piped.resume_reader()
