@@ -104,7 +104,7 @@ async def test_made_up_keys_hold_no_answer_while_the_database_is_silent(
 _END_LOOK_UPS: Final = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
     " WHERE application_name = 'forebay' AND datname = current_database()"
-    " AND query LIKE '%FROM api_keys%'"
+    " AND (query LIKE '%FROM api_keys%' OR query LIKE '%event_partition%')"
 )
 
 

@@ -157,7 +157,7 @@ async def test_a_detached_day_and_killed_workers_stop_nobody(
         for _ in range(10 if is_long else 2):
             await _kill_a_worker(site, run)
             await recover(ledger, run)
-        await until(_all_workers(site), ACCEPTED_AGAIN_S, "every killed worker was replaced")
+            await until(_all_workers(site), ACCEPTED_AGAIN_S, "the killed worker was replaced")
 
 
 async def test_a_service_whose_replacements_are_killed_comes_back(

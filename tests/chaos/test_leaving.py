@@ -130,7 +130,7 @@ async def is_refused(service: Service) -> bool:
     """Whether nobody listens for new connections."""
     try:
         _, writer = await asyncio.open_connection(HOST, service.port)
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # the socket closes just then
         return True
     writer.close()
     return False
