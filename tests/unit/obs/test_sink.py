@@ -76,16 +76,18 @@ def test_the_lines_of_each_thread_come_out_whole_and_in_order(pipe: Pipe) -> Non
     sink = Sink(pipe.writer, notice)
 
     def put_all() -> None:
+        thread = threading.current_thread().name.encode()
         for number in range(300):
-            sink.put(
-                b'{"n":%d,"thread":"%s"}\n' % (number, threading.current_thread().name.encode())
-            )
+            # Long enough that the pipe is full after some of the lines, and the others queue.
+            sink.put(b'{"thread":"%s","n":%d%300s}\n' % (thread, number, b""))
 
     names = ["a", "b", "c"]
     threads = [threading.Thread(target=put_all, name=name) for name in names]
 
     for thread in threads:
         thread.start()
+    for thread in threads:
+        thread.join()
     text = pipe.read_until(lambda text: text.count(b"\n") == 900)
 
     lines = [json.loads(one) for one in text.splitlines()]
