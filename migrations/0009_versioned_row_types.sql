@@ -39,7 +39,7 @@ CREATE TYPE event_row_v1 AS (
     received_at timestamptz,
     "timestamp" timestamptz
 );
-COMMENT ON TYPE event_row_v1 IS 'The same with the event itself, for a flush of one statement';
+COMMENT ON TYPE event_row_v1 IS 'What a flush of one statement sends: the claim of a key, and the event';
 
 -- migrate:down
 -- Forward only.

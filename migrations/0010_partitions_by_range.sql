@@ -1,6 +1,6 @@
 -- Day partitions by the range that they cover, whatever their names: an operator's month partitions
--- count, and so does a table that was put in place of a detached one. What cannot be made is
--- returned with its reason, and the other days are made all the same.
+-- count, and so does a table that was put in place of a detached one. A partition that cannot be made
+-- is returned with the reason, and the other days are still made.
 -- The functions without a version serve the release before this one.
 
 -- migrate:up
@@ -9,7 +9,7 @@ RETURNS TABLE (
     parent text, utc_day date, starts_at timestamptz, ends_at timestamptz, takes_rows boolean
 )
 LANGUAGE sql STABLE
--- The bounds are read as PostgreSQL writes them in this session.
+-- The text of the bounds depends on these settings.
 SET timezone = 'UTC'
 SET datestyle = 'ISO'
 AS $$
@@ -52,8 +52,8 @@ COMMENT ON FUNCTION event_partition_gaps_v1(date, date) IS
     'Days (UTC, both included), or parts of days, for which events or rejected_events has no partition; takes_rows: a DEFAULT partition takes them';
 
 -- CREATE and then ATTACH, not CREATE ... PARTITION OF: the latter needs a lock on the parent that
--- waits for every open flush, and queues the flushes behind it. A name that is taken, by a
--- partition that was detached and left in place, is no obstacle: a number is added.
+-- waits for every open flush, and later flushes wait behind it. If the name is taken, for example
+-- by a detached partition that was not dropped, a number is added.
 CREATE FUNCTION make_event_partition_v1(
     parent text, wanted_name text, starts_at timestamptz, ends_at timestamptz
 ) RETURNS text
@@ -83,7 +83,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION make_event_partition_v1(text, text, timestamptz, timestamptz) IS
-    'Makes one partition under the wanted name, or one like it, and returns the name';
+    'Makes one partition and returns its name: the wanted name, with a number if it is taken';
 
 CREATE FUNCTION lock_holders_v1(relation regclass, modes text[]) RETURNS text
 LANGUAGE sql STABLE
@@ -101,7 +101,7 @@ $$;
 COMMENT ON FUNCTION lock_holders_v1(regclass, text[]) IS
     'Other sessions that hold one of these lock modes on a table';
 
--- SECURITY DEFINER: a role that writes events need not own the tables. It can ask for days only.
+-- SECURITY DEFINER: a role that writes events need not own the tables. The arguments are days only.
 CREATE FUNCTION ensure_event_partitions_v1(from_day date, to_day date)
 RETURNS TABLE (
     parent text, utc_day date, made text, problem text, advice text, takes_rows boolean
@@ -124,7 +124,8 @@ BEGIN
     IF NOT EXISTS (SELECT FROM event_partition_gaps_v1(from_day, to_day)) THEN
         RETURN;
     END IF;
-    -- One at a time. Whoever waited sees below, in a new snapshot, what the one before has made.
+    -- One call at a time. A waiting call then takes a new snapshot and sees the partitions made by
+    -- the previous call.
     PERFORM pg_advisory_xact_lock(hashtext('forebay'), hashtext('ensure_event_partitions'));
     FOR gap IN SELECT * FROM event_partition_gaps_v1(from_day, to_day) LOOP
         parent := gap.parent;
@@ -132,7 +133,7 @@ BEGIN
         takes_rows := gap.takes_rows;
         made := NULL;
         IF blocked_parent IS NOT DISTINCT FROM parent THEN
-            -- The wait for this table's lock was in vain: problem and advice are the same.
+            -- The lock timeout for this table has expired: problem and advice are the same.
             RETURN NEXT;
             CONTINUE;
         END IF;
@@ -146,7 +147,7 @@ BEGIN
                 EXECUTE format('SELECT EXISTS (SELECT FROM %s)', default_partition) INTO has_rows;
             END IF;
             IF has_rows THEN
-                -- ATTACH would read all of them, under a lock that stops whoever writes more.
+                -- ATTACH would scan the DEFAULT partition, under a lock that blocks its writers.
                 problem := format('the DEFAULT partition %s holds rows', default_partition);
                 advice := 'move its rows to partitions of their days and detach it';
             ELSE
@@ -189,7 +190,7 @@ $$;
 COMMENT ON FUNCTION ensure_event_partitions_v1(date, date) IS
     'Makes the missing partitions (UTC days, both included) of events and rejected_events; returns what was made, and what was not with the reason';
 
--- Of a function that runs with its owner's rights: nobody else's tables, and not for everybody.
+-- SECURITY DEFINER: fix search_path and revoke EXECUTE from PUBLIC.
 DO $$
 BEGIN
     EXECUTE format(

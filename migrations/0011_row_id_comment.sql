@@ -3,7 +3,7 @@
 
 -- migrate:up
 COMMENT ON COLUMN events.id IS
-    'Our own number, unique with tenant_id and received_at, not in the order of time; people see base36(id)';
+    'Number from Forebay, unique together with tenant_id and received_at, not in the order of time; shown as base36(id)';
 
 -- migrate:down
 -- Forward only.

@@ -1,8 +1,8 @@
 """
-The URL for dbmate, whose driver is another one and knows other parameters.
+The URL for dbmate, whose driver supports other parameters than asyncpg.
 
-It gets what our own connection has reached: one address, the user, the database, and the same
-encryption. So whatever led there (several hosts, a service file, the environment) is decided once.
+The URL names what the connection of `provision` has reached: one address, the user, the database
+and the same encryption. So several hosts, a service file and the environment are resolved once.
 """
 
 from pathlib import PurePath
@@ -11,16 +11,16 @@ from urllib.parse import quote, urlencode
 
 from service.database_url import DatabaseUrl
 
-# The driver of dbmate cannot negotiate.
+# Modes that negotiate, which dbmate's driver cannot do.
 _SSL_MODES_NEGOTIATED: Final = frozenset({"allow", "prefer"})
 _CERTIFICATES: Final[tuple[str, ...]] = ("sslrootcert", "sslcert", "sslkey", "sslpassword")
 _APPLICATION_NAME: Final = "forebay provision migrate"
-# Of a socket's file, .s.PGSQL.5432.
+# A socket's file is named like .s.PGSQL.5432.
 _SOCKET_PREFIX: Final = ".s.PGSQL."
 
 
 class Reached(NamedTuple):
-    """Where a connection leads, and as whom."""
+    """Server, user and database of a connection."""
 
     address: tuple[str, int] | str
     """Host and port, or the file of a socket."""
@@ -32,8 +32,8 @@ class Reached(NamedTuple):
 
 
 def reached(connection: Any, *, has_ssl: bool) -> Reached:
-    """Return where *connection* leads."""
-    parameters = connection._params  # noqa: SLF001 - asyncpg tells it in no other way
+    """Return server, user and database of *connection*."""
+    parameters = connection._params  # noqa: SLF001 - asyncpg has no public name for it
     return Reached(
         address=connection._addr,  # noqa: SLF001
         user=parameters.user,

@@ -144,7 +144,7 @@ def show_command(own_url: str | None) -> str:
     """
     Return a command that shows the stored rows, from any folder.
 
-    *own_url* is that of our own PostgreSQL. A DATABASE_URL that was given is not repeated: it
+    *own_url*: URL of the embedded PostgreSQL, None with a DATABASE_URL, which is not printed: it
     holds a password.
     """
     installed = Path(sys.executable).with_name("provision")

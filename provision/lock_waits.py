@@ -1,8 +1,8 @@
 """
-Waits for locks without queueing ingestion: short lock timeouts, pauses, and the name of who blocks.
+Waits for locks without delaying ingestion: short lock timeouts, pauses, and the blocking session.
 
-A statement that waits for a lock of a table makes every later statement on the table wait behind
-it, events too. So such a statement gives up soon, lets the events through, and is tried again.
+A statement that waits for a table lock makes every later statement on the table wait, events
+included. So it has a short lock timeout, and is tried again after a pause, in which events go on.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from provision.database import Connection
 from provision.errors import ProvisionError
 from provision.sql import statement
 
-# Shorter than a flush waits for a lock: events behind the statement are stored late, not refused.
+# Shorter than the lock timeout of a flush: events that wait are delayed, not refused.
 LOCK_TIMEOUT_MS: Final = 300
 WAIT_S: Final = 300.0
 _PAUSE_S: Final = 1.0
@@ -24,14 +24,14 @@ Say = Callable[[str], None]
 
 
 class LockTimeoutError(Exception):
-    """A lock was not to be had within its timeout; nothing was changed."""
+    """The lock timeout expired; nothing was changed."""
 
 
 class LockWaits:
-    """The waits of one command, of which *say* is told."""
+    """Waits for the locks of one command; *say* reports each wait."""
 
     def __init__(self, connection: Connection, say: Say, *, wait_s: float = WAIT_S) -> None:
-        """Look for blockers on *connection*; *wait_s* bounds all tries together."""
+        """Find blocking sessions by *connection*; *wait_s* bounds all tries together."""
         self._connection = connection
         self._say = say
         self.wait_s = wait_s
@@ -44,13 +44,13 @@ class LockWaits:
         """
         Call *run*, whose session has this *application_name*, until it gets its locks.
 
-        *run* is not called while a partition is pending detach: a column that the table gets
-        meanwhile does not reach that partition, and PostgreSQL can then not finish the detach.
+        *run* is not called while a partition is pending detach: that partition would lack a column
+        that *run* adds to the table, and PostgreSQL could then not finish the detach.
 
         Raises
         ------
         ProvisionError
-            It did not get them in time, or a partition is pending detach.
+            *run* did not get its locks in time, or a partition is pending detach.
         """
         deadline = time.monotonic() + self.wait_s
         while True:
@@ -78,7 +78,7 @@ class LockWaits:
             )
 
     async def _watch(self, task: "asyncio.Future[None]", what: str, application_name: str) -> None:
-        """Say who blocks, once for each session, until *task* has ended."""
+        """Report each blocking session once, until *task* has ended."""
         while not task.done():
             rows = await self._connection.fetch(statement("list_blockers"), application_name)
             if rows:

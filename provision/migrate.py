@@ -37,7 +37,7 @@ _BREAKING: Final = "-- breaking"
 _UP: Final = "-- migrate:up"
 _UP_ALONE: Final = "-- migrate:up transaction:false"
 _APPLICATION_NAME: Final = "forebay provision migrate"
-# SQLSTATE lock_not_available, as dbmate's driver writes it behind the message of the server.
+# SQLSTATE lock_not_available, as dbmate's driver appends it to the message of the server.
 _LOCK_TIMEOUT_MARK: Final = "(55P03)"
 
 
@@ -49,7 +49,7 @@ class Migration(NamedTuple):
     sha256: str
     is_breaking: bool
     is_transaction: bool = True
-    """Applied in one transaction; else it is one statement that cannot be in one."""
+    """Applied in a transaction; False: a single statement that cannot run in one."""
 
 
 class Checksum(NamedTuple):
@@ -108,7 +108,7 @@ async def read_schema(connection: Connection) -> Schema:
             rows = await connection.fetch(statement("list_applied"))
             applied = frozenset(row["version"] for row in rows)
         except asyncpg.InsufficientPrivilegeError:
-            # dbmate's own table: a role that only writes events has no use for it.
+            # A role that only writes events needs no right to read dbmate's table.
             applied = frozenset(checksums)
     return Schema(applied, checksums)
 
@@ -144,7 +144,7 @@ def require_unchanged(migrations: Sequence[Migration], schema: Schema) -> None:
 
 
 async def server_problem(connection: Connection) -> str | None:
-    """Return a sentence when the server or the database is not one that Forebay can use."""
+    """Return why Forebay cannot use the server or the database, None when it can."""
     (server,) = await connection.fetch(statement("read_server"))
     return unfit_server(server["version_num"], server["encoding"])
 
@@ -160,8 +160,8 @@ async def migrate(
     """
     Apply what is missing and return the names of those files; safe from many places at once.
 
-    *lock_wait_s* bounds the wait for locks that other sessions hold, *lock_timeout_s* that for
-    another migrate; *say* is told of both.
+    *lock_wait_s* bounds the wait for locks that other sessions hold. *lock_timeout_s* bounds the
+    wait for another migrate; *say* reports both waits.
 
     Raises
     ------
@@ -173,7 +173,7 @@ async def migrate(
     async with connected(url) as connection:
         if problem := await server_problem(connection):
             raise ProvisionError(problem)
-        # Ours around dbmate's own: comparing, applying and recording are one step to others.
+        # Held around dbmate's lock: no other migrate runs between compare, apply and record.
         await take_migration_lock(connection, lock_timeout_s, say)
         schema = await read_schema(connection)
         require_unchanged(migrations, schema)
@@ -190,7 +190,7 @@ async def migrate(
 
 
 async def _record(connection: Connection, migrations: Sequence[Migration], schema: Schema) -> None:
-    """Also what was applied before but not recorded, as after a kill between the two."""
+    """Record each applied migration, also one that a killed run has applied but not recorded."""
     rows = [
         (migration.version, migration.sha256, migration.is_breaking)
         for migration in migrations
@@ -202,7 +202,11 @@ async def _record(connection: Connection, migrations: Sequence[Migration], schem
 async def _drop_invalid_indexes(
     connection: Connection, folder: Path, missing: list[Migration], lock_wait_s: float
 ) -> None:
-    """Drop what an earlier try to make an index of *missing* has left: it costs, and is no use."""
+    """
+    Drop the invalid index left by an interrupted CREATE INDEX CONCURRENTLY.
+
+    Writes maintain it, queries cannot use it.
+    """
     texts = [(folder / file.name).read_text() for file in missing if not file.is_transaction]
     if not texts:
         return
@@ -223,9 +227,9 @@ async def _apply(waits: LockWaits, url: str, folder: Path, missing: list[Migrati
     """
     Apply *missing* in order.
 
-    Events queue behind a file that is a transaction while it waits for a lock: it waits briefly,
-    and is tried again. One that cannot be in a transaction, CREATE INDEX CONCURRENTLY,
-    waits for old transactions while events go on: it has all the time at once.
+    Events wait behind a transaction that waits for a lock, so a file that runs in a transaction has
+    a short lock timeout and is tried again. CREATE INDEX CONCURRENTLY, which cannot run in a
+    transaction, does not delay events while it waits, so it may use the whole time at once.
     """
     for is_transaction, files in itertools.groupby(missing, lambda file: file.is_transaction):
         for last in [*files][-1:] if is_transaction else files:
@@ -248,7 +252,7 @@ def _folder_up_to(folder: Path, last: Migration) -> Iterator[Path]:
 
 
 def with_lock_timeout(url: str, timeout_ms: int) -> str:
-    """Return the URL of a session with this lock timeout and our name; its options stay."""
+    """Return *url* with this lock timeout and application name; its other options stay."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     query["options"] = f"{query.get('options', '')} -c lock_timeout={timeout_ms}".strip()

@@ -13,7 +13,7 @@ from provision.sql import statement
 # Longer than the migrations of a large database take.
 LOCK_TIMEOUT_S: Final = 300.0
 _POLL_S: Final = 0.1
-# Several that start together follow each other within this time, and need not say so.
+# In seconds: shorter waits, as of commands that start together, are not reported.
 _QUIET_S: Final = 2.0
 
 
@@ -21,7 +21,7 @@ async def take_migration_lock(
     connection: Connection, timeout_s: float, say: Callable[[str], None] = print_message
 ) -> None:
     """
-    Take the lock, and hold it until *connection* ends; while it waits, say for whom.
+    Take the lock, and hold it until *connection* ends; *say* reports the session that holds it.
 
     Raises
     ------

@@ -16,7 +16,7 @@ _DAYS_BACK: Final = 1
 
 async def make_partitions(connection: Connection, days_ahead: int) -> list[dict[str, Any]]:
     """
-    Make what is missing from yesterday to *days_ahead*; return each, made or not, with the reason.
+    Make missing partitions from yesterday to *days_ahead*; return a row for each missing one.
 
     Raises
     ------
@@ -33,7 +33,7 @@ async def make_partitions(connection: Connection, days_ahead: int) -> list[dict[
 
 
 async def partition_problems(connection: Connection) -> list[str]:
-    """Return a sentence for each thing about the coming days that is not as it should be."""
+    """Return a sentence for each problem with the partitions of the coming days."""
     rows = await connection.fetch(statement("list_partition_problems"), *_days(DAYS_AHEAD))
     return [row["problem"] for row in rows]
 

@@ -1,4 +1,4 @@
-"""How to reach a server of ours from this machine."""
+"""Addresses at which this machine reaches a server of its own."""
 
 from typing import Final
 

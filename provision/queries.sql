@@ -41,7 +41,7 @@ WHERE $1::text IS NULL OR tenants.name = $1
 ORDER BY tenants.name, workspaces.name, api_keys.created_at, key_id
 
 -- name: revoke_key
--- A key revoked before keeps its time; a time that lies ahead is brought forward.
+-- A time of revocation in the past stays; one in the future is replaced.
 UPDATE api_keys SET revoked_at = now()
 WHERE key_id = $1 AND (revoked_at IS NULL OR revoked_at > now())
 
@@ -60,7 +60,7 @@ SELECT pg_try_advisory_lock(hashtext('forebay'), hashtext('provision migrate'))
 
 -- name: find_migration_lock_holder
 SELECT pid, coalesce(application_name, '') AS application_name, host(client_addr) AS client,
-       backend_start, coalesce(state, 'not ours to see') AS state
+       backend_start, coalesce(state, 'state not visible to this role') AS state
 FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND granted AND objsubid = 2
   AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -72,7 +72,7 @@ SELECT current_setting('server_version_num')::int AS version_num,
        current_setting('server_encoding') AS encoding
 
 -- name: list_blockers
--- Sessions that the session called $1 waits for, as far as this role may see them.
+-- Sessions that block the session with the application name $1, as far as visible to this role.
 SELECT DISTINCT blocker.pid, concat_ws(
            ', ', 'pid ' || blocker.pid, nullif(blocker.application_name, ''), blocker.usename, blocker.state,
            'transaction open for ' || date_trunc('second', clock_timestamp() - blocker.xact_start)
@@ -89,7 +89,7 @@ FROM pg_inherits
 WHERE inhparent IN (to_regclass('events'), to_regclass('rejected_events')) AND inhdetachpending
 
 -- name: list_invalid_indexes
--- Left by a CREATE INDEX CONCURRENTLY that did not end; not the indexes of partitioned tables.
+-- Left by an interrupted CREATE INDEX CONCURRENTLY; without the indexes of partitioned tables.
 SELECT relname AS name, indexrelid::regclass::text AS index
 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
 WHERE NOT indisvalid AND relkind = 'i'
@@ -115,7 +115,7 @@ SELECT (SELECT count(*) FROM tenants) AS tenants,
        (SELECT count(*) FROM api_keys WHERE revoked_at IS NULL) AS keys
 
 -- name: list_partitions
--- By their bounds, which are read in the form in which this session writes them.
+-- By their bounds, parsed from the text that this session makes of them.
 SELECT parent.relname AS table_name, count(*) AS partitions,
        coalesce(to_char(min(trim(BOTH '''' FROM bound[1])::timestamptz), 'YYYYMMDD'), '') AS first_day,
        coalesce(to_char(max(trim(BOTH '''' FROM bound[2])::timestamptz) - interval '1 us', 'YYYYMMDD'), '') AS last_day
@@ -131,7 +131,7 @@ GROUP BY parent.relname
 ORDER BY parent.relname
 
 -- name: list_partition_problems
--- What is not as the service would make it, from $1 to $2: a sentence each.
+-- Problems with the partitions from $1 to $2, a sentence each.
 SELECT format('%s has no partition for %s, %s: provision partitions makes it, or says why it cannot',
               parent, utc_day, CASE WHEN takes_rows THEN 'and rows go to the DEFAULT partition'
                                     ELSE 'and events of that day cannot be stored' END) AS problem

@@ -37,7 +37,7 @@ class Status(msgspec.Struct, frozen=True):
     keys: int = 0
     partitions: list[Partitions] = []
     warnings: list[str] = []
-    """Rights that the role lacks, and partitions that are not as they should be."""
+    """Rights that the role lacks, and problems with partitions."""
 
 
 async def read_status(connection: Connection) -> Status:
@@ -68,7 +68,7 @@ async def read_status(connection: Connection) -> Status:
 
 
 async def _counts(connection: Connection) -> dict[str, int]:
-    """Count tenants and what they own; a role that only writes may not, and is told nothing."""
+    """Count tenants and their objects; empty if the role may not read them."""
     try:
         return dict(await connection.fetchrow(statement("count_tenants")) or {})
     except asyncpg.InsufficientPrivilegeError:

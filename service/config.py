@@ -31,7 +31,7 @@ INT32_MAX: Final = 2**31 - 1
 _VERSION: Final = r"\d{1,5}\.\d{1,5}(\.\d{1,5})?"
 # As browsers send them: in lower case, and without a path.
 _ORIGIN: Final = r"(\*|null|[a-z][a-z0-9+.-]*://[^\s,/A-Z]+)"
-# What a value of text is, as messages and the page of settings say it.
+# Description of a text value, used in error messages and settings.md.
 _HOST_FORM: Final = {"form": "an address or a host name"}
 
 
@@ -134,7 +134,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(ge=0, le=INT32_MAX, description="Refused events kept per key, worker and minute."),
     ] = 600
     flush_timeout_s: Annotated[
-        float, Meta(gt=0, le=60, description="A flush that is not settled by then answers 503.")
+        float,
+        Meta(gt=0, le=60, description="Limit for storing events; after it the answer is 503."),
     ] = 5.0
     drain_timeout_s: Annotated[
         float, Meta(gt=0, le=300, description="Time to finish what was begun, at shutdown.")
@@ -178,18 +179,22 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 10_000
 
     key_cache_ttl_s: Annotated[
-        float, Meta(gt=0, le=3600, description="How long a looked-up key is used at most.")
+        float, Meta(gt=0, le=3600, description="Longest use of a cached key, in seconds.")
     ] = 30.0
     key_cache_stale_max_s: Annotated[
         float,
-        Meta(ge=0, le=86_400, description="How long it is used at most while look-ups fail."),
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Longest use of a cached key, in seconds, while look-ups fail.",
+        ),
     ] = 300.0
     key_cache_keys_max: Annotated[
         int,
         Meta(
             ge=1,
             le=INT32_MAX,
-            description="Keys in the cache of a worker, and as many unknown ids.",
+            description="Cached keys per worker; the cache of unknown ids has the same limit.",
         ),
     ] = 10_000
 
@@ -232,7 +237,7 @@ def load(environment: Mapping[str, str] | None = None) -> Config:
     Raises
     ------
     ConfigError
-        A value is out of its bounds, or a `FOREBAY_` name is none of ours.
+        A value is out of its bounds, or a `FOREBAY_` name is not a setting.
     """
     env = read_environment() if environment is None else environment
     ignored = ignored_variables(env)
@@ -251,7 +256,7 @@ def load(environment: Mapping[str, str] | None = None) -> Config:
 
 
 def ignored_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return the names with our prefix that are no settings: Kubernetes made them for a Service."""
+    """Return the `FOREBAY_` names that Kubernetes made for a Service: they are not settings."""
     return sorted(
         name
         for name, value in environment.items()
@@ -266,7 +271,7 @@ def database_url(environment: Mapping[str, str] | None = None) -> str | None:
     Raises
     ------
     ConfigError
-        It cannot be used; the message quotes nothing of the password.
+        The URL cannot be used; the message quotes nothing of the password.
     """
     env = read_environment() if environment is None else environment
     text = env.get(DATABASE_URL, "").strip()
@@ -297,7 +302,7 @@ def _read_dotenv(path: Path) -> dict[str, str]:
         # Some editors begin a file with a byte order mark.
         text = path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, IsADirectoryError):
-        # Some name the folder of a virtual environment so.
+        # A virtual environment may be a folder named `.env`.
         return {}
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror})") from None
@@ -305,14 +310,14 @@ def _read_dotenv(path: Path) -> dict[str, str]:
         raise ConfigError(f"{path} is not UTF-8: byte {error.start} is not valid") from None
     for binding in dotenv.parser.parse_stream(io.StringIO(text)):
         if binding.error:
-            # Without the line: it may hold a password.
+            # The message omits the line: it may hold a password.
             raise ConfigError(f"{path}, line {binding.original.line}, is not NAME=value")
     values = dotenv.dotenv_values(stream=io.StringIO(text))
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _take_connect_timeout(raw: dict[str, str], env: Mapping[str, str]) -> None:
-    """Take over the `connect_timeout` of DATABASE_URL where our own setting is not given."""
+    """Use `connect_timeout` of DATABASE_URL unless FOREBAY_CONNECT_TIMEOUT_S is set."""
     text = database_url(env)
     timeout_s = parse(text).connect_timeout_s if text else None
     if timeout_s is not None:

@@ -72,7 +72,7 @@ def parse(text: str) -> DatabaseUrl:
     Raises
     ------
     DatabaseUrlError
-        It is not a URL of PostgreSQL, or has a parameter that Forebay cannot honour.
+        The text is not a URL of PostgreSQL, or has a parameter that Forebay does not support.
     """
     scheme, _, rest = text.strip().partition("://")
     if scheme not in _SCHEMES:
@@ -91,7 +91,7 @@ def parse(text: str) -> DatabaseUrl:
     own["database"] = given.driver.pop("dbname", own["database"])
     hosts = _located(hosts, given.driver.pop("host", ""), given.driver.pop("port", ""))
     if len(hosts) > 1:
-        # Forebay writes: of several servers only the primary will do.
+        # Forebay writes, so of several servers it needs the primary.
         given.driver.setdefault("target_session_attrs", "primary")
     return DatabaseUrl(
         url=_written(own, hosts, given.driver | given.server_settings),
@@ -114,8 +114,8 @@ def _split(rest: str) -> tuple[str, str | None, str]:
     match = _PARTS.fullmatch(rest)
     assert match is not None  # noqa: S101 - it matches every text
     authority, path, query, fragment = match.groups()
-    # The last @ of a complete URL ends the password. Where it is not the only one, or not before
-    # the path, an unescaped character cut the password in two.
+    # The last @ ends the password. A second @, or an @ behind the authority, means that an
+    # unescaped character cut the password in two.
     has_cut_password = rest.count("@") > 1 or ("@" in rest and "@" not in authority)
     if has_cut_password or fragment is not None:
         raise DatabaseUrlError(
@@ -184,7 +184,7 @@ def _parameters(query: str) -> _Parameters:
 
 
 def _located(hosts: list[Host | int], names: str, ports: str) -> list[Host | int]:
-    """Apply the parameters `host` and `port`, which come before what stands before the path."""
+    """Apply the parameters `host` and `port`, which override the hosts before the path."""
     numbers = [_port(text.strip()) for text in ports.split(",")] if ports else []
     if names:
         hosts = [Host(name.strip().strip("[]"), _PORT_DEFAULT) for name in names.split(",")]

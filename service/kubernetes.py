@@ -7,8 +7,8 @@ _NUMBER: Final = re.compile(r"[0-9]{1,5}")
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f.:]+|None")
 _LINK: Final = re.compile(r"(?:tcp|udp|sctp)://\[?[0-9A-Fa-f.:]+\]?:[0-9]{1,5}")
 _PROTOCOL: Final = re.compile(r"tcp|udp|sctp")
-# End of the name, and form of the value. A Service `forebay` gives FOREBAY_PORT, which is a setting
-# too, and `forebay-metrics` gives FOREBAY_METRICS_PORT: the value tells them apart.
+# End of the name, and form of the value. A Service `forebay` gives FOREBAY_PORT, and a Service
+# `forebay-metrics` gives FOREBAY_METRICS_PORT: only the value distinguishes these from settings.
 _FORMS: Final = (
     (re.compile(r".*_SERVICE_HOST"), _ADDRESS),
     (re.compile(r".*_SERVICE_PORT(?:_[A-Z0-9_]+)?"), _NUMBER),

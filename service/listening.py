@@ -1,4 +1,4 @@
-"""Addresses to listen on: names are resolved, and what cannot work is said in one sentence."""
+"""Addresses to listen on: resolves names, and refuses an unusable address in one sentence."""
 
 import errno
 import ipaddress
@@ -8,23 +8,23 @@ from typing import Final, NamedTuple
 from service.config import Config, ConfigError
 
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - as text
-# Of bind: which of the two settings is wrong.
+# Errors of bind() that are about the port; all others are about the host.
 _ABOUT_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
 
 
 class ListenError(ConfigError):
-    """There is no listening on this address; the message names the setting to change."""
+    """The service cannot listen on this address; the message names the setting to change."""
 
 
 class Address(NamedTuple):
     """Where to listen."""
 
     name: str
-    """As the setting says it."""
+    """The value of the setting."""
     host: str
     port: int
     others: tuple[str, ...] = ()
-    """Further addresses of the name, which are not listened on."""
+    """Further addresses of the name, which are not used."""
 
 
 class _Asked(NamedTuple):
@@ -38,7 +38,7 @@ def checked_addresses(
     settings: Config, port_variable: str = "FOREBAY_PORT"
 ) -> tuple[Address, Address]:
     """
-    Return where to listen for events and for /metrics, after a try.
+    Return the addresses for events and for /metrics, after a test bind of each.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def _require_free(asked: _Asked, address: Address) -> None:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # As a server does: connections just closed do not count.
+            # As a server does: recently closed connections do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address.host, address.port))
     except OSError as error:

@@ -22,10 +22,10 @@ class Limits(msgspec.Struct, frozen=True):
 
 class ApiKey(msgspec.Struct, frozen=True):
     """
-    A key as the store knows it; a limit of None means the service's own.
+    A key as stored; for a limit of None the setting of the service applies.
 
-    `is_disabled`: it has expired or been revoked, or its tenant is disabled. `expires_at` is when
-    the first of these will happen, None when none is to come.
+    `is_disabled`: the key has expired or was revoked, or its tenant is disabled. `expires_at`: when
+    the first of these will happen; None: none of them is planned.
     """
 
     key_id: str

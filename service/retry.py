@@ -1,4 +1,4 @@
-"""Waiting for something that does not work yet, such as a database that is away."""
+"""Retries an operation until it succeeds, such as connecting to a database that is away."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ async def retried(
                 raise
             if time.monotonic() >= next_log:
                 next_log = time.monotonic() + _LOG_INTERVAL_S
-                # A traceback only where the fault may be ours.
+                # A traceback only where the fault may be in Forebay.
                 is_unknown = classify(error) is Fault.BUG
                 name = type(error).__name__
                 # Many errors of the network have no text.

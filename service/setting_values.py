@@ -1,4 +1,4 @@
-"""Values of settings: read from text by their type, and what is allowed when one is wrong."""
+"""Values of settings: read from text by their type, or refused with the allowed values."""
 
 import re
 from typing import Any, Final, Literal, get_args, get_origin
@@ -8,13 +8,13 @@ from msgspec import Meta
 
 _SHOWN_CHARS_MAX: Final = 40
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
-# Signs, underscores and exponents are not numbers to a reader of an environment.
+# Without plus signs, underscores and exponents, which Python would accept.
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 
 
 class SettingError(ValueError):
-    """A value is not allowed; the message says what is, to follow the value itself."""
+    """A value is not allowed; the message says which values are, and follows the value."""
 
 
 def read(annotation: Any, text: str) -> Any:
@@ -24,7 +24,7 @@ def read(annotation: Any, text: str) -> Any:
     Raises
     ------
     SettingError
-        It is not of the annotated type, or out of its bounds.
+        The value is not of the annotated type, or out of its bounds.
     """
     kind = annotation.__origin__
     meta = next(part for part in annotation.__metadata__ if isinstance(part, Meta))
@@ -36,7 +36,7 @@ def read(annotation: Any, text: str) -> Any:
 
 
 def allowed(kind: Any, meta: Meta) -> str:
-    """Say which values there are: "a whole number from 1 to 512"."""
+    """Return the allowed values, such as "a whole number from 1 to 512"."""
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"
     if kind is bool:
@@ -44,17 +44,17 @@ def allowed(kind: Any, meta: Meta) -> str:
     if kind is str:
         return str((meta.extra or {}).get("form", "text"))
     noun = "a whole number" if kind is int else "a number"
-    low = f"from {meta.ge}" if meta.ge is not None else f"more than {meta.gt}"
+    low = f"from {meta.ge}" if meta.ge is not None else f"above {meta.gt} and up"
     return f"{noun} {low}" if meta.le is None else f"{noun} {low} to {meta.le}"
 
 
 def shown(text: str) -> str:
-    """Return *text* as a message quotes it: in one line, and not too long."""
+    """Return *text* as a quotation for a message: in one line, and shortened."""
     return repr(text if len(text) <= _SHOWN_CHARS_MAX else f"{text[:_SHOWN_CHARS_MAX]}…")
 
 
 def _parsed(kind: Any, text: str) -> Any:
-    """Return the value, or the text as it is when it is not of this kind."""
+    """Return the value, or *text* unchanged when it is not of this kind."""
     if kind is bool:
         return _BOOLEANS.get(text.lower(), text)
     if kind is int:

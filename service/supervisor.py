@@ -87,7 +87,7 @@ class Supervisor:
 
 
 def _take_back_cancel() -> None:
-    """Let a cancel that did not come from `stop` end one run, and not the next one as well."""
+    """Clear a cancel that did not come from `stop`: it must end one run only."""
     task = asyncio.current_task()
     while task is not None and task.cancelling():
         task.uncancel()

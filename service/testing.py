@@ -115,7 +115,7 @@ class Sender:
         clock: FixedClock | None = None,
         rows_per_minute: int = 1_000_000,
     ) -> None:
-        """*ids* are random unless a test brings its own, as those of a worker are."""
+        """*ids*: random, as in a worker, unless a test gives its own."""
         self.key = make_key() if key is None else key
         self.clock = FixedClock() if clock is None else clock
         self.dropped = 0

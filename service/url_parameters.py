@@ -1,4 +1,4 @@
-"""Parameters of DATABASE_URL: which the driver honours, and what to do about each of the others."""
+"""Parameters of DATABASE_URL: which ones asyncpg supports, and what to do about the others."""
 
 import re
 from pathlib import Path
@@ -7,26 +7,26 @@ from typing import Final, Literal
 Use = Literal["driver", "server", "none"]
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-# asyncpg acts on these whatever their value.
+# Parameters asyncpg supports with any value.
 _DRIVER: Final = frozenset(
     {
         *("host", "port", "dbname", "database", "user", "password", "service"),
         *("sslpassword", "krbsrvname", "gsslib"),
     }
 )
-# These too, and each is the path of a file.
+# File paths that asyncpg reads.
 _FILES: Final = frozenset({"sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile"})
 _TLS_VERSIONS: Final = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
-# And these, for the values that it knows and Forebay can use.
+# Parameters asyncpg supports, with the accepted values.
 _DRIVER_VALUES: Final = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "sslnegotiation": ("postgres", "direct"),
     "ssl_min_protocol_version": _TLS_VERSIONS,
     "ssl_max_protocol_version": _TLS_VERSIONS,
-    # Forebay writes: a standby is of no use to it.
+    # Forebay writes, so it cannot use a standby.
     "target_session_attrs": ("any", "primary", "read-write"),
 }
-# libpq's, for which asyncpg does nothing. These values ask for what it does anyway.
+# libpq parameters that asyncpg ignores. These values match what asyncpg does by default.
 _HARMLESS: Final = {
     "channel_binding": ("disable", "prefer"),
     "gssencmode": ("disable", "prefer"),
@@ -40,11 +40,11 @@ _HARMLESS: Final = {
     "sslcertmode": ("allow",),
     "sslcompression": ("0",),
     "sslsni": ("1",),
-    # Sessions have their encoding and their time zone from the code.
+    # The code sets the encoding and the time zone of each session.
     "client_encoding": ("utf8", "utf-8", "UTF8", "UTF-8", "auto"),
     "timezone": ("UTC",),
 }
-# Forebay acts on these itself.
+# Parameters that Forebay applies itself.
 _OURS: Final = frozenset({"connect_timeout", "application_name", "fallback_application_name"})
 _TCP: Final = "set FOREBAY_TCP_TIMEOUT_MS instead"
 _REMOVE: Final = "remove it"
@@ -84,20 +84,20 @@ _CONNECT_TIMEOUT_MAX_S: Final = 60
 
 
 class UrlParameterError(ValueError):
-    """A parameter cannot be honoured; the message names it, and says what to do."""
+    """A parameter is not supported; the message names it, and says what to do."""
 
 
 def checked_parameter(name: str, value: str, *, is_name_secret: bool) -> Use:
     """
-    Return who acts on a parameter.
+    Return which component applies the parameter.
 
-    *is_name_secret*: it comes after a password that is a parameter, which an unescaped & cuts in
-    two; then a name that is not known may be a piece of it.
+    *is_name_secret*: the parameter follows a password parameter. An unescaped & cuts a password in
+    two, so an unknown name may be a part of it.
 
     Raises
     ------
     UrlParameterError
-        Nobody does, and it asks for something.
+        The parameter is not supported.
     """
     if name in _DRIVER or name in _FILES or name in _DRIVER_VALUES:
         _require_honoured(name, value)
@@ -110,7 +110,7 @@ def checked_parameter(name: str, value: str, *, is_name_secret: bool) -> Use:
             "a parameter after the ? is not one of PostgreSQL's: in a password & is percent-encoded"
             " as %26, and settings of the server stand before a password"
         )
-    # A setting of the server, which knows best whether it is one.
+    # Any other name is passed to the server as a setting; the server rejects unknown names.
     return "server"
 
 

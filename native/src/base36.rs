@@ -17,7 +17,7 @@ pub fn encode(value: u64) -> String {
     digits.map(char::from).iter().collect()
 }
 
-/// The character of a digit, which is below 36.
+/// The character of *value*, which is below 36.
 #[must_use]
 pub const fn digit(value: u8) -> u8 {
     match value {

@@ -21,7 +21,7 @@ const TEXTS: [Field; 7] = [
     Field::Category,
 ];
 
-/// The fields after those, in their places.
+/// The fields after `TEXTS`, in their places.
 const TIMES_AND_DOCUMENTS: [Field; 5] = [
     Field::Timestamp,
     Field::OriginalTimestamp,

@@ -1,7 +1,8 @@
-//! The digest of a JSON value: one number for every way of writing the value.
+//! The digest of a JSON value: one number, however the value is written.
 //!
 //! White space, the order of an object's members and escapes make no difference, and of members
-//! with one name only the last counts, as in jsonb. A number is its digits: 1.0 is not 1.
+//! with one name only the last counts, as in jsonb. Numbers are compared by their digits: 1.0 is
+//! not 1.
 #![forbid(unsafe_code)]
 
 use crate::text::unescape;
@@ -15,7 +16,7 @@ const SCALAR: u64 = 0x1656_67b1_9e37_79f9;
 const ARRAY: u64 = 0x85eb_ca77_c2b2_ae63;
 const OBJECT: u64 = 0x27d4_eb2f_1656_67c5;
 
-/// One number of two; which of them comes first makes a difference.
+/// Combines two numbers to one; their order makes a difference.
 #[inline]
 #[must_use]
 pub const fn fold(left: u64, right: u64) -> u64 {
@@ -25,7 +26,7 @@ pub const fn fold(left: u64, right: u64) -> u64 {
     low ^ (product >> u64::BITS) as u64
 }
 
-/// The digest of a text: *raw* is what stands between its quotes.
+/// The digest of a text: *raw* holds the bytes between its quotes.
 #[inline]
 #[must_use]
 pub fn text(raw: &[u8], is_escaped: bool) -> u64 {
@@ -48,10 +49,10 @@ pub fn scalar(raw: &[u8]) -> u64 {
     xxh3_64(raw) ^ SCALAR
 }
 
-/// The containers that are open, and what is known of them.
+/// The open containers, with the digests of their entries so far.
 #[derive(Debug, Default)]
 pub struct Digest {
-    /// Of each open object its members so far, of each open array one entry.
+    /// For each open object its members so far, for each open array one entry.
     entries: Vec<Entry>,
     /// The number of entries before the members of each open object.
     objects: Vec<usize>,
@@ -120,7 +121,7 @@ fn sum(members: &mut [Entry]) -> u64 {
     sum
 }
 
-/// The same where names may repeat. Sorted, so that many members cost no more than their sorting.
+/// The sum where names may repeat: sorts the members, and adds the last one of each name.
 #[inline(never)]
 fn sum_of_last(members: &mut [Entry]) -> u64 {
     members.sort_by_key(|member| member.name);

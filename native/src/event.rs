@@ -19,7 +19,7 @@ pub struct Event {
     pub times: Times,
     /// Its members without a name of ours, in the list that its scan keeps for all events.
     pub unknown: Range<usize>,
-    /// The digest of its documents and unknown members: their sum.
+    /// Sum of the digests of its documents and unknown members.
     pub documents: u64,
     pub place: Place,
 }
@@ -168,7 +168,7 @@ impl Members {
         self.known.set(field, Some(value));
     }
 
-    /// Adds to the digest of the documents, in which the order of members makes no difference.
+    /// Adds a member to the sum of digests, which does not depend on the order of members.
     fn add_document(&mut self, scanner: &Scanner, name: Value, value: Value) {
         let member = fold(scanner.digest(name), scanner.digest(value));
         self.documents = self.documents.wrapping_add(member);

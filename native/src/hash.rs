@@ -30,15 +30,15 @@ pub fn sha256(bytes: &[u8]) -> [u8; SHA_256_BYTES] {
     Sha256::digest(bytes).into()
 }
 
-/// What makes two events with one id the same, or not.
+/// What is compared of two events with one id.
 #[derive(Clone, Copy, Debug)]
 pub struct Content<'a> {
     pub workspace_id: i64,
     /// Type and texts, in their places and in their normal form.
     pub texts: &'a [u8],
-    /// The event's times as given, as moments.
+    /// The event's times as given, in microseconds since 1970.
     pub times: [Option<i64>; 2],
-    /// The digest of its documents and unknown members.
+    /// Sum of the digests of its documents and unknown members.
     pub documents: u64,
 }
 
@@ -46,7 +46,7 @@ pub struct Content<'a> {
 #[must_use]
 pub fn content_hash(content: &Content) -> i64 {
     let hash = xxh3_64_with_seed(content.texts, content.workspace_id.cast_unsigned());
-    // No moment is below 0: what was not given differs from all.
+    // No time is below 0, so -1 stands for a time that was not given.
     let moments = content.times.map(|time| time.unwrap_or(-1).cast_unsigned());
     let hash = moments.into_iter().fold(hash, fold);
     let hash = fold(hash, content.documents);

@@ -1,5 +1,5 @@
 //! Request ids, row ids, and event ids for events that came without one. The core draws no random
-//! bits itself: each generator is given its own.
+//! bits itself: the caller supplies them.
 #![forbid(unsafe_code)]
 
 use crate::base36;
@@ -33,7 +33,7 @@ impl RequestIds {
     }
 }
 
-/// The ids of one worker's rows: a counter of 63 bits, and a secret to mint event ids with.
+/// The ids of one worker's rows: a counter of 63 bits, and a secret for minted event ids.
 #[derive(Debug)]
 pub struct RowIds {
     next: u64,
@@ -59,9 +59,9 @@ impl RowIds {
 
     /// An event id for the row *id* that arrived at *`received_at`*: base36, of a fixed length.
     ///
-    /// SHA-256 of the secret and the row id is as random as the secret. A sender must not guess the
-    /// ids of others, so a counter will not do. The time is there for a copy of the process (a
-    /// snapshot of its machine that is resumed): it has the same counter and the same secret.
+    /// SHA-256 of the secret and the row id is as random as the secret. A sender must not be able to
+    /// guess the ids of others, so a counter is not enough. The time makes the ids of a copy of the
+    /// process differ (a resumed snapshot of its machine), which has the same counter and secret.
     #[must_use]
     pub fn mint(&self, id: i64, received_at: i64) -> String {
         let mut input = [0; SECRET_BYTES + 2 * size_of::<i64>()];

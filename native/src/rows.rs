@@ -128,8 +128,8 @@ impl Rows {
     fn timestamp(&self, scan: &Scan, body: &str, event: &Event) -> Result<i64, Violation> {
         let times = event.times;
         let (given, sent_at) = match (times.timestamp, times.original) {
-            // Beside the sender's own time it was set by an application or a pipeline before us,
-            // which corrected it already: it is not by the clock of the sending.
+            // With `originalTimestamp`, an application or another pipeline has set `timestamp` and
+            // corrected it already; the clock that set `sentAt` did not set it.
             (Some(given), Some(_)) => (Some(given), None),
             (given, original) => (given.or(original), times.sent_at.or(scan.sent_at_us)),
         };

@@ -1,8 +1,8 @@
 //! Times as senders write them: ISO 8601, read to the microsecond.
 //!
 //! A time is a count of microseconds since 1970, UTC. What is read is what Python's
-//! `datetime.fromisoformat` reads, without what it passes over by mistake, and besides that a small
-//! `z` and months and days of one digit between dashes; a test compares the two.
+//! `datetime.fromisoformat` reads, without what it accepts by mistake; besides that a small `z`,
+//! and months and days of one digit between dashes. A test compares the two.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;
@@ -141,7 +141,7 @@ fn date_end(text: &[u8]) -> Option<usize> {
             _ => (text.len() >= 8).then_some(8),
         },
         (b'-', _) => {
-            // Segment's documentation writes "2015-2-02": one digit will do.
+            // Segment's documentation writes "2015-2-02": one digit is accepted.
             let month = digits_at(text, 5);
             Some(6 + month + digits_at(text, 6 + month))
         }
@@ -252,7 +252,7 @@ fn number(text: &[u8], digits: usize) -> Option<(i64, &[u8])> {
     Some((value, rest))
 }
 
-/// How many digits stand at *at*: none, one, or two or more, which counts as two.
+/// The number of digits at *at*, counted up to two.
 fn digits_at(text: &[u8], at: usize) -> usize {
     let digits = text.iter().skip(at).take(2);
     digits.take_while(|byte| byte.is_ascii_digit()).count()

@@ -73,7 +73,7 @@ class Edge:
         self._take_request_id = take_request_id
         self._routes = _routes(probes)
         self.closes_connections = False
-        """Whether each answer closes its connection: this worker is being replaced."""
+        """True while this worker is being replaced: each answer closes its connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""

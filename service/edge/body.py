@@ -13,9 +13,9 @@ _WINDOW_BITS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 _RAW_DEFLATE_BITS: Final = -15
 _ZLIB_HEADER_BYTES: Final = 2
 _GZIP_FIRST_BYTE: Final = 0x1F
-# Each costs some microseconds, however little it holds.
+# Each gzip member costs some microseconds, however small it is.
 _MEMBERS_MAX: Final = 1_000
-# After each gzip member zlib copies the bytes that follow: this bounds what it copies.
+# After each gzip member zlib copies the bytes that follow: this bounds the copy.
 _STEP_BYTES: Final = 16 * 1024
 
 
@@ -89,7 +89,7 @@ def _inflater(encoding: bytes, bytes_max: int) -> "_Inflater | None":
 
 class _Inflater:
     """
-    Inflates gzip or deflate, never further than the cap.
+    Inflates gzip or deflate, up to the size limit.
 
     A gzip body is one or more members, with nothing before, between or after them (RFC 1952); their
     contents are joined.

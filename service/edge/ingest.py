@@ -86,7 +86,7 @@ class Ingest:
             _require_size(len(body), limits)
         if not 0 < scanned.count <= limits.events_max:
             raise _wrong_count(scanned.count, limits)
-        # Again, as the key may have been revoked while the body arrived.
+        # Check the key again: it may have been revoked while the body arrived.
         key = cached.key if self._keys.is_current(cached) else await self._keys.renew(cached)
         arrival = Arrival(
             tenant_id=key.tenant_id,

@@ -24,8 +24,9 @@ def key_header(headers: Headers) -> tuple[bytes, bytes] | None:
     """
     Return name and value of the header that holds the key, None without one.
 
-    An Authorization of another scheme, which a proxy may have added, is not about our keys. One
-    of ours that holds no readable key counts: no other header may then decide.
+    An Authorization header with another scheme, which a proxy may have added, is ignored. An
+    Authorization header with a supported scheme but no readable key is final: other headers are
+    not tried.
     """
     for name in _NAMES:
         value = headers.get(name)

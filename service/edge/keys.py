@@ -16,22 +16,23 @@ from service.edge.request import Headers
 from service.model import ApiKey
 from service.reasons import Reason, Refusal
 
-# What the secret of an unknown key is compared with: unknown ids and wrong secrets take one path.
+# Compared with the secret of an unknown key: unknown ids and wrong secrets take the same path.
 _NO_SECRET: Final = bytes(32)
-# A key in use is looked up again after this part of its time, while requests go on using it.
+# Part of the TTL after which a key in use is looked up again; requests do not wait for that.
 _REFRESH_AFTER: Final = 2 / 3
 # Pause after a failed look-up of a cached key, in seconds.
 _RETRY_S: Final = 1.0
-# How long a key may be used after a failed look-up, beside the time that the next one may take.
+# Use of a key after a failed look-up, in seconds, beyond the timeout of the next look-up.
 _GRACE_S: Final = 5.0
 
 
 class KeyCacheConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
-    How long a key may be used without asking the store again, in seconds.
+    Limits of the key cache.
 
-    `ttl_s`: in any case. `stale_max_s`: while look-ups fail; less than `ttl_s` turns that off.
-    `keys_max` bounds the keys, the unknown ids and the headers in the cache, each.
+    `ttl_s`: longest use of a key without another look-up, in seconds. `stale_max_s`: the same while
+    look-ups fail; a value below `ttl_s` has no effect. `keys_max`: cached keys, unknown ids and
+    headers, each.
     """
 
     ttl_s: float
@@ -41,10 +42,10 @@ class KeyCacheConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 class CachedKey(msgspec.Struct):
     """
-    A key, and its times in the cache (monotonic seconds).
+    A key with its times in the cache (monotonic seconds).
 
-    From `refresh_at` on it is looked up again. Requests may use it before `usable_until`, which a
-    failed look-up puts off, at most to `stale_until`.
+    From `refresh_at` on the key is looked up again. Requests may use it until `usable_until`; a
+    failed look-up moves that time, at most to `stale_until`.
     """
 
     key: ApiKey
@@ -53,34 +54,33 @@ class CachedKey(msgspec.Struct):
     stale_until: float = -math.inf
 
     def expire(self) -> None:
-        """Use it no longer before it was looked up again."""
+        """Require a look-up before the next use."""
         self.refresh_at = self.usable_until = -math.inf
 
 
 class KeyRing:
     """
-    Authenticates by the cache, and by the store where the cache does not know.
+    Authenticates requests from a cache, and from the store when a key is not cached.
 
-    Unknown ids are cached too, apart from the keys: a flood of them takes no key's place. A
-    look-up is shared by all requests that wait for it, and its result is not cached when the key
-    was changed in the meantime.
+    Unknown ids have a cache of their own, so that a flood of them evicts no key. All requests for a
+    key share one look-up; its result is not cached if the key has changed in the meantime.
     """
 
     def __init__(self, lookups: Lookups, clock: Clock, config: KeyCacheConfig) -> None:
         self._lookups = lookups
         self._clock = clock
         self._config = config
-        # The key that was looked up longest ago comes first.
+        # In order of their last look-up, oldest first.
         self._known: dict[str, CachedKey] = {}
         self._unknown: TTLCache[str, None] = TTLCache(
             maxsize=config.keys_max, ttl=config.ttl_s, timer=clock.monotonic
         )
-        # By the digest of a header: most requests bring a header that was good a moment ago.
+        # By the digest of a header: most requests repeat a header that was valid before.
         self._headers: dict[bytes, CachedKey] = {}
         self._under_way: dict[str, Lookup] = {}
 
     def cached(self, headers: Headers) -> CachedKey | None:
-        """Return the key of *headers* if the cache says that it is good; asks nobody."""
+        """Return the key of *headers* if it is cached and valid, without a query to the store."""
         header = first_digest(headers)
         cached = None if header is None else self._headers.get(header)
         if cached is None or self._clock.monotonic() >= cached.refresh_at:
@@ -101,7 +101,7 @@ class KeyRing:
             return None
         cached = await self.authenticate(key_text(*header))
         if len(self._headers) >= self._config.keys_max:
-            self._headers.clear()  # one key can be written in many ways
+            self._headers.clear()  # many headers can hold the same key
         self._headers[digest(*header)] = cached
         return cached
 
@@ -112,7 +112,7 @@ class KeyRing:
         Raises
         ------
         Refusal
-            `unauthorized`; `store_unavailable` or `overloaded` when only the store could tell.
+            `unauthorized`; `store_unavailable` or `overloaded` when the look-up is impossible.
         """
         credential = parse(text)
         if credential is None:
@@ -125,7 +125,7 @@ class KeyRing:
 
     async def renew(self, cached: CachedKey) -> ApiKey:
         """
-        Return a key that is no longer current as it is now.
+        Return the current state of a key whose cache entry is no longer current.
 
         Raises
         ------
@@ -136,13 +136,13 @@ class KeyRing:
         return (await self._authenticate(Credential(key.key_id, key.secret_sha256))).key
 
     def forget(self, key_id: str) -> None:
-        """Drop a key that was changed, and what is being looked up of it."""
+        """Remove a changed key from the cache and discard its running look-up."""
         self._drop(key_id)
         self._unknown.pop(key_id, None)
         self._under_way.pop(key_id, None)
 
     def forget_all(self) -> None:
-        """Look every key up again before it is used: changes may have been missed."""
+        """Require a look-up of each key before its next use: changes may have been missed."""
         for cached in self._known.values():
             cached.expire()
         self._unknown.clear()
@@ -162,7 +162,7 @@ class KeyRing:
         return key.expires_at is None or self._clock.now() < key.expires_at
 
     async def _find(self, key_id: str) -> CachedKey | None:
-        """Return the key with this id; it is not current when it was changed meanwhile."""
+        """Return the key with this id; it is not current if it changed during the look-up."""
         cached = self._known.get(key_id)
         if cached is None and key_id in self._unknown:
             return None
@@ -214,7 +214,7 @@ class KeyRing:
         cached = self._known.pop(key.key_id, None)
         if cached is None or cached.key.secret_sha256 != key.secret_sha256:
             if cached is not None:
-                cached.expire()  # headers with the old secret lead to it
+                cached.expire()  # cached headers with the old secret refer to this entry
             cached = CachedKey(key)
         cached.key = key
         cached.refresh_at = now + config.ttl_s * _REFRESH_AFTER
@@ -225,7 +225,7 @@ class KeyRing:
             self._drop(next(iter(self._known)))
 
     def _extend(self, key_id: str) -> None:
-        """Let a good key be used for longer when its look-up has failed, within a bound."""
+        """Extend the use of a valid key after a failed look-up, at most to `stale_until`."""
         cached = self._known.get(key_id)
         if cached is None:
             return
@@ -238,4 +238,4 @@ class KeyRing:
     def _drop(self, key_id: str) -> None:
         cached = self._known.pop(key_id, None)
         if cached is not None:
-            cached.expire()  # requests that are under way with it notice before they store
+            cached.expire()  # running requests check the entry before they store

@@ -1,4 +1,4 @@
-"""Key look-ups in the store: one statement for all ids that wait, and one deadline for each."""
+"""Key look-ups in the store: one statement, with one deadline, for all ids that wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,8 +11,8 @@ from service.model import ApiKey
 
 log = structlog.get_logger()
 
-# One more than needed, so that a silent connection does not stop all look-ups; few, because
-# flushes and health checks need connections too.
+# Two, so that one silent connection does not stop all look-ups. Not more, because flushes and
+# probes need connections too.
 _STATEMENTS_MAX: Final = 2
 _WAITING_MAX: Final = 256
 
@@ -23,9 +23,9 @@ class Lookups:
     """
     Look-ups of one worker.
 
-    While two statements run, further ids wait, and the next statement asks for all of them: many
-    unknown ids take no more time than one. The deadline includes the wait for a statement: ids
-    that wait share the deadline of the first of them, and a running statement ends before that.
+    While two statements run, further ids wait, and the next statement looks all of them up: many
+    unknown ids take no more time than one. Waiting ids share the deadline of the first of them,
+    which includes the wait for a statement; the deadlines of running statements are earlier.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Lookups:
         *,
         timeout_s: float,
     ) -> None:
-        """*find* asks the store for the keys with these ids; it is cancelled at the deadline."""
+        """*find* returns the stored keys with the given ids; it is cancelled at the deadline."""
         self.timeout_s = timeout_s
         self._find = find
         self._waiting: dict[str, Lookup] = {}

@@ -23,11 +23,11 @@ class DatabaseReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class WorkerState(Protocol):
-    """What a worker knows of itself."""
+    """State of a worker, as far as health reports need it."""
 
     @property
     def is_draining(self) -> bool:
-        """It takes nothing new."""
+        """Whether the worker takes no new requests."""
 
     @property
     def background(self) -> dict[str, TaskReport]:
@@ -53,7 +53,7 @@ class Probes:
         state: WorkerState,
         version: str,
     ) -> None:
-        """*database* says what is known; it asks nobody."""
+        """*database* returns what is known, without a query to the store."""
         self._database = database
         self._state = state
         self._version = version

@@ -24,14 +24,14 @@ _ONCE: Final = frozenset(
         b"x-write-key",
     }
 )
-# As many digits as 64 bits have.
+# Digits of a 64-bit number.
 _LENGTH_DIGITS_MAX: Final = 19
 _SCHEMA_VERSION: Final = re.compile(r"[0-9]{1,5}\.[0-9]{1,5}(\.[0-9]{1,5})?")
 _QUOTED_CHARS_MAX: Final = 64
 
 
 def content_length(headers: Headers) -> int | None:
-    """Return the declared length of the body, None when there is none that can be read."""
+    """Return the declared length of the body, None without a readable one."""
     value = headers.get(b"content-length")
     if value is None or len(value) > _LENGTH_DIGITS_MAX or not value.isdigit():
         return None
@@ -45,7 +45,7 @@ def require_one_meaning(headers: Headers, pairs: Sequence[tuple[bytes, bytes]]) 
     Raises
     ------
     Refusal
-        A header is duplicated that must not be, or the length of the body is not clear.
+        A header that may occur once is duplicated, or the length of the body is ambiguous.
     """
     if len(headers) != len(pairs):
         _require_once([name for name, _ in pairs])
@@ -69,7 +69,7 @@ def _require_once(names: list[bytes]) -> None:
 
 
 def _require_chunked(coding: bytes) -> None:
-    # The server undoes `chunked` once, and passes on what any other coding has made of the body.
+    # The HTTP server decodes `chunked`, once, and no other transfer coding.
     if coding.strip().lower() != b"chunked":
         shown = coding.decode("latin-1")[:_QUOTED_CHARS_MAX]
         raise _invalid(

@@ -69,7 +69,7 @@ def scan(body: bytes, event_type: str | None, events_max: int) -> _native.Scan:
 
 
 def random_row_ids() -> _native.RowIds:
-    """Return the row ids of one worker: no other worker has the same ids or the same secret."""
+    """Return the row ids of one worker, with a random start and a random secret."""
     return _native.RowIds(secrets.randbits(63), secrets.token_bytes(32))
 
 

@@ -1,4 +1,4 @@
-"""Why events cannot be stored: the closed set that senders, operators and probes are told."""
+"""Why events cannot be stored: a closed set, used in answers, health reports, metrics and logs."""
 
 import enum
 from typing import Final, NamedTuple
@@ -33,14 +33,14 @@ class Cause(enum.StrEnum):
 
 
 class Trouble(NamedTuple):
-    """A cause, and the setting or the table that it is about, if any."""
+    """A cause, and the setting or the table concerned, if any."""
 
     cause: Cause
     subject: str = ""
 
     @property
     def message(self) -> str:
-        """Say the cause in one sentence."""
+        """The cause in one sentence."""
         return _SENTENCES[self.cause].format(self.subject or "unknown")
 
 
@@ -75,7 +75,7 @@ _BY_STATE: Final = {
 
 
 def trouble_of(error: BaseException) -> Trouble:
-    """Return what *error* says about why nothing can be stored."""
+    """Return the cause class of *error*."""
     if isinstance(error, StaleSessionError):
         return Trouble(Cause.OTHER)
     if isinstance(error, MissingRowsError):

@@ -7,13 +7,13 @@ import asyncpg
 
 # Startup parameters that PgBouncer passes on by itself.
 _PASSED_ON: Final = frozenset({"application_name", "timezone"})
-# What the driver of dbmate sends, which applies the migrations.
+# Startup parameter of dbmate's driver; dbmate applies the migrations.
 _MIGRATING: Final = "options"
 _UNSUPPORTED: Final = "unsupported startup parameter"
 
 
 def is_about_url(error: Exception) -> bool:
-    """Tell whether the URL or the pooler has to be changed: another try cannot help."""
+    """Tell whether the URL or the pooler has to be changed: a retry cannot help."""
     if isinstance(error, asyncpg.PostgresError) and _UNSUPPORTED in str(error):
         return True
     return isinstance(

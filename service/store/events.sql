@@ -6,9 +6,9 @@ BEGIN
 BEGIN; SET LOCAL lock_timeout = '100ms'
 
 -- name: insert_ledger
--- Who is first with each key. The core gives the keys sorted by (tenant_id, event_key bytes), in
--- every writer: two flushes that share keys then wait for each other instead of deadlocking.
--- Returns the ids of the rows that were not new. One that another transaction holds is waited for.
+-- Claims each key. The core sorts the keys by (tenant_id, event_key bytes) in every writer: two
+-- flushes that share keys then wait for each other instead of deadlocking.
+-- Returns the ids of the rows that were not new. Waits for rows that another transaction holds.
 WITH given AS (
   SELECT * FROM unnest($1::ledger_row_v1[])
 ), new AS (
@@ -20,7 +20,7 @@ WITH given AS (
 SELECT id FROM given WHERE id NOT IN (SELECT id FROM new)
 
 -- name: insert_at_once
--- The same and the events themselves, as one statement. Sorted by the core likewise.
+-- Claims the keys and stores the events, as one statement. Sorted by the core likewise.
 -- It commits itself, so it has to end with an error when a claimed key's event was not stored.
 WITH given AS (
   SELECT * FROM unnest($1::event_row_v1[])
@@ -49,9 +49,9 @@ END
 
 -- name: find_ledger
 -- What the ledger holds for keys that were not new; a statement of its own, for a new snapshot.
--- When nothing was new the transaction has written nothing, and its COMMIT would not wait for a
--- synchronous standby, which may not hold these rows yet: whoever stored them may have lost its
--- session, or the server, while it waited. So one is given something small to wait for.
+-- The COMMIT of a transaction that has written nothing does not wait for a synchronous standby, and
+-- the standby may lack these rows: the flush that stored them may have been cut off as it waited.
+-- So with a standby an empty message is written, which makes COMMIT wait.
 SELECT held.tenant_id, held.event_key, held.id, held.payload_hash, held.received_at
 FROM unnest($1::bigint[], $2::uuid[]) AS asked (tenant_id, event_key)
 JOIN event_deduplication AS held USING (tenant_id, event_key)
@@ -73,8 +73,8 @@ SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::t
 ON CONFLICT DO NOTHING
 
 -- name: count_rejected
--- Of rows that an earlier try may have stored. As in find_ledger, the transaction is given
--- something to wait for: otherwise its COMMIT would not wait for a synchronous standby.
+-- Counts rows that an earlier try may have stored. As in find_ledger, an empty message makes COMMIT
+-- wait for a synchronous standby.
 SELECT count(*)
 FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[]) AS asked (tenant_id, received_at, id)
 JOIN rejected_events USING (tenant_id, received_at, id)

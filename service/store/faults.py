@@ -22,13 +22,13 @@ class Fault(enum.StrEnum):
     UNCONFIRMED = "unconfirmed"
     """Committed here, but the wait for a synchronous standby was cancelled: outcome unknown."""
     READ_ONLY = "read_only"
-    """The server takes no writes. Nothing was stored; a new session may reach one that does."""
+    """The server is read-only. Nothing was stored; a new session may reach a writable server."""
     REFUSED = "refused"
     """Nothing is stored until an operator changes a right, a setting or a trigger."""
     CAPACITY = "capacity"
     """The server is full. More statements would make it worse."""
     BUG = "bug"
-    """Ours or the schema's. Never the sender's."""
+    """A fault of Forebay or of the schema, never of the sender."""
 
 
 class SilentRollbackError(Exception):
@@ -44,11 +44,11 @@ class NoPartitionError(Exception):
 
 
 class UnconfirmedCommitError(Exception):
-    """The wait of a COMMIT for a synchronous standby was cancelled; the standby may lack it."""
+    """The wait of a COMMIT for a synchronous standby was cancelled: the standby may lack it."""
 
 
 class MissingRowsError(Exception):
-    """A table reported fewer rows stored than were written to it: a trigger keeps some out."""
+    """A table reported fewer rows stored than were written to it: a trigger skips some."""
 
     def __init__(self, table: str) -> None:
         super().__init__(f"{table} did not store all rows")
@@ -57,9 +57,9 @@ class MissingRowsError(Exception):
 
 class VanishedError(MissingRowsError):
     """
-    A ledger row is neither new nor there: deleted between two statements, or never inserted.
+    A ledger row is neither new nor found: deleted between two statements, or never inserted.
 
-    The flush has to run again; a row that a trigger keeps out is missing each time.
+    The flush has to run again; a row that a trigger skips is missing each time.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class VanishedError(MissingRowsError):
 
 
 class UnsafeSessionError(Exception):
-    """A crash of the server could take back what it acknowledges; names the setting."""
+    """No event must be stored over this session; `setting` names the reason."""
 
     def __init__(self, setting: str, message: str = "") -> None:
         super().__init__(message or f"unsafe setting {setting}")
@@ -75,7 +75,7 @@ class UnsafeSessionError(Exception):
 
     @property
     def is_read_only(self) -> bool:
-        """The server takes no writes; that is all that is wrong with it."""
+        """Whether the only reason is that the server is read-only."""
         return self.setting == "transaction_read_only"
 
 
@@ -83,7 +83,7 @@ class UnsafeSessionError(Exception):
 ROWS_MISSING: Final = "ZF001"
 
 _BY_STATE: Final = {
-    # 53300: a connection could not be opened; one that this worker holds may be free soon.
+    # 53300: no connection could be opened; a connection of this worker may be free soon.
     **dict.fromkeys(("40001", "40P01", "57014", "53300"), Fault.RETRY),
     **dict.fromkeys(("55P03",), Fault.HELD),
     **dict.fromkeys(("57P01", "57P02", "57P03", "57P05", "25P03", "25P04"), Fault.LOST),
@@ -140,18 +140,18 @@ def leaves_session_fit(error: BaseException) -> bool:
         return True
     if isinstance(error, UnsafeSessionError):
         return error.setting in _OF_THE_SERVER
-    # After PARTITION: a session was seen that never found a partition attached by another one.
-    # After READ_ONLY: a new connection may reach the server that is the primary now.
+    # PARTITION: some sessions never find a partition that another session has attached.
+    # READ_ONLY: a new connection may reach the new primary.
     unfit = {Fault.LOST, Fault.PARTITION, Fault.READ_ONLY}
     return isinstance(error, asyncpg.PostgresError) and classify(error) not in unfit
 
 
 def is_about_standby(message: asyncpg.PostgresLogMessage) -> bool:
     """
-    Whether *message* says that a commit was answered as done without its synchronous standby.
+    Whether *message* says that a commit succeeded without its synchronous standby.
 
-    Its text is translated, and its state is that of any other WARNING; the function of the server
-    that it comes from has one name in every version and language.
+    The text of the message is translated, and its SQLSTATE is that of any WARNING; the function of
+    the server that raises it has the same name in every version and language.
     """
     return bool(message.server_source_function == _STANDBY_WAIT)
 

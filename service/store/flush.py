@@ -15,7 +15,7 @@ Key = tuple[int, bytes]
 """(tenant_id, event_key): what the ledger holds once."""
 
 EventPlace = tuple[int, datetime, int]
-"""(tenant_id, received_at, id): the primary key of `events`. Workers may share an id."""
+"""(tenant_id, received_at, id): the primary key of `events`. Two workers may use one id."""
 
 Verdicts = dict[int, Verdict]
 """Verdicts by row id, of the rows that did not simply become events."""
@@ -69,9 +69,9 @@ def held_by(row: Row) -> Held:
 
 def outcome_of(row: Row, held: Held) -> Outcome:
     """Compare *row* with the holder of its key."""
-    # An id alone names no row: another process, or the same one before, may have used it.
+    # An id alone does not identify a row: another process may have used the same id.
     if held.id == row.id and held.received_at == moment(row.received_at_us):
-        return Outcome.ACCEPTED  # an earlier try of ours had been committed
+        return Outcome.ACCEPTED  # an earlier try of this flush had been committed
     if is_same_content(held.payload_hash, row.payload_hash):
         return Outcome.DUPLICATE
     return Outcome.CONFLICT

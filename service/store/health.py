@@ -14,7 +14,7 @@ from service.store.sql import statement
 # The newest migration this code needs. A newer one is fine unless it is marked breaking.
 SCHEMA_VERSION: Final = "0011"
 _SPARE_CONNECTIONS: Final = 1
-# A server that freezes after the handshake is no better than one that is away.
+# In seconds: a server may freeze after the handshake.
 _CHECK_TIMEOUT_S: Final = 10.0
 
 
@@ -45,7 +45,7 @@ async def check_database(config: PoolConfig, connections: int) -> None:
         The server or the schema is too old or too new, a right that storing events needs is
         missing, or *connections* are more than the server has.
     UnsafeSessionError, OSError, asyncpg.PostgresError
-        It cannot be used, or not be reached.
+        The database cannot be used or reached.
     """
     session = await connect_own_session(config)
     try:
@@ -58,7 +58,7 @@ async def check_database(config: PoolConfig, connections: int) -> None:
 async def _check(session: Any, connections: int) -> None:
     (server,) = await session.fetch(statement("read_server"))
     require_server(server["version_num"], server["encoding"])
-    # First: without USAGE on the schema the tables seem not to be there.
+    # First: without USAGE on the schema its tables look missing.
     rights = [right for right in await missing_rights(session) if right.is_required]
     if rights:
         raise SchemaError("; ".join(right.sentence for right in rights))

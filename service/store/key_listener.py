@@ -20,7 +20,7 @@ class KeyCache(Protocol):
 
 
 class KeyListener:
-    """Tells a cache which keys have changed."""
+    """Removes changed keys from a cache."""
 
     def __init__(self, config: PoolConfig, cache: KeyCache) -> None:
         self._config = config
@@ -36,13 +36,13 @@ class KeyListener:
         Raises
         ------
         OSError, TimeoutError, asyncpg.PostgresError, UnsafeSessionError
-            There is no connection, or no longer one.
+            The connection cannot be opened, or was lost.
         """
         session = await connect(self._config)
         try:
             async with asyncio.timeout(self._config.tcp_timeout_ms / 1_000):
                 await session.add_listener(_CHANNEL, self._hear)
-            # What was looked up before may have changed unheard.
+            # Keys looked up before may have changed without a notification.
             self._cache.forget_all()
             await self._check_until_lost(session)
         finally:
@@ -54,12 +54,12 @@ class KeyListener:
     async def _check_until_lost(self, session: Session) -> NoReturn:
         lost = asyncio.Event()
         session.add_termination_listener(lambda _session: lost.set())
-        # Half the time until the question, half for the answer.
+        # Half of the timeout is the pause before a query, half is for its answer.
         half_s = self._config.tcp_timeout_ms / 2_000
         while not session.is_closed():
             try:
                 await asyncio.wait_for(lost.wait(), half_s)
             except TimeoutError:
-                # A peer that vanished without a word is only found by asking.
+                # Only a query finds a server that vanished without closing the connection.
                 await session.fetchval(statement("ping"), timeout=half_s)
         raise ConnectionResetError("the server has ended the connection that listens for keys")

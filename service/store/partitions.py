@@ -23,7 +23,7 @@ _EVENTS: Final = "events"
 
 
 class Partition(msgspec.Struct, frozen=True):
-    """What became of one partition that was missing."""
+    """Result for one missing partition."""
 
     parent: str
     utc_day: date
@@ -49,7 +49,7 @@ class TopUp(msgspec.Struct, frozen=True):
 
     @property
     def days_ahead(self) -> int:
-        """Days after today, in a row, whose events can be stored; -1 when today's cannot."""
+        """Number of days after today, without a gap, that take events; -1: today takes none."""
         refused = [day.utc_day for day in self.partitions if not day.takes_rows]
         coming = [day for day in refused if day >= self.today]
         return (min(coming) - self.today).days - 1 if coming else DAYS_AHEAD
@@ -77,7 +77,7 @@ async def ensure_partitions(pool: Any, first: date, last: date) -> list[Partitio
 
 
 async def top_up_partitions(pool: Any, today: date) -> TopUp:
-    """Make those from yesterday to a week ahead; look for rights without which they run out."""
+    """Make the partitions from yesterday to a week ahead; check the rights that this needs."""
     last = today + timedelta(days=DAYS_AHEAD)
     partitions = await ensure_partitions(pool, today - _DAYS_BACK, last)
     async with asyncio.timeout(_TIMEOUT_S), lent(pool) as connection:
@@ -95,7 +95,7 @@ async def top_up_partitions(pool: Any, today: date) -> TopUp:
 
 async def require_partition(pool: Any, today: date) -> None:
     """
-    Make today's partition if it is missing: all that a worker needs to serve.
+    Make today's partition if it is missing; a worker needs no other one to start.
 
     Raises
     ------
@@ -117,12 +117,12 @@ def _log_problems(partitions: Sequence[Partition]) -> None:
         if partition.problem is not None:
             key = (partition.parent, partition.problem, partition.advice)
             days.setdefault(key, []).append(partition)
-    for (table, problem, advice), those in days.items():
+    for (table, problem, advice), affected in days.items():
         log.warning(
-            "partition_not_made" if those[0].made is None else "partition_name_taken",
+            "partition_not_made" if affected[0].made is None else "partition_name_taken",
             table=table,
-            days=[partition.utc_day.isoformat() for partition in those],
+            days=[partition.utc_day.isoformat() for partition in affected],
             problem=problem,
             advice=advice,
-            rows_are_stored=all(partition.takes_rows for partition in those),
+            rows_are_stored=all(partition.takes_rows for partition in affected),
         )

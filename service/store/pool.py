@@ -19,12 +19,12 @@ from service.store.sql import statement
 if TYPE_CHECKING:
     from service.store.watchdog import Watchdog
 
-# Beside those of the flushes: two key look-ups, a probe, and one for all else (partitions, the
-# ending of a lost session).
+# Beyond the connections of flushes: two for key look-ups, one for a probe, and one for the rest
+# (partitions, ending a lost session).
 _SPARE_CONNECTIONS: Final = 4
-# A server that shakes hands and then says nothing is no better than one that is away.
+# In seconds: a server may complete the handshake and then not answer.
 _SET_UP_TIMEOUT_S: Final = 5.0
-# By setting the values with which a server keeps what it acknowledges.
+# For each setting, the values with which Forebay may store events.
 _SAFE_SETTINGS: Final = {
     "synchronous_commit": ("on", "remote_apply"),
     "fsync": ("on",),
@@ -71,13 +71,13 @@ class RowTypes(NamedTuple):
 
 
 class Session(asyncpg.Connection):
-    """A connection that knows who it is to the server, so that it can be ended from another."""
+    """A connection with its identity in the server, so that another connection can end it."""
 
     pid: int = 0
     backend_start: datetime | None = None
     row_types: RowTypes = RowTypes(0, 0)
     watchdog: "Watchdog"
-    """Who bounds its use by flushes."""
+    """Enforces the flush deadline on this connection."""
     is_unconfirmed: bool = False
     """The wait of a commit for a synchronous standby was cancelled."""
 
@@ -124,7 +124,7 @@ async def open_pool(config: PoolConfig) -> Any:
     Raises
     ------
     OSError, asyncpg.PostgresError, UnsafeSessionError
-        The database cannot be reached, or does not keep what it acknowledges.
+        The database cannot be reached, or could lose acknowledged events.
     """
     return await asyncpg.create_pool(  # type: ignore[call-overload]  # the stubs miss our class
         config.url,
@@ -166,8 +166,8 @@ def tear_down_unless_fit(connection: Any, error: BaseException) -> None:
 
 
 def tear_down(connection: Any) -> None:
-    """End *connection* without a word to the server."""
-    # What the pool lent refuses this when it was lost: the pool has taken it back by itself.
+    """Close *connection* at once, without a message to the server."""
+    # Raised for a lost connection that the pool has already taken back.
     with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()
 
@@ -180,7 +180,7 @@ async def connect(config: PoolConfig) -> Session:
 
 
 async def connect_own_session(config: PoolConfig) -> Session:
-    """Open one connection; PoolerError, with nothing set, when a pooler would share its session."""
+    """Open one connection; raise PoolerError, with no setting changed, if a pooler shares it."""
     connection = await _open(config)
     try:
         await require_session_pooling(connection, partial(_open, config))
@@ -205,7 +205,7 @@ async def _prepare(connection: Session) -> None:
         async with asyncio.timeout(_SET_UP_TIMEOUT_S):
             await _set_up(connection)
     except BaseException:
-        # The pool would close it in good order, and wait for a word of the server without end.
+        # The pool would close it gracefully, and wait for the server without a limit.
         connection.terminate()
         raise
 

@@ -1,8 +1,8 @@
 """
-A connection pooler in front of PostgreSQL: noticed, and refused where it shares sessions.
+Detects a connection pooler in front of PostgreSQL, and refuses one that shares sessions.
 
-Forebay sets limits for a session, listens in it and locks in it. A pooler that gives each
-transaction another session loses all of that, and leaves it behind for other clients. See
+Forebay's time limits, LISTEN and advisory locks belong to a session. With a pooler that gives each
+transaction another session, Forebay loses them, and they affect other clients. See
 docs/decisions/0023-poolers.md.
 """
 
@@ -16,12 +16,12 @@ from service.store.sql import statement
 _ROUNDS: Final = 3
 _MEANWHILE_S: Final = 0.025  # half of the time for which a session is kept busy
 _TIMEOUT_S: Final = 5.0
-# Not a setting of the server, so that it cannot be set later.
+# A startup parameter that is no setting of the server: it cannot be set later.
 _OPTIONS: Final = "options"
 
 
 class PoolerError(UnsafeSessionError):
-    """A pooler is in the way; the message says what to change."""
+    """The pooler cannot be used; the message says what to change."""
 
     def __init__(self, message: str) -> None:
         super().__init__("pooler", message)
@@ -29,10 +29,10 @@ class PoolerError(UnsafeSessionError):
 
 async def is_pooled(connection: Any) -> bool:
     """
-    Tell whether a pooler is between us and the server.
+    Tell whether a pooler is between Forebay and the server.
 
-    The server's first message to a client has its process number; a pooler makes that message
-    itself, and cannot know which process will serve the client.
+    The server sends its process number at the start of a connection. A pooler sends a number of its
+    own, as it does not know yet which process will serve the client.
     """
     own_pid: int = connection.get_server_pid()
     return await _pid(connection) != own_pid
@@ -47,7 +47,7 @@ async def require_session_pooling(first: Any, connect: Callable[[], Awaitable[An
     Raises
     ------
     PoolerError
-        It does not, or has no second session to give.
+        The pooler shares sessions, or has no second session.
     """
     async with asyncio.timeout(_TIMEOUT_S):
         if not await is_pooled(first):
@@ -69,14 +69,14 @@ async def require_session_pooling(first: Any, connect: Callable[[], Awaitable[An
 
 async def enter_session(connection: Any) -> None:
     """
-    Put the settings in force that were sent at the start of *connection*.
+    Apply the startup parameters of *connection* to its session.
 
     A pooler does not pass them on. Without a pooler there is nothing to do.
 
     Raises
     ------
     PoolerError
-        The session has changed meanwhile.
+        The session has changed meanwhile, or `options` is among the parameters.
     """
     pid = await _pid(connection)
     if pid == connection.get_server_pid():
@@ -95,7 +95,7 @@ async def enter_session(connection: Any) -> None:
 
 
 async def _require_apart(first: Any, second: Any) -> None:
-    """While *second* is busy, a pooler that shares sessions uses the one that *first* had."""
+    """Raise when *second* uses the session of *first*, or *first* gets another one meanwhile."""
     pid = await _pid(first)
     busy, again = await asyncio.gather(
         _ask(second, statement("read_pid_after_a_while")), _pid_meanwhile(first)
@@ -114,7 +114,7 @@ async def _pid(connection: Any) -> int:
 
 
 async def _ask(connection: Any, query: str) -> int:
-    """By COPY: asyncpg sends it as one message, a prepared statement as two, to two sessions."""
+    """Query by COPY, which is one message; a prepared statement is two, maybe in two sessions."""
     answer = bytearray()
 
     async def take(data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Whether this worker can store events: from its last flush, and while it is idle from a probe."""
+"""Whether this worker can store events: known from flushes, and from probes while it is idle."""
 
 import asyncio
 import math
@@ -19,25 +19,25 @@ from service.store.sql import statement
 
 log = structlog.get_logger()
 
-# How old the last check of the server's settings may be when a flush begins.
+# Longest age of the last check of the server's settings when a flush begins, in seconds.
 _CHECK_S: Final = 1.0
-# The pause between probes. With the check's period above, less than a second in all.
+# Pause between probes, in seconds: shorter than the age above.
 _PAUSE_S: Final = 0.8
 _PROBE_TIMEOUT_S: Final = 3.0
-# Without news for so long the last news no longer counts.
+# After this time without a result, the last result is ignored.
 _STALE_S: Final = 15.0
-# What may be in the way of one flush alone. Whether it is of others too is left to the probe.
+# Causes that may affect a single flush only. The probe decides whether they affect all flushes.
 _OF_ONE_FLUSH: Final = frozenset(
     {Cause.LOCKED, Cause.BUSY, Cause.NO_CONNECTION, Cause.ROWS_MISSING, Cause.OTHER}
 )
 _COMMIT_TIMEOUT_S: Final = 1.0
 _CONSTRAINT_CLASS: Final = "23"
-# A full disk still has room on pages that exist: so many rows need new ones.
+# A full disk still has room on existing pages; this many rows need new pages.
 _ROWS_WHEN_FULL: Final = 500
 
 
 class Readiness:
-    """Knows what is in the way of storing; flushes and probes report to it."""
+    """Tracks why events cannot be stored, from the results of flushes and probes."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Readiness:
         clock: Clock,
         on_change: Callable[[Trouble | None, Trouble | None], None],
     ) -> None:
-        """*on_change* gets the trouble before and now; None: events can be stored."""
+        """*on_change* gets the previous and the current trouble; None: events can be stored."""
         self._pool = pool
         self._sessions = sessions
         self._clock = clock
@@ -60,29 +60,29 @@ class Readiness:
 
     @property
     def trouble(self) -> Trouble | None:
-        """What is in the way of storing events; None: nothing."""
+        """Why events cannot be stored; None: they can be stored."""
         if self._clock.monotonic() - self._told_at > _STALE_S:
             return Trouble(Cause.AWAY)
         return self._trouble
 
     def stored(self) -> None:
-        """Note that a flush, or a probe, could store."""
+        """Note that a flush or a probe succeeded."""
         self._told_at = self._clock.monotonic()
         if self._trouble is not None:
             self._change(None)
 
     def flush_failed(self, trouble: Trouble) -> None:
-        """Note what kept a flush from storing."""
-        # A flush that ran out of time is "away" too; what a probe has found says more.
+        """Note why a flush failed."""
+        # A flush that ran out of time is AWAY too; the cause found by a probe is more precise.
         is_vague = trouble.cause is Cause.AWAY and self._trouble is not None
         if trouble.cause not in _OF_ONE_FLUSH and not is_vague:
             self._failed(trouble)
 
     async def require_safe(self, session: Any) -> None:
         """
-        Raise UnsafeSessionError while a crash of the server could take back what it acknowledges.
+        Raise UnsafeSessionError while a crash of the server could lose acknowledged events.
 
-        Asks the server at most once a second; while it is unsafe, each time.
+        Queries the server at most once a second; while a setting is unsafe, on each call.
         """
         now = self._clock.monotonic()
         if now - self._checked_at < _CHECK_S:
@@ -92,19 +92,19 @@ class Readiness:
         self._checked_at = now
 
     async def watch(self) -> None:
-        """Probe again and again, unless flushes have just said the same."""
+        """Probe in a loop, except while flushes have recent results."""
         while True:
             if self._clock.monotonic() - self._told_at >= _PAUSE_S:
                 await self.probe()
             await asyncio.sleep(_PAUSE_S)
 
     async def probe(self) -> None:
-        """Try to write, and note what came of it."""
+        """Write rows and roll them back, commit an empty message, and note the result."""
         now = self._clock.now()
         for is_last in (False, True):
             try:
                 await self._write(now)
-            except Exception as error:  # noqa: BLE001 - whatever it was, it is what a flush meets
+            except Exception as error:  # noqa: BLE001 - a flush would meet the same error
                 fault = classify(error)
                 if fault is not Fault.PARTITION and _is_about_probe(error):
                     break
@@ -121,17 +121,18 @@ class Readiness:
         self.stored()
 
     def _is_of_all(self, trouble: Trouble) -> bool:
-        """Whether *trouble*, which a probe met, is in the way of every flush."""
+        """Whether *trouble*, found by a probe, affects all flushes."""
         if trouble.cause is Cause.NO_CONNECTION and self._sessions.in_use:
-            return False  # flushes have the connections, and will tell
-        # A flush waits longer for a lock than a probe does.
+            # All connections are used by flushes, whose results set the state.
+            return False
+        # A flush waits longer for a lock than a probe: LOCKED counts from the second probe on.
         was_locked, self._was_locked = self._was_locked, trouble.cause is Cause.LOCKED
         return was_locked or not self._was_locked
 
     async def _make_partitions(self, today: date) -> None:
         try:
             await ensure_partitions(self._pool, today, today)
-        except Exception as error:  # noqa: BLE001 - the next write says that there is none
+        except Exception as error:  # noqa: BLE001 - the next write finds it missing
             log.debug("probe_made_no_partition", error=type(error).__name__)
 
     async def _write(self, received_at: datetime) -> None:
@@ -156,11 +157,11 @@ class Readiness:
             await self._commit_nothing(session)
 
     async def _commit_nothing(self, session: Any) -> None:
-        """Commit an empty message: the log's disk has to take it, and a standby to confirm it."""
+        """Commit an empty message: it needs the disk of the WAL, and a synchronous standby."""
         standbys = await session.fetchval(statement("read_standby_names"))
         session.is_unconfirmed = False
         try:
-            # A cancel may meet this commit, as nobody relies on it.
+            # This commit may be cancelled: no answer depends on it.
             await session.fetch(statement("commit_nothing"), timeout=_COMMIT_TIMEOUT_S)
         except TimeoutError:
             if standbys:
@@ -184,7 +185,7 @@ class Readiness:
 
 
 def _is_about_probe(error: Exception) -> bool:
-    """Whether an operator's own rule refuses the rows of a probe: other rows can be stored."""
+    """Whether an operator's constraint refuses the rows of a probe: other rows can be stored."""
     if classify(error) is Fault.DATA:
         return True
     return isinstance(error, asyncpg.PostgresError) and bool(

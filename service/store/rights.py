@@ -12,11 +12,11 @@ class MissingRight(msgspec.Struct, frozen=True):
 
     sentence: str
     is_required: bool
-    """No event can be stored without it; otherwise no new partition can be made."""
+    """True: without the right no event can be stored. False: no new partition can be made."""
 
 
 async def missing_rights(connection: Any) -> list[MissingRight]:
-    """Ask the database what the role of *connection* may not do."""
+    """Return the rights that the role of *connection* lacks."""
     return [
         MissingRight(**dict(row)) for row in await connection.fetch(statement("missing_rights"))
     ]

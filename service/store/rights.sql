@@ -1,6 +1,6 @@
 -- name: missing_rights
--- What the role of this session lacks: a sentence each, with the statement that grants it.
--- is_required: no event can be stored without it. The others are needed to make partitions.
+-- Rights that the role of this session lacks, each as a sentence with the statement that grants it.
+-- is_required: no event can be stored without the right. The others are needed to make partitions.
 WITH me AS (
   SELECT quote_ident(current_user) AS role
 ), grants (object, kind, privilege, is_granted, is_required) AS (
@@ -17,7 +17,7 @@ WITH me AS (
                ('ensure_event_partitions_v1(date,date)', false)
        ) AS wanted (name, is_required)
   UNION ALL
-  -- Tables in a schema that may not be used are not found by their name at all.
+  -- Without USAGE on a schema its tables are not found by name.
   SELECT DISTINCT quote_ident(nspname), 'SCHEMA', 'USAGE', false, true
   FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
   WHERE relname = 'schema_checksums' AND relkind = 'r'

@@ -1,4 +1,4 @@
-"""What a PostgreSQL server and a database have to be."""
+"""Requirements on the PostgreSQL server and the database."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ _PER_MAJOR: Final = 10_000
 
 
 def unfit_server(version_num: int, encoding: str) -> str | None:
-    """Return a sentence when a server of *version_num* with a database in *encoding* is unfit."""
+    """Return why a server of *version_num* or a database in *encoding* is unfit, else None."""
     if version_num < VERSION_NUM_MIN:
         return (
             f"the server is PostgreSQL {version_num // _PER_MAJOR}, and Forebay needs"

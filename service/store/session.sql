@@ -1,7 +1,7 @@
 -- name: check_session
--- Who we are to the server, and whether it keeps what it acknowledges.
--- synchronous_commit is set in the session: neither a reload nor ALTER ROLE or DATABASE SET changes
--- it then. remote_apply, where the server, the role or the URL asks for it, stays.
+-- Identity of the session, and the settings on which durability depends.
+-- synchronous_commit is set for the session, so that neither a reload nor ALTER ROLE SET nor ALTER
+-- DATABASE SET changes it. The value remote_apply of the server, role, database or URL stays.
 SELECT pg_backend_pid() AS pid,
        (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()) AS backend_start,
        set_config(
@@ -10,9 +10,9 @@ SELECT pg_backend_pid() AS pid,
          ELSE 'on' END,
          false
        ) AS synchronous_commit,
-       -- The WARNING of a commit that no standby confirmed must arrive.
+       -- Needed for the WARNING of a commit that no standby has confirmed.
        set_config('client_min_messages', 'warning', false),
-       -- The second statement of a flush has to see what others committed after the first.
+       -- The second statement of a flush has to see rows committed after the first.
        set_config('default_transaction_isolation', 'read committed', false),
        current_setting('fsync') AS fsync,
        current_setting('full_page_writes') AS full_page_writes,
@@ -31,12 +31,12 @@ SELECT pg_backend_pid()
 SELECT pg_backend_pid() FROM pg_sleep(0.05)
 
 -- name: apply_settings
--- For the session, as if they had been sent at its start.
+-- Sets startup parameters that a pooler has not passed on.
 SELECT set_config(name, value, false), pg_backend_pid() AS pid
 FROM unnest($1::text[], $2::text[]) AS setting (name, value)
 
 -- name: check_settings
--- Whether the server still keeps what it acknowledges: a reload may have changed it.
+-- The settings on which durability depends: a reload may have changed them.
 SELECT current_setting('synchronous_commit') AS synchronous_commit,
        current_setting('fsync') AS fsync,
        current_setting('full_page_writes') AS full_page_writes,
@@ -44,8 +44,8 @@ SELECT current_setting('synchronous_commit') AS synchronous_commit,
        current_setting('server_encoding') AS server_encoding
 
 -- name: end_session
--- Ends a session of ours whose last word was lost, and waits for its end. Backend and start
--- together name it: a process number alone may belong to somebody else by now.
+-- Ends a session of Forebay whose last answer was lost, and waits for its end. Process number and
+-- start time identify it: the number alone may belong to another session by now.
 SELECT pg_terminate_backend(pid, $3::bigint)
 FROM pg_stat_activity
 WHERE pid = $1::int AND backend_start = $2::timestamptz
@@ -67,13 +67,12 @@ SELECT current_setting('max_connections')::int
          - current_setting('superuser_reserved_connections')::int AS connections
 
 -- name: begin_probe
--- Limits of its own: a flush may wait longer than a probe is given.
+-- Limits of its own, as a probe has less time than a flush may take.
 BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '2s'
 
 -- name: probe
--- What a flush does, with $2 rows that are rolled back: it fails as a flush would. The keys belong
--- to no tenant and stay the same for as long as the session lives, so that the index of the ledger
--- does not grow.
+-- Inserts $2 rows into each table, as a flush does; the caller rolls them back. The keys belong to
+-- no tenant and are the same in each probe of a session, so that the ledger's index does not grow.
 WITH given AS (
   SELECT number AS id, lpad(to_hex(pg_backend_pid()), 24, '0') || lpad(to_hex(number), 8, '0') AS key
   FROM generate_series(1, $2::int) AS number
@@ -102,5 +101,5 @@ SELECT (SELECT count(*) FROM new) AS event_deduplication,
 SELECT current_setting('synchronous_standby_names')
 
 -- name: commit_nothing
--- An empty message to nobody: its commit needs the disk of the log, and a synchronous standby.
+-- Writes an empty message, whose commit needs the disk of the WAL and a synchronous standby.
 SELECT pg_logical_emit_message(true, 'forebay', '')

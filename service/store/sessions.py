@@ -47,8 +47,8 @@ class Sessions:
         """
         Lend a session for an `async with`, until *deadline* (monotonic seconds).
 
-        It is kept when its use ended well or with an error that leaves it fit, and torn down else:
-        also when its use has not ended by then.
+        The session is kept after success, and after an error that leaves it fit. It is torn down
+        after any other error, and when its use exceeds *deadline*.
         """
         return _Loan(self, deadline)
 
@@ -90,7 +90,7 @@ class Sessions:
 
     async def _release(self, session: Session) -> None:
         session.remove_log_listener(session.hear)
-        # The pool waits until a statement that was cancelled has ended.
+        # Bounded, as the pool waits for the end of a cancelled statement.
         await self._pool.release(self._loans.pop(session), timeout=_RELEASE_TIMEOUT_S)
 
 

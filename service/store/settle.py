@@ -23,11 +23,11 @@ from service.store.transaction import Transaction
 
 log = structlog.get_logger()
 
-# Another try would fail too: somebody has to do something first.
+# A retry would fail too: an operator has to act first.
 _FINAL: Final = frozenset({Fault.CAPACITY, Fault.REFUSED, Fault.BUG})
 _ADVICE: Final = "Nothing was stored. Send again with the same ids."
 _TRIES_MAX: Final = 5
-# A second session may reach the server that is the primary now; a third would reach the same.
+# A second session may reach the new primary; a third one would reach the same server.
 _TRIES_READ_ONLY_MAX: Final = 2
 _PAUSE_S: Final = 0.02
 # A session that was told to end is waited for this long before its rows are run again.
@@ -41,11 +41,11 @@ class Poisoned(Exception):  # noqa: N818 - one row of a flush cannot be stored; 
     """A flush failed for the data of one of its rows, and was rolled back."""
 
 
-class Blocked(Exception):  # noqa: N818 - one payload is in the way of the others; not known which
+class Blocked(Exception):  # noqa: N818 - one payload blocks the others; not known which
     """
-    A flush was rolled back for the sake of one of its payloads.
+    A flush was rolled back because of one of its payloads.
 
-    Another session holds one of its rows for too long, or a table did not store one of them.
+    Another session holds a lock on one of its rows for too long, or a table did not store a row.
     """
 
 
@@ -70,7 +70,7 @@ class _Known:
         self.trouble = Trouble(Cause.AWAY)
 
     def note(self, fault: Fault, attempt: Transaction | None, error: Exception) -> None:
-        # A try that begins at the deadline is lost too, and says nothing of the cause.
+        # LOST includes a try that began at the deadline, which says nothing about the cause.
         if fault is not Fault.LOST:
             self.trouble = trouble_of(error)
         if attempt is not None and attempt.is_commit_sent:
@@ -99,9 +99,9 @@ class Settler:
         on_change: Callable[[Trouble | None, Trouble | None], None] = lambda _before, _now: None,
     ) -> None:
         """
-        *keep* is the quarantine budget by key; *on_fault* counts what went wrong.
+        *keep* is the quarantine budget by key; *on_fault* counts failed tries by class.
 
-        *on_change* gets what keeps all flushes from storing, before and now.
+        *on_change* gets the previous and the current trouble of all flushes; None: no trouble.
         """
         self._pool = pool
         self._sessions = Sessions(pool, clock, wait_s=acquire_timeout_s)
@@ -123,7 +123,7 @@ class Settler:
         Raises
         ------
         Poisoned, Blocked
-            Nothing is stored, for the sake of one row.
+            Nothing is stored, because of one row.
         Refusal
             `store_unavailable`: nothing is stored. `outcome_unknown`: it may be.
         """
@@ -168,7 +168,7 @@ class Settler:
     def _may_try_again(self, fault: Fault, tries: int, deadline: float) -> bool:
         if fault in _FINAL or self._clock.monotonic() >= deadline:
             return False
-        # What may pass by itself within the deadline is waited for; the rest has its chances.
+        # Faults that may pass by themselves are retried until the deadline, others a few times.
         tries_max = _TRIES_READ_ONLY_MAX if fault is Fault.READ_ONLY else _TRIES_MAX
         return fault in {Fault.LOST, Fault.HELD, Fault.UNCONFIRMED} or tries < tries_max
 

@@ -62,14 +62,14 @@ class Transaction:
         """
         Store the flush; once COMMIT has been confirmed return the verdicts of rows that are late.
 
-        Raises what asyncpg raises, or one of our own of service.store.faults. After an error of the
-        server the transaction is rolled back; after a lost connection `is_commit_sent` tells
-        whether it may have been committed.
+        Raises errors of asyncpg or of service.store.faults. After an error of the server the
+        transaction is rolled back; after a lost connection `is_commit_sent` tells whether it may
+        have been committed.
         """
         self.session.is_unconfirmed = False
         way = self._run_at_once if self._is_for_one_statement else self._run_steps
         verdicts = await way()
-        # Of any commit, also of one that wrote nothing but waited for what another one wrote.
+        # Applies to every commit, including one that wrote nothing and only waited for the standby.
         if self.session.is_unconfirmed:
             raise UnconfirmedCommitError
         return verdicts
@@ -204,7 +204,7 @@ class Transaction:
         tag = await self.session.execute(statement("insert_rejected"), *columns.values())
         if _rows_of(tag) == len(rows):
             return
-        # Fewer are right only after an earlier try that had committed: then the rows are there.
+        # Fewer rows are right only after an earlier try that was committed: they are stored then.
         stored = await self.session.fetchval(
             statement("count_rejected"),
             *(columns[field] for field in ("tenant_id", "received_at", "id")),

@@ -27,6 +27,7 @@ SETTINGS: Final = {
 COPY_DATA: Final = "d"
 PARSE: Final = "P"
 NOWHERE: Final = (Way.UP, 1_000)
+TRIES_MAX: Final = 10
 
 
 Place = tuple[Way, int]
@@ -45,13 +46,14 @@ class Bench:
         """
         Send a batch whose flush fails at *place*.
 
-        Over a connection that knows its statements already: the same messages each time. When a
-        probe of the worker's has that connection just then, the flush gets another one; then again.
+        Over a connection whose statements are prepared: the messages are the same each time. When a
+        probe of the worker uses that connection, the flush gets another one, and is tried again.
         """
-        while True:
+        for _ in range(TRIES_MAX):
             plan = await self._flush(client, rows, failure, place)
             if PARSE not in plan.seen[Way.UP]:
                 return plan
+        raise AssertionError(f"no prepared connection in {TRIES_MAX} tries")
 
     async def _flush(
         self, client: httpx.AsyncClient, rows: int, failure: Failure, place: Place

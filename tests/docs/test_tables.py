@@ -111,7 +111,7 @@ def range_of(kind: object, meta: Meta) -> str:
         return "true, false"
     if kind is str:
         return str((meta.extra or {}).get("form", "text"))
-    low = f"from {meta.ge:,}" if meta.ge is not None else f"more than {meta.gt:,}"
+    low = f"from {meta.ge:,}" if meta.ge is not None else f"above {meta.gt:,} and up"
     return low if meta.le is None else f"{low} to {meta.le:,}"
 
 

@@ -41,7 +41,7 @@ async def test_a_worker_that_cannot_store_is_alive_but_not_ready(
 
     assert (503, 200, 503) == (health.status, live.status, ready.status)
     assert "unavailable" == health.content["status"]
-    expected = {"database": "full", "number": "starting", "draining": "draining"}
+    expected = {"database": "full", "draining": "draining"}
     assert expected[fault] == ready.content["reason"]
     assert ("It is full." if fault == "database" else None) == ready.content.get("message")
 

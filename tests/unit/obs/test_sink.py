@@ -72,21 +72,27 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def test_lines_come_out_whole_and_in_order_whoever_wrote_them(pipe: Pipe) -> None:
+def test_the_lines_of_each_thread_come_out_whole_and_in_order(pipe: Pipe) -> None:
     sink = Sink(pipe.writer, notice)
 
     def put_all() -> None:
+        thread = threading.current_thread().name.encode()
         for number in range(300):
-            sink.put(line(number))
+            # Long enough that the pipe is full after some of the lines, and the others queue.
+            sink.put(b'{"thread":"%s","n":%d%300s}\n' % (thread, number, b""))
 
-    threads = [threading.Thread(target=put_all) for _ in range(3)]
+    names = ["a", "b", "c"]
+    threads = [threading.Thread(target=put_all, name=name) for name in names]
 
     for thread in threads:
         thread.start()
+    for thread in threads:
+        thread.join()
     text = pipe.read_until(lambda text: text.count(b"\n") == 900)
 
-    numbers = [json.loads(one)["n"] for one in text.splitlines()]
-    assert sorted(numbers) == sorted(list(range(300)) * 3)
+    lines = [json.loads(one) for one in text.splitlines()]
+    numbers = {name: [one["n"] for one in lines if one["thread"] == name] for name in names}
+    assert {name: list(range(300)) for name in names} == numbers
     assert not sink.take_dropped()
 
 
