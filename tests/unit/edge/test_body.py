@@ -259,7 +259,7 @@ async def test_members_are_bounded_in_number() -> None:
         (bytes(4), "after its end"),
         (b"{}", "after its end"),
         (b"\x1f", "cut off"),
-        (gzip.compress(b"x")[:-1], "cut off"),
+        (gzip.compress(b"x", mtime=0)[:-1], "cut off"),
         (b"\x1f\x8b\x09" + bytes(9), "compression method"),
     ],
 )
