@@ -7,7 +7,6 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -180,11 +179,6 @@ async def test_a_worker_that_cannot_be_imported_is_started_again_with_growing_pa
     await until(has_ended_often, START_S, "it is started again and again")
     pauses = [line["pause_s"] for line in site.service.log_lines("worker_ended")]
     assert pauses == sorted(set(pauses))
-    ends = [
-        datetime.fromisoformat(line["timestamp"]) for line in site.service.log_lines("worker_ended")
-    ]
-    for end, next_end, pause_s in zip(ends, ends[1:], pauses, strict=False):
-        assert (next_end - end).total_seconds() >= pause_s
     assert other in site.service.worker_pids
     async with site.client(key) as client:
         assert (await client.post("/v1/batch", json=tracks(new_ids(1)))).status_code == 200

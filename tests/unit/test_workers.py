@@ -25,7 +25,7 @@ class Breaking:
 
     def make(self, _number: int, _ready: Connection) -> BaseProcess:
         os.kill(os.getpid(), signal.SIGTERM)
-        self.process = get_context("spawn").Process(target=time.sleep, args=(600,))
+        self.process = get_context("spawn").Process(target=time.sleep, args=(600,), daemon=True)
         return self.process
 
     def refuse(self, number: int) -> None:
@@ -33,6 +33,25 @@ class Breaking:
 
     def close(self, number: int) -> None:
         raise RuntimeError(f"place {number} cannot be closed")
+
+
+class Failing:
+    """A server that makes no process, and is told to stop at the fourth try."""
+
+    def __init__(self) -> None:
+        self.tries: list[float] = []
+
+    def make(self, _number: int, _ready: Connection) -> BaseProcess:
+        self.tries.append(time.monotonic())
+        if len(self.tries) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise OSError("no process can be made")
+
+    def refuse(self, number: int) -> None:
+        """Do nothing."""
+
+    def close(self, number: int) -> None:
+        """Do nothing."""
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +73,13 @@ def test_an_error_of_the_loop_leaves_no_worker_behind() -> None:
     assert pid is not None
     server.process.join(10)
     assert not is_alive(pid)
+
+
+def test_a_worker_that_cannot_start_is_started_again_after_growing_pauses() -> None:
+    server = Failing()
+    Workers(1, 20.0, lambda _pid: None).run(server)
+
+    pauses = [b - a for a, b in zip(server.tries, server.tries[1:], strict=False)]
+    assert [True] * 3 == [
+        pause >= least for pause, least in zip(pauses, (0.2, 0.4, 0.8), strict=True)
+    ]
