@@ -27,7 +27,7 @@ from service.parent import Link
 from service.workers import Workers
 
 _BACKLOG: Final = 2048
-# `socket.fromfd` wants them; `shutdown` looks at neither.
+# `socket.fromfd` needs them; the methods used here do not.
 _TCP: Final = (socket.AF_INET, socket.SOCK_STREAM)
 # This timeout also closes idle keep-alive connections, so it must exceed the load balancer's idle
 # timeout.
@@ -67,9 +67,11 @@ class _Server(MPServer):
         """
         listener = self._listeners.get(number)
         if listener is not None:
-            # OSError: no worker has listened on it.
+            # OSError: no descriptor is free; then it is tried again when the next worker ends.
             with contextlib.suppress(OSError), socket.fromfd(listener.get_fd(), *_TCP) as shut:
-                shut.shutdown(socket.SHUT_RDWR)
+                # A socket that does not listen would stay shut down after the next `listen`.
+                if shut.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    shut.shutdown(socket.SHUT_RDWR)
 
     def close(self, number: int) -> None:
         """Close the parent's descriptor of the listening socket of a place."""

@@ -65,13 +65,20 @@ async def test_no_connection_hangs_while_a_predecessor_finishes_its_requests(sit
         os.kill(new[0], signal.SIGKILL)
         await until(_has_ended(site.service, new[0]), START_S, "the worker's end is noticed")
         assert 0 == await _unanswered(site.service)
-    assert all(is_alive(pid) for pid in before)
-    for wire in slow:
-        await wire.send(request[-5:])
-        answer = await wire.answer()
-        assert answer is not None
-        assert answer.status == 200
-        wire.close()
+        await until(partial(_waiting_pids, site.service), START_S, "the successor waits")
+        assert all(is_alive(pid) for pid in before)
+        for wire in slow:
+            await wire.send(request[-5:])
+            answer = await wire.answer()
+            assert answer is not None
+            assert answer.status == 200
+            wire.close()
+
+        async def have_left() -> bool:
+            return not any(is_alive(pid) for pid in before)
+
+        await until(have_left, START_S, "the predecessors have ended")
+        assert 0 == await _unanswered(site.service)
     await _serves_with(site, [*before, new[0]])
 
 
