@@ -48,6 +48,8 @@ USER 10001:10001
 WORKDIR /
 EXPOSE 8000 9100
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('FOREBAY_PORT', '8000') + '/health/ready', timeout=2)"]
+# Not /health/ready: orchestrators restart an unhealthy container, and that brings no database back.
+# Before the database can be used for the first time nothing listens: an hour for that.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=1h --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('FOREBAY_PORT', '8000') + '/health/live', timeout=2)"]
 CMD ["forebay", "serve"]

@@ -118,7 +118,7 @@ async def service_process(
     """
     Start the service, and stop it when the block ends. Its log goes where ours goes.
 
-    It inherits *lock*, by which the next start knows it when we are killed.
+    The service inherits *lock*; the next `forebay dev` uses it to find a service left running.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -12,7 +12,7 @@ from typing import Final
 from provision.errors import ProvisionError
 
 _OWN: Final = "lock"
-# Held by the service too: whoever holds it, its process id is written in it.
+# The service holds this lock too; the file contains the service's process id.
 _SERVICE: Final = "service.lock"
 _STOP_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.05
@@ -53,7 +53,7 @@ def stop_leftover(folder: Path) -> None:
     with _opened(folder / _OWN) as own, _opened(folder / _SERVICE) as service:
         if not _is_taken(own) or _is_taken(service):
             return  # a `forebay dev` runs, or nothing is left over
-        # Nobody has written it down when `forebay dev` was killed in between.
+        # Empty if `forebay dev` was killed before it wrote the process id.
         pid = os.pread(service, _PID_BYTES, 0)
         if pid:
             _stop(int(pid), service)

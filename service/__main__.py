@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -13,9 +13,9 @@ import structlog
 from service import config
 from service.config import Config, ConfigError
 from service.database_url import parse
-from service.listening import Address, checked_addresses
+from service.listening import Address, ListenError, checked_addresses
 from service.obs import log as logs
-from service.obs.folders import metrics_folder
+from service.obs.folders import FolderError, metrics_folder
 from service.retry import retried
 from service.server import serve
 from service.store.connect_error import connect_reason, is_about_url
@@ -26,6 +26,8 @@ from service.store.pool import connections_per_worker, pool_config
 log = structlog.get_logger()
 
 MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
+# How long a stop before the first worker waits for log lines that are still queued.
+_LOG_TIMEOUT_S: Final = 1.0
 
 
 class BootError(Exception):
@@ -35,41 +37,40 @@ class BootError(Exception):
 def main() -> int:
     """Run the service until it is told to stop; return the exit code."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are workers to replace
+    # Until there are workers to stop. The kernel ignores signals without a handler for process 1.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
     try:
         settings = config.load()
         url = config.database_url()
         if url is None:
             raise BootError("forebay serve needs DATABASE_URL, the PostgreSQL to write to")
-        public, metrics = checked_addresses(settings)
         logs.configure(settings.log_level, settings.log_format)
-        if not asyncio.run(_is_database_ready(settings, url)):
-            return 0
-    except (BootError, ConfigError, SchemaError, UnsafeSessionError) as error:
+        public, metrics = asyncio.run(_ready_addresses(settings, url))
+        _log_choices(public, metrics)
+        # Replace host names by the address that was checked.
+        settings = msgspec.structs.replace(settings, host=public.host, metrics_host=metrics.host)
+        with metrics_folder() as folder:
+            os.environ[MULTIPROC_DIR] = str(folder)
+            _serve(settings, folder)
+    except (BootError, ConfigError, FolderError, SchemaError, UnsafeSessionError) as error:
         sys.stderr.write(f"forebay: {error}\n")
         return 1
-    _log_choices(public, metrics)
-    # Names stand for one address each from here on.
-    settings = msgspec.structs.replace(settings, host=public.host, metrics_host=metrics.host)
-    os.environ[config.DATABASE_URL] = url  # from .env perhaps, which the workers need not find
-    with metrics_folder() as folder:
-        os.environ[MULTIPROC_DIR] = str(folder)
-        _serve(settings, folder)
     return 0
 
 
-async def _is_database_ready(settings: Config, url: str) -> bool:
-    """Wait until the database can be used, however long; False when told to stop meanwhile."""
-    loop = asyncio.get_running_loop()
-    waiting = asyncio.create_task(
-        retried(lambda: _check(settings, url), "service_waits_for_database", _is_final)
-    )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, waiting.cancel)
-    try:
-        await waiting
-    except asyncio.CancelledError:
-        return False
-    return True
+def _exit(*_: Any) -> None:
+    """Exit at once: nothing was begun, and a name look-up in a thread may take minutes."""
+    logs.drain(_LOG_TIMEOUT_S)
+    os._exit(0)
+
+
+async def _ready_addresses(settings: Config, url: str) -> tuple[Address, Address]:
+    """Wait until the database can be used, however long; return where to listen."""
+    # In a thread: signals are handled while it looks names up.
+    addresses = await asyncio.to_thread(checked_addresses, settings)
+    await retried(lambda: _check(settings, url), "service_waits_for_database", _is_final)
+    return addresses
 
 
 async def _check(settings: Config, url: str) -> None:
@@ -97,7 +98,13 @@ def _serve(settings: Config, folder: Path) -> None:
     # prometheus_client reads the folder's name when it is imported.
     from service.obs.metrics import MetricsServer  # noqa: PLC0415
 
-    metrics = MetricsServer(settings.metrics_host, settings.metrics_port, folder)
+    host, port = settings.metrics_host, settings.metrics_port
+    try:
+        metrics = MetricsServer(host, port, folder)
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on port {port} of {host} ({error.strerror}): set FOREBAY_METRICS_PORT"
+        ) from None
     try:
         serve(settings, metrics.worker_ended)
     finally:
@@ -105,7 +112,7 @@ def _serve(settings: Config, folder: Path) -> None:
 
 
 def _log_choices(*addresses: Address) -> None:
-    """Say what was chosen or left out, where the settings did not say it."""
+    """Log the resolved addresses and the ignored Kubernetes variables."""
     for name, host, _, others in addresses:
         if others:
             log.info("host_resolved", host=name, address=host, not_used=others)

@@ -13,7 +13,7 @@ import structlog
 
 from service import _native, config
 from service.clock import Clock, SystemClock
-from service.config import Config
+from service.config import Config, ConfigError
 from service.edge.access import AccessLog
 from service.edge.asgi import Edge
 from service.edge.cors import Cors
@@ -224,7 +224,10 @@ class App:
         try:
             settings = config.load()
             logs.configure(settings.log_level, settings.log_format)
-            worker, self._edge = await _started(settings, config.database_url() or "")
+            url = config.database_url()
+            if url is None:  # `.env` was changed since the service started
+                raise ConfigError("DATABASE_URL is not set")
+            worker, self._edge = await _started(settings, url)
         except Exception as error:
             # Said, not raised: after a raise Granian would serve on without a lifespan.
             log.exception("worker_start_failed", pid=os.getpid())

@@ -1,10 +1,8 @@
 """
 A worker's side of its parent: the listening socket, the signals, and the parent's end.
 
-A worker whose parent is gone, killed say, ends too: nobody would replace it or tell it to stop any
-more, and it would hold the port against the next start. multiprocessing holds one end of a pipe in
-the parent and one here: when the parent ends, however it ends, ours can be read. So there is
-nothing to poll, and no number of a process to compare.
+If the parent exits or is killed, its workers exit too. multiprocessing gives each worker the read
+end of a pipe; it becomes readable when the parent has exited.
 """
 
 import asyncio
@@ -37,6 +35,7 @@ class Link:
     def __init__(self, listener: int, ready: Connection) -> None:
         """Take the file descriptor of the listening socket, and the pipe's end."""
         self._listener = listener
+        self._identity = _identity(listener)
         self._ready = ready
 
     def __reduce__(self) -> Any:
@@ -53,17 +52,30 @@ class Link:
         """
         Leave new connections to the other workers, while those accepted are served.
 
-        The server has no such state: told to stop, it closes connections whose request is still on
-        the way. So its event queue forgets the listening socket. Without /proc nothing is changed.
+        Granian cannot stop accepting and go on serving: on a stop it closes connections whose
+        request is incomplete. Therefore the listening socket is removed from Granian's epoll.
+        Without /proc nothing is changed.
         """
+        # A worker that is stopping has closed the socket; a connection may have its number now.
+        if _identity(self._listener) != self._identity:
+            return
         for queue in _event_queues(self._listener):
-            # A duplicate: the object closes what it is made from.
+            # Duplicated, because select.epoll closes its descriptor.
             with contextlib.suppress(OSError), select.epoll.fromfd(os.dup(queue)) as events:
                 events.unregister(self._listener)
 
 
 def _inherited(listener: Any, ready: Connection) -> Link:
     return Link(listener.detach(), ready)
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    """Return what tells an open file from any other; None when the descriptor is closed."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _event_queues(watched: int) -> list[int]:

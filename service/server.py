@@ -6,8 +6,10 @@ that wait in it when the worker ends. Here the parent makes one for each place o
 worker hands it to its successor. See docs/decisions/0021-worker-processes.md.
 """
 
+import contextlib
 import multiprocessing
 import os
+import socket
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
@@ -25,14 +27,17 @@ from service.parent import Link
 from service.workers import Workers
 
 _BACKLOG: Final = 2048
-# Granian closes idle keep-alive connections by the same timer: longer than a balancer keeps them.
+# `socket.fromfd` needs them; the methods used here do not.
+_TCP: Final = (socket.AF_INET, socket.SOCK_STREAM)
+# This timeout also closes idle keep-alive connections, so it must exceed the load balancer's idle
+# timeout.
 _HEADER_TIMEOUT_MS: Final = 75_000
-# Granian's own words go the way of ours: its default writes plain text between our JSON lines.
+# Sends Granian's log records through our JSON handler; by default Granian writes plain text.
 _LOGS_AS_OURS: Final = {"loggers": {"_granian": {"propagate": True}}}
 
 
 class _Server(MPServer):
-    """Granian, but for its loop over the workers."""
+    """Granian's server with our worker loop (`Workers`)."""
 
     workers_of_ours: Workers
 
@@ -53,8 +58,23 @@ class _Server(MPServer):
         process: BaseProcess = self._spawn_worker(number, self._spawn_target, loader).inner
         return process
 
-    def stop_listening(self, number: int) -> None:
-        """Close the listening socket of a place; the kernel leads clients to the other ones."""
+    def refuse(self, number: int) -> None:
+        """
+        Shut the listening socket of a place down; the kernel leads clients to the other ones.
+
+        To close the parent's descriptor is not enough: other workers hold the socket too. The
+        socket stays bound, and the next worker that is ready listens on it again.
+        """
+        listener = self._listeners.get(number)
+        if listener is not None:
+            # OSError: no descriptor is free; then it is tried again when the next worker ends.
+            with contextlib.suppress(OSError), socket.fromfd(listener.get_fd(), *_TCP) as shut:
+                # A socket that does not listen would stay shut down after the next `listen`.
+                if shut.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    shut.shutdown(socket.SHUT_RDWR)
+
+    def close(self, number: int) -> None:
+        """Close the parent's descriptor of the listening socket of a place."""
         listener = self._listeners.pop(number, None)
         if listener is not None:
             os.close(listener.get_fd())
@@ -74,7 +94,8 @@ def serve(settings: Config, on_end: Callable[[int], None]) -> None:
         http=HTTPModes.http1,
         websockets=False,
         backlog=_BACKLOG,
-        # Requests above it would wait unseen; ours are shed, and counted, by the queue's marks.
+        # Requests above this limit would wait uncounted in Granian; the queue's limits shed and
+        # count them.
         backpressure=_BACKLOG,
         http1_settings=HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS),
         log_level=LogLevels.warning,

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -31,10 +32,13 @@ class Server(Protocol):
     """What makes the processes, for places numbered from 0 on."""
 
     def make(self, number: int, ready: Connection) -> BaseProcess:
-        """Return a process, not started yet, that will say so on *ready* when it serves."""
+        """Return an unstarted process that writes to *ready* once it accepts requests."""
 
-    def stop_listening(self, number: int) -> None:
-        """Close the listening socket of a place that has no worker."""
+    def refuse(self, number: int) -> None:
+        """Shut the listening socket of a place down, until a worker of the place listens again."""
+
+    def close(self, number: int) -> None:
+        """Close the parent's descriptor of the listening socket of a place."""
 
 
 class _Worker:
@@ -51,8 +55,8 @@ class _Worker:
         self._step: Callable[[], None] = self.kill
         self.started = time.monotonic()
         self.ready, child_end = Pipe(duplex=False)
-        # Closed here, or its end could not be seen in the pipe.
-        with child_end:
+        # The parent closes its copy, so that the pipe reports EOF when the worker exits.
+        with child_end, _hang_up_blocked():
             self.process = server.make(number, child_end)
             self.process.start()
         self.pid = self.process.pid or 0
@@ -62,19 +66,23 @@ class _Worker:
         self._step()
 
     def leave(self, stop_timeout_s: float) -> None:
-        """Have it take no further connection, and stop a little later."""
+        """Tell the worker to stop accepting connections; stop it 0.5 s later."""
         self.is_told = True
         self.process_signal(LEAVE)
         self._then(_LEAVE_S, lambda: self.stop(stop_timeout_s))
 
     def stop(self, timeout_s: float) -> None:
-        """Have it answer what was begun and end; kill it when it has not ended in time."""
+        """
+        Send SIGTERM, so that the worker finishes its requests and exits.
+
+        Kill the worker after the timeout.
+        """
         self.is_told = True
         if not self.is_ready:  # it has begun nothing
             self.kill()
             return
         self.process_signal(signal.SIGTERM)
-        self._then(timeout_s, self._give_up)
+        self._then(timeout_s, partial(self._give_up, timeout_s))
 
     def kill(self) -> None:
         """End it at once."""
@@ -82,7 +90,8 @@ class _Worker:
         self.due = math.inf
 
     def process_signal(self, number: signal.Signals) -> None:
-        """Send it a signal. It is not reaped before `close`, so the number is its own."""
+        """Send a signal to the worker."""
+        # The process is not reaped before `close`, so its process id cannot have been reused.
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
@@ -94,8 +103,9 @@ class _Worker:
         self.ready.close()
         return code
 
-    def _give_up(self) -> None:
-        log.warning("worker_killed", pid=self.pid, reason="it did not stop in time")
+    def _give_up(self, timeout_s: float) -> None:
+        reason = f"not stopped within {timeout_s:g} s of SIGTERM"
+        log.warning("worker_killed", pid=self.pid, reason=reason)
         self.kill()
 
     def _then(self, pause_s: float, step: Callable[[], None]) -> None:
@@ -129,25 +139,27 @@ class Workers:
         self._stop_timeout_s = drain_timeout_s + KILL_GRACE_S
         self._on_end = on_end
         self._workers: list[_Worker] = []
-        # Each reload begins one; workers of an older one are replaced.
+        # Generation number: incremented by each reload; workers of older generations are replaced.
         self._generation = 0
         self._is_stopping = False
 
     def run(self, server: Server) -> None:
         """Run until SIGTERM or SIGINT; SIGHUP replaces every worker."""
         with self._signals() as wakes:
-            while not self._is_stopping:
-                # One look at the clock: a start that is not due yet is waited for.
-                now = time.monotonic()
-                self._start_missing(server, now)
-                self._wait(wakes, server, now)
-            for slot in self._slots:
-                server.stop_listening(slot.number)
-            for worker in self._workers:
-                self._hear(worker)
-                worker.stop(self._stop_timeout_s)
-            while self._workers:
-                self._wait(wakes, server, time.monotonic())
+            try:
+                while not self._is_stopping:
+                    # Both calls get the same time, so that no due start is missed.
+                    now = time.monotonic()
+                    self._stop_outdated()
+                    self._start_missing(server, now)
+                    self._wait(wakes, server, now)
+                self._stop_all(server)
+                while self._workers:
+                    self._wait(wakes, server, time.monotonic())
+            finally:
+                # After an error nobody would restart or stop the workers.
+                for worker in self._workers:
+                    worker.kill()
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[socket.socket]:
@@ -170,6 +182,22 @@ class Workers:
 
     def _reload(self, *_: Any) -> None:
         self._generation += 1
+
+    def _stop_all(self, server: Server) -> None:
+        for slot in self._slots:
+            # Not `refuse`: an idle worker of Granian does not end after its socket was shut down.
+            server.close(slot.number)
+        for worker in self._workers:
+            self._hear(worker)
+            worker.stop(self._stop_timeout_s)
+
+    def _stop_outdated(self) -> None:
+        """Stop workers that are not ready and older than the last reload: it replaces them too."""
+        for worker in self._workers:
+            if worker.generation < self._generation and not worker.is_told:
+                self._hear(worker)
+                if not worker.is_ready:
+                    worker.stop(self._stop_timeout_s)
 
     def _start_missing(self, server: Server, now: float) -> None:
         """Start a worker where there is none, and the successor of one worker at a time."""
@@ -233,5 +261,33 @@ class Workers:
         if not worker.is_told:
             pause_s = self._slots[worker.number].failed(time.monotonic() - worker.started)
             log.error("worker_ended", pid=worker.pid, exit_code=code, pause_s=pause_s)
-            if all(other.number != worker.number for other in self._workers):
-                server.stop_listening(worker.number)
+        self._stop_listening(worker.number, server)
+
+    def _stop_listening(self, number: int, server: Server) -> None:
+        """
+        Let the kernel send new connections to the other places when none is accepted here.
+
+        A successor that still waits for the database holds the listening socket open, and so does
+        a predecessor that only finishes its requests.
+        """
+        here = [worker for worker in self._workers if worker.number == number]
+        for worker in here:
+            self._hear(worker)
+        if not any(worker.is_ready and not worker.is_told for worker in here):
+            server.refuse(number)
+        if not here:
+            server.close(number)
+
+
+@contextlib.contextmanager
+def _hang_up_blocked() -> Iterator[None]:
+    """
+    Start processes that never receive SIGHUP, which a terminal sends to all processes at once.
+
+    The signal mask is inherited. A SIGHUP that the parent receives meanwhile waits.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -16,6 +16,10 @@ _LOCK: Final = "lock"
 _AGE_MIN_S: Final = 60.0
 
 
+class FolderError(Exception):
+    """There is no folder for metrics; the message says what to do."""
+
+
 @contextlib.contextmanager
 def metrics_folder(age_min_s: float = _AGE_MIN_S) -> Iterator[Path]:
     """
@@ -23,10 +27,21 @@ def metrics_folder(age_min_s: float = _AGE_MIN_S) -> Iterator[Path]:
 
     A parent locks its folder, and the lock ends with the process, however it ends. Folders younger
     than *age_min_s* are left alone.
+
+    Raises
+    ------
+    FolderError
+        No temporary folder can be written.
     """
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     try:
-        with (folder / _LOCK).open("w") as lock:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        lock_file = (folder / _LOCK).open("w")
+    except OSError as error:
+        raise FolderError(
+            f"no temporary folder can be written ({error.strerror}): set TMPDIR, or mount /tmp"
+        ) from None
+    try:
+        with lock_file as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             _remove_abandoned(folder.parent, age_min_s)
             yield folder

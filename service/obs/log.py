@@ -8,7 +8,9 @@ written there, tracebacks included, waits in a bounded queue for a thread that w
 import io
 import logging
 import os
+import select
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,6 +29,10 @@ _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
 )
 _CONSOLE: Final = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=repr)
+# Elements of a list in a line that is too long, such as the frames of a traceback: the first
+# number with which the line fits; and the characters of a text for each of them.
+_LENGTHS_MAX: Final = (16, 8, 4, 2, 1)
+_CHARACTERS_MAX: Final = 64
 _sinks: list[Sink] = []
 _lines: Lines | None = None
 
@@ -62,6 +68,13 @@ def configure(level: str, log_format: Literal["auto", "json", "console"]) -> Non
 def take_dropped() -> "Counter[Cause]":
     """Return how many lines this process has dropped since the last call, by cause."""
     return sum((sink.take_dropped() for sink in _sinks), Counter())
+
+
+def drain(timeout_s: float) -> None:
+    """Wait until the queued lines are written, for up to *timeout_s* (seconds) in all."""
+    deadline = time.monotonic() + timeout_s
+    for sink in _sinks:
+        sink.drain(max(deadline - time.monotonic(), 0))
 
 
 def info_lines() -> Lines | None:
@@ -137,8 +150,30 @@ def _notice(dropped: int) -> structlog.typing.EventDict:
 
 
 def _to_json(_logger: Any, _name: str, event: structlog.typing.EventDict) -> bytes:
-    return _ENCODER.encode(event)
+    return _encoded(event)
 
 
 def _to_json_text(_logger: Any, _name: str, event: structlog.typing.EventDict) -> str:
-    return _ENCODER.encode(event).decode()
+    return _encoded(event).decode()
+
+
+def _encoded(event: structlog.typing.EventDict) -> bytes:
+    """Encode *event*, shortened where a pipe could mix the line with those of other workers."""
+    line = _ENCODER.encode(event)
+    for length_max in _LENGTHS_MAX:
+        if len(line) < select.PIPE_BUF:
+            break
+        line = _ENCODER.encode(_shortened(event, length_max))
+    return line
+
+
+def _shortened(value: Any, length_max: int) -> Any:
+    """Return *value* with at most *length_max* elements in lists, and texts in proportion."""
+    if isinstance(value, dict):
+        return {name: _shortened(member, length_max) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        # The last ones: of a traceback they are nearest to the error.
+        return [_shortened(element, length_max) for element in value[-length_max:]]
+    if isinstance(value, str) and len(value) > length_max * _CHARACTERS_MAX:
+        return value[: length_max * _CHARACTERS_MAX] + "…"
+    return value

@@ -26,7 +26,8 @@ def reserve() -> OSError | None:
     """
     Take the room of this process's files. Call it before the first metric is declared.
 
-    Returns the error where there is no room: this process then counts in its own memory, unseen.
+    Returns the error where there is no room: this process then counts in its own memory;
+    `/metrics` does not include it.
     """
     folder = os.environ.get(_FOLDER)
     if folder is None:

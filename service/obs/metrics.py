@@ -212,7 +212,7 @@ class MetricsServer:
         return self._files.collect()
 
     def worker_ended(self, pid: int) -> None:
-        """Count what the worker counted on, without its file and its gauges."""
+        """Merge the ended worker's counters into the totals and remove its files and gauges."""
         self._files.worker_ended(pid)
 
     def close(self) -> None:

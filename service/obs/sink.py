@@ -102,16 +102,20 @@ class Sink:
 
     def _run(self) -> None:
         while True:
+            queue, unsaid = self._take()
+            lines = sum(text.count(b"\n") for text in queue)
             try:
-                text, dropped = self._take()
-                self._write_all(text)
-                if dropped:
-                    self._write_all(self._notice(dropped))
+                self._write_all(b"".join(queue))
+                lines = 0
+                if unsaid:
+                    self._write_all(self._notice(unsaid))
             except Exception:  # noqa: BLE001 - no memory, say: without this thread no line is written
-                self.drop(1)
+                with self._changed:
+                    self._unsaid += unsaid
+                self.drop(lines)
             time.sleep(_PAUSE_S)
 
-    def _take(self) -> tuple[bytes, int]:
+    def _take(self) -> tuple[list[bytes], int]:
         """Wait for lines; return them, and how many were dropped after them."""
         with self._changed:
             while not self._queue and not self._unsaid:
@@ -120,7 +124,7 @@ class Sink:
                 self._changed.wait()
             queue, self._queue, self._queued_bytes = self._queue, [], 0
             dropped, self._unsaid = self._unsaid, 0
-        return b"".join(queue), dropped
+        return queue, dropped
 
     def _write_now(self, pipe: int, text: bytes) -> bytes:
         """Write what the pipe has room for, and return the rest."""
@@ -142,7 +146,7 @@ class Sink:
         if len(text) - start <= self._write_max:
             return len(text)
         end = text.rfind(b"\n", start, start + self._write_max) + 1
-        # A line that is longer by itself cannot be helped.
+        # A single longer line is written in one call; the kernel may interleave it.
         return end or text.find(b"\n", start) + 1 or len(text)
 
     def _write(self, rest: bytes) -> None:

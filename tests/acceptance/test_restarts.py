@@ -186,6 +186,39 @@ async def test_a_worker_that_cannot_be_imported_is_started_again_with_growing_pa
     await until(partial(_is_whole, site.service, killed), START_S, "it serves")
 
 
+async def test_a_reload_takes_the_database_url_of_the_changed_env_file(
+    database_url: str, make_service: MakeService
+) -> None:
+    """A URL that cannot be used leaves a worker waiting; the next reload replaces it."""
+    service = make_service()
+    del service._environment["DATABASE_URL"]
+    env_file = service.folder / ".env"
+    env_file.write_text(f"DATABASE_URL={database_url}\n")
+    await service.start()
+    before = service.worker_pids
+    env_file.write_text("DATABASE_URL=postgresql://nobody@127.0.0.1:1/none\n")
+    service.signal(signal.SIGHUP)
+
+    async def is_waiting() -> bool:
+        return bool(service.log_lines("worker_waits_for_database"))
+
+    await until(is_waiting, START_S, "a worker waits for the other database")
+    assert before == service.worker_pids
+    env_file.write_text(f"DATABASE_URL={database_url}\n")
+    service.signal(signal.SIGHUP)
+    await until(partial(_are_new, service, before), START_S, "the workers are new")
+    assert await service.stop() == 0
+
+
+async def test_a_worker_that_does_not_stop_is_killed(start_site: StartSite) -> None:
+    site = await start_site(drain_timeout_s="0.5")
+    stuck = site.service.worker_pids[0]
+    os.kill(stuck, signal.SIGSTOP)
+    assert await site.service.stop() == 0
+    (line,) = site.service.log_lines("worker_killed")
+    assert (stuck, "not stopped within 5.5 s of SIGTERM") == (line["pid"], line["reason"])
+
+
 @contextlib.asynccontextmanager
 async def broken(database_url: str, fault: str) -> AsyncIterator[None]:
     """Let new sessions of the database meet *fault* for as long as the block lasts."""

@@ -141,10 +141,20 @@ def test_the_service_knows_its_database_and_nothing_but_the_password_is_secret(
         assert environment["PGPASSWORD"] == services["postgres"]["environment"]["POSTGRES_PASSWORD"]
 
 
-def test_the_health_check_of_the_image_is_python_that_compiles() -> None:
+def test_a_database_that_is_away_makes_no_container_of_the_image_unhealthy() -> None:
+    """Orchestrators restart unhealthy containers."""
     (check,) = re.findall(r"^HEALTHCHECK .*?CMD (\[.*?\])$", DOCKERFILE, re.MULTILINE | re.DOTALL)
     program, option, code = json.loads(check)
 
     assert (program, option) == ("python", "-c")
-    assert "/health/ready" in code
+    assert "'/health/live'" in code
     compile(code, "HEALTHCHECK", "exec")
+
+
+def test_compose_waits_until_events_can_be_stored(services: dict[str, Any]) -> None:
+    kind, program, option, code = services["forebay"]["healthcheck"]["test"]
+
+    assert (kind, program, option) == ("CMD", "python", "-c")
+    port = services["forebay"]["environment"]["FOREBAY_PORT"]
+    assert f"'http://127.0.0.1:{port}/health/ready'" in code
+    compile(code, "healthcheck", "exec")

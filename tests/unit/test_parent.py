@@ -42,3 +42,20 @@ def test_a_worker_whose_parent_is_gone_is_not_disturbed_by_it() -> None:
     ready.close()
     Link(0, said).say_ready()
     assert said.closed
+
+
+def test_a_worker_that_has_closed_the_socket_leaves_what_has_its_number_now_alone() -> None:
+    ready, said = Pipe(duplex=False)
+    listener = socket.create_server(("127.0.0.1", 0))
+    number = listener.fileno()
+    link = Link(number, said)
+    listener.close()
+    with socket.create_server(("127.0.0.1", 0)) as other, select.epoll() as events:
+        assert other.fileno() == number
+        events.register(other, select.EPOLLIN)
+
+        link.stop_accepting()
+        with socket.create_connection(other.getsockname()):
+            assert events.poll(10)
+    ready.close()
+    said.close()

@@ -1,6 +1,7 @@
 """The log of a process: one JSON object a line, whoever writes it, and no secret."""
 
 import json
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,31 @@ logging.getLogger("granian").info("progress of a library")
         assert ("ValueError", "it failed") == (fault["exc_type"], fault["exc_value"])
         assert "authenticate" in str(fault["frames"])
         assert "the-secret" not in str(line)
+
+
+def test_a_line_with_a_long_traceback_fits_into_one_write_to_a_pipe() -> None:
+    """A pipe that several processes share may mix longer lines."""
+    code = """
+def dive(depth):
+    if depth == 0:
+        raise ValueError("it failed" + " badly" * 1000)
+    try:
+        dive(depth - 1)
+    except ValueError as error:
+        raise RuntimeError("so this failed" + "!" * 1000) from error
+try:
+    dive(30)
+except RuntimeError:
+    log.exception("request_failed", rows=3)
+    logging.getLogger("asyncio").exception("loop")
+"""
+    written = run(code).splitlines()
+
+    assert ["request_failed", "loop"] == [json.loads(line)["event"] for line in written]
+    assert max(len(line.encode()) for line in written) < select.PIPE_BUF
+    for line in written:
+        assert "it failed" in json.loads(line)["exception"][-1]["exc_value"]
+        assert "dive" in str(json.loads(line)["exception"][-1]["frames"])
 
 
 def test_a_console_gets_text_without_locals() -> None:

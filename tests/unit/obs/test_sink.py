@@ -213,3 +213,23 @@ def test_a_line_that_a_full_disk_cuts_is_counted_and_no_other_is_glued_to_it(
     assert [*lines[:3], line(4)[:4], *lines[4:7]] == found[:7]
     assert {lines[7], b'{"dropped":1}'} == set(found[7:])
     assert {"write_failed": 1} == sink.take_dropped()
+
+
+def test_every_line_of_a_batch_that_cannot_be_written_is_counted(pipe: Pipe) -> None:
+    """And a later line says how many there were."""
+    is_broken = threading.Event()
+    is_broken.set()
+
+    class Breaking(Sink):
+        def _write(self, rest: bytes) -> None:
+            if is_broken.is_set():
+                is_broken.clear()
+                raise MemoryError
+            super()._write(rest)
+
+    sink = Breaking(pipe.writer, notice)
+    pipe.fill()  # or `put` writes the lines itself
+    sink.put(line(1) + line(2) + line(3))
+    eventually(lambda: not is_broken.is_set())
+    pipe.read_until(lambda text: text.endswith(notice(3)))
+    assert sink.take_dropped().total() == 3

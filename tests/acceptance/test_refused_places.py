@@ -1,0 +1,180 @@
+"""A worker dies while another process holds its listening socket: no new connection hangs."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+from tests.acceptance.ledger import load
+from tests.acceptance.running import Service, is_alive, until
+from tests.acceptance.site import Site
+from tests.acceptance.test_restarts import START_S, broken
+from tests.acceptance.wire import Wire, connect, post
+
+UNUSABLE: Final = "ALLOW_CONNECTIONS false"
+CONNECTIONS: Final = 24
+# An answer takes a few milliseconds.
+ANSWER_S: Final = 10.0
+LIVE: Final = b"GET /health/live HTTP/1.1\r\nHost: forebay.test\r\n\r\n"
+
+
+async def test_no_connection_hangs_while_a_successor_waits_for_the_database(site: Site) -> None:
+    """The successor then listens on the socket that was shut down."""
+    before = site.service.worker_pids
+    async with broken(site.database_url, UNUSABLE):
+        site.service.signal(signal.SIGHUP)
+        await until(partial(_waiting_pids, site.service), START_S, "the successor waits")
+        # The worker of the first place was started first, and is replaced first.
+        killed = min(before)
+        os.kill(killed, signal.SIGKILL)
+        await until(_has_ended(site.service, killed), START_S, "the worker's end is noticed")
+        assert 0 == await _unanswered(site.service)
+    await _serves_with(site, before)
+
+
+async def test_the_only_worker_dies_while_its_successor_waits(
+    start_site: Callable[..., Awaitable[Site]],
+) -> None:
+    """Connections are refused, and answered again by the successor."""
+    site = await start_site(workers="1")
+    before = site.service.worker_pids
+    async with broken(site.database_url, UNUSABLE):
+        site.service.signal(signal.SIGHUP)
+        (waiting,) = await until(partial(_waiting_pids, site.service), START_S, "it waits")
+        os.kill(before[0], signal.SIGKILL)
+        await until(partial(_is_refused, site.service), START_S, "connections are refused")
+        assert is_alive(waiting)
+    await _serves_with(site, before)
+    assert [waiting] == site.service.worker_pids
+    await _reloads_without_a_fault(site)
+
+
+async def test_no_connection_hangs_while_a_predecessor_finishes_its_requests(site: Site) -> None:
+    key, before = await site.make_key(), site.service.worker_pids
+    body = b'{"event": "Tried", "user_id": "u1"}'
+    request = post("/v1/track", f"X-API-Key: {key.api_key}", body=body)
+    slow = [await connect(site.service.url) for _ in range(CONNECTIONS)]
+    for wire in slow:
+        await wire.send(request[:-5])
+    site.service.signal(signal.SIGHUP)
+    new = await until(partial(_new_pids, site.service, before), START_S, "the workers are new")
+    assert all(is_alive(pid) for pid in before)
+    async with broken(site.database_url, UNUSABLE):
+        os.kill(new[0], signal.SIGKILL)
+        await until(_has_ended(site.service, new[0]), START_S, "the worker's end is noticed")
+        assert 0 == await _unanswered(site.service)
+        await until(partial(_waiting_pids, site.service), START_S, "the successor waits")
+        assert all(is_alive(pid) for pid in before)
+        for wire in slow:
+            await wire.send(request[-5:])
+            answer = await wire.answer()
+            assert answer is not None
+            assert answer.status == 200
+            wire.close()
+
+        async def have_left() -> bool:
+            return not any(is_alive(pid) for pid in before)
+
+        await until(have_left, START_S, "the predecessors have ended")
+        assert 0 == await _unanswered(site.service)
+    await _serves_with(site, [*before, new[0]])
+
+
+async def test_a_reload_replaces_a_worker_that_the_reload_before_has_left_waiting(
+    site: Site,
+) -> None:
+    before = site.service.worker_pids
+    async with broken(site.database_url, UNUSABLE):
+        site.service.signal(signal.SIGHUP)
+        (first,) = await until(partial(_waiting_pids, site.service), START_S, "a worker waits")
+        site.service.signal(signal.SIGHUP)
+
+        async def is_replaced() -> bool:
+            waiting = await _waiting_pids(site.service)
+            return len(waiting) == 1 and first not in waiting
+
+        await until(is_replaced, START_S, "another worker waits instead")
+        assert before == site.service.worker_pids
+        assert 0 == await _unanswered(site.service)
+    await _serves_with(site, before)
+
+
+async def test_a_hang_up_of_the_whole_process_group_is_a_reload(site: Site) -> None:
+    """A closed terminal sends it to every process, and so does `systemctl kill -s HUP`."""
+    key, before = await site.make_key(), site.service.worker_pids
+    async with load(site, key, connections=4) as ledger:
+        os.killpg(site.service.pid, signal.SIGHUP)
+        await until(partial(_new_pids, site.service, before), START_S, "the workers are new")
+    assert not ledger.faults
+    assert {200} == set(ledger.statuses)
+    assert [] == site.service.log_lines("worker_ended")
+    await ledger.check(site, key)
+
+
+async def _reloads_without_a_fault(site: Site) -> None:
+    key, before = await site.make_key(), site.service.worker_pids
+    async with load(site, key, connections=4) as ledger:
+        site.service.signal(signal.SIGHUP)
+        await until(partial(_new_pids, site.service, before), START_S, "the workers are new")
+    assert not ledger.faults
+
+
+async def _unanswered(service: Service) -> int:
+    """Return how many of some new connections get no answer."""
+    return sum(await asyncio.gather(*(_is_unanswered(service) for _ in range(CONNECTIONS))))
+
+
+async def _is_unanswered(service: Service) -> bool:
+    wire: Wire | None = None
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            wire = await connect(service.url)
+            await wire.send(LIVE)
+            answer = await wire.answer()
+    except (TimeoutError, OSError):
+        return True
+    finally:
+        if wire is not None:
+            wire.close()
+    return answer is None or answer.status != 200
+
+
+async def _is_refused(service: Service) -> bool:
+    try:
+        (await connect(service.url)).close()
+    except ConnectionError:
+        return True
+    return False
+
+
+async def _waiting_pids(service: Service) -> list[int]:
+    """Return the workers that wait for the database, once each."""
+    pids = {line["pid"] for line in service.log_lines("worker_waits_for_database")}
+    return [pid for pid in pids if is_alive(pid)]
+
+
+async def _new_pids(service: Service, before: list[int]) -> list[int]:
+    new = [pid for pid in service.worker_pids if pid not in before]
+    return new if len(new) == service.workers else []
+
+
+def _has_ended(service: Service, pid: int) -> Callable[[], Awaitable[bool]]:
+    async def has_ended() -> bool:
+        return pid in {line["pid"] for line in service.log_lines("worker_ended")}
+
+    return has_ended
+
+
+async def _serves_with(site: Site, gone: list[int]) -> None:
+    """Wait until new workers are there, and each answers on new connections."""
+
+    async def are_new() -> bool:
+        now = site.service.worker_pids
+        return len(now) == site.service.workers and not set(now) & set(gone)
+
+    await until(are_new, START_S, "new workers serve")
+    async with site.client_of_each_worker():
+        pass
+    assert 0 == await _unanswered(site.service)
