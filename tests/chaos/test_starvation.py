@@ -180,7 +180,7 @@ async def test_a_row_that_is_held_for_long_stops_nobody_else(
     """Its mates in a flush settle in three seconds, five times that here; others do not notice."""
     held_s = 5.0 if is_long else 2.0
     run = REPORT.begin(f"one row held for {held_s:.0f} s")
-    site = await start_site(lock_timeout_ms="1000", flush_timeout_s="5", **TAKES_MANY)
+    site = await start_site(lock_timeout_ms="1000", flush_timeout_s="4", **TAKES_MANY)
     key, other = await site.make_key(), await site.make_key()
     (held,) = new_ids(1)
     async with under_load(site, other, run) as ledger, site.client(key) as client:
