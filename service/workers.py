@@ -62,7 +62,7 @@ class _Worker:
         self.pid = self.process.pid or 0
 
     def take_step(self) -> None:
-        """Do what is due."""
+        """Run the step whose time has come: stop the worker, or kill it."""
         self._step()
 
     def leave(self, stop_timeout_s: float) -> None:
