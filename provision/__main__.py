@@ -9,14 +9,21 @@ from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter, validators
 
-from provision.commands import Json, run
+from provision.command_line import (
+    Json,
+    installed_version,
+    print_fields,
+    print_json,
+    print_message,
+    print_rows,
+    run,
+)
 from provision.database import connected, required_url
 from provision.demo import TENANT, seed
 from provision.events import tail_events
 from provision.keys import NewKey, Profile, create_key, list_keys, revoke_key
-from provision.lock_waits import WAIT_S
+from provision.lock_waits import LOCK_WAIT_S
 from provision.migrate import migrate
-from provision.output import print_fields, print_json, print_message, print_rows
 from provision.partitions import make_partitions
 from provision.status import read_status
 from provision.tenants import (
@@ -26,7 +33,6 @@ from provision.tenants import (
     list_tenants,
     list_workspaces,
 )
-from provision.version import installed_version
 from service.store.partitions import DAYS_AHEAD
 
 _KEY_FIELDS: Final = ("tenant", "workspace", "key_id", "api_key")
@@ -129,7 +135,7 @@ async def revoke_key_command(key_id: str, *, json: Json = False) -> None:
 @app.command(name="migrate")
 async def migrate_command(
     *,
-    lock_wait_s: Annotated[float, Parameter(validator=validators.Number(gt=0))] = WAIT_S,
+    lock_wait_s: Annotated[float, Parameter(validator=validators.Number(gt=0))] = LOCK_WAIT_S,
     json: Json = False,
 ) -> None:
     """Bring the schema up to date; nothing to do the second time. Events are stored meanwhile."""

@@ -1,8 +1,10 @@
-"""One connection for a command, and its faults as sentences."""
+"""The database of a command: its URL, one connection, the statements, errors as sentences."""
 
 import contextlib
+import re
 from collections.abc import AsyncIterator
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import asyncpg
@@ -17,6 +19,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 _CONNECT_TIMEOUT_S: Final = 10
 _APPLICATION_NAME: Final = "forebay provision"
+_QUERIES: Final = Path(__file__).with_name("queries.sql")
+_NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _NO_SCHEMA: Final = "the database has no schema of Forebay, or an old one: run `provision migrate`"
 
 
@@ -103,3 +107,14 @@ async def _open(parsed: DatabaseUrl) -> Connection:
             "timezone": "UTC",
         },
     )
+
+
+def statement(name: str) -> str:
+    """Return the statement called *name* in queries.sql; KeyError when there is none."""
+    return _statements()[name]
+
+
+@cache
+def _statements() -> dict[str, str]:
+    _, *parts = _NAME.split(_QUERIES.read_text(encoding="utf-8"))
+    return {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}

@@ -16,9 +16,9 @@ import msgspec
 
 from provision import postgres
 from provision.child import service_process
+from provision.command_line import print_json
 from provision.dev_database import dev_database, dev_key
 from provision.leftovers import only_one, stop_leftover
-from provision.output import print_json
 from provision.place import make_folder
 from provision.ports import http_url, reachable
 from service import config

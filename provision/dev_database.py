@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from provision import postgres
-from provision.database import connected
+from provision.database import connected, statement
 from provision.demo import working_key
 from provision.errors import ProvisionError
 from provision.migrate import migrate
-from provision.sql import statement
 from service.database_url import parse
 
 _DATABASE: Final = "forebay"

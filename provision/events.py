@@ -4,8 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from provision.database import Connection
-from provision.sql import statement
+from provision.database import Connection, statement
 
 _DOCUMENTS: Final = ("properties", "traits", "context", "extra")
 

@@ -7,10 +7,9 @@ from typing import Final
 
 from cyclopts import App
 
-from provision.commands import Json, run
+from provision.command_line import Json, installed_version, run
 from provision.database import required_url
 from provision.dev import Options, run_dev
-from provision.version import installed_version
 
 _DATA_DIR: Final = Path(".forebay")
 

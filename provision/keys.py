@@ -5,10 +5,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from provision.database import Connection
+from provision.database import Connection, statement
 from provision.errors import NotFoundError
 from provision.names import checked_name
-from provision.sql import statement
 from service import apikey
 
 

@@ -5,9 +5,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from provision.database import Connection
+from provision.database import Connection, statement
 from provision.errors import ProvisionError
-from provision.sql import statement
 from service.store.partitions import DAYS_AHEAD
 from service.store.rights import missing_rights
 

@@ -72,15 +72,13 @@ SELECT current_setting('server_version_num')::int AS version_num,
        current_setting('server_encoding') AS encoding
 
 -- name: list_blockers
--- Sessions that block the session with the application name $1, as far as visible to this role.
-SELECT DISTINCT blocker.pid, concat_ws(
+-- Sessions that block the session with the process id $1, as far as visible to this role.
+SELECT blocker.pid, concat_ws(
            ', ', 'pid ' || blocker.pid, nullif(blocker.application_name, ''), blocker.usename, blocker.state,
            'transaction open for ' || date_trunc('second', clock_timestamp() - blocker.xact_start)
        ) AS blocker
-FROM pg_stat_activity AS waiting
-CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS blocking (pid)
-JOIN pg_stat_activity AS blocker ON blocker.pid = blocking.pid
-WHERE waiting.application_name = $1 AND waiting.datname = current_database()
+FROM pg_stat_activity AS blocker
+WHERE blocker.pid = ANY (pg_blocking_pids($1))
 ORDER BY 1
 
 -- name: list_pending_detach
@@ -94,11 +92,21 @@ SELECT relname AS name, indexrelid::regclass::text AS index
 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
 WHERE NOT indisvalid AND relkind = 'i'
 
--- name: read_negotiated_ssl
-SELECT coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)
+-- name: read_pid
+SELECT pg_backend_pid()
+
+-- name: set_lock_timeout
+-- $2: until the end of the transaction; otherwise of the session.
+SELECT set_config('lock_timeout', $1, $2)
 
 -- name: has_table
 SELECT to_regclass($1::text) IS NOT NULL
+
+-- name: create_schema_migrations
+CREATE TABLE IF NOT EXISTS schema_migrations (version varchar PRIMARY KEY)
+
+-- name: insert_applied
+INSERT INTO schema_migrations (version) VALUES ($1)
 
 -- name: list_applied
 SELECT version FROM schema_migrations

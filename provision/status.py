@@ -3,7 +3,7 @@
 import asyncpg
 import msgspec
 
-from provision.database import Connection
+from provision.database import Connection, statement
 from provision.errors import ProvisionError
 from provision.migrate import (
     pending,
@@ -13,7 +13,6 @@ from provision.migrate import (
     server_problem,
 )
 from provision.partitions import partition_problems
-from provision.sql import statement
 from service.store.rights import missing_rights
 
 

@@ -4,11 +4,10 @@ from typing import Any
 
 import asyncpg
 
-from provision.database import Connection
+from provision.database import Connection, statement
 from provision.errors import NotFoundError, TakenError
 from provision.keys import NewKey, Place, Profile, create_key
 from provision.names import checked_name
-from provision.sql import statement
 
 
 async def create_tenant(

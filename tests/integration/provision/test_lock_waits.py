@@ -109,7 +109,7 @@ async def test_a_migration_waits_for_a_reader_and_says_for_whom(
 
     told = await migrate_beside(reader, database_url, folder)
 
-    assert told[0].startswith("provision migrate (up to 9999_more.sql) waits for pid ")
+    assert told[0].startswith("migration 9999_more.sql waits for pid ")
     named = (
         rf"pid {reader.get_server_pid()}, an analyst, \w+, idle in transaction, transaction open"
     )

@@ -6,10 +6,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from provision.database import connected
+from provision.database import connected, statement
 from provision.errors import ProvisionError
-from provision.migration_lock import take_migration_lock
-from provision.sql import statement
+from provision.lock_waits import take_migration_lock
 
 NAME = "deploy of yesterday"
 
@@ -58,4 +57,4 @@ async def test_a_lock_of_another_database_is_none_of_ours(
 ) -> None:
     del holder
     async with connected(bare_database_url) as connection:
-        await take_migration_lock(connection, 0.0)
+        await take_migration_lock(connection, 0.0, print)
