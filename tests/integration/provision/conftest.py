@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from provision.place import mapped_home
+from provision.postgres_files import home_below_root_folder
 
 ROOT: Final = Path(__file__).parents[3]
 
@@ -66,4 +66,4 @@ def closed_folder(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o700)
     yield folder
-    shutil.rmtree(mapped_home(folder / ".forebay"), ignore_errors=True)
+    shutil.rmtree(home_below_root_folder(folder / ".forebay"), ignore_errors=True)

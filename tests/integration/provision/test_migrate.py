@@ -68,7 +68,7 @@ async def test_an_edited_file_stops_everything_and_is_named(
 
 async def test_a_breaking_file_is_recorded_as_such(database_url: str, folder: Path) -> None:
     (folder / "9999_harsh.sql").write_text(
-        "-- Nothing of before can go on.\n-- breaking\n\n-- migrate:up\nSELECT 1;\n\n-- migrate:down\n"
+        "-- Why.\n-- breaking\n\n-- migrate:up\nSELECT 1;\n\n-- migrate:down\n"
     )
 
     assert ["9999_harsh.sql"] == await migrate(database_url, folder)
