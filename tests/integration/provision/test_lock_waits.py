@@ -1,4 +1,8 @@
-"""Our own DDL beside a transaction that has read `events`: events are stored meanwhile."""
+"""
+Migrations and partitions beside a transaction that has read `events`.
+
+If these tests fail: events are refused or delayed while an operator migrates.
+"""
 
 import asyncio
 import contextlib

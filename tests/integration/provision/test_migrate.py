@@ -1,4 +1,8 @@
-"""`provision migrate` on a real database."""
+"""
+`provision migrate` on a real database.
+
+If these tests fail: an upgrade stops half-way, applies a file twice, or accepts an edited file.
+"""
 
 import asyncio
 import shutil

@@ -1,4 +1,9 @@
-"""`provision migrate` waits for another one within bounds, and says for whom."""
+"""
+The lock of `provision migrate`.
+
+If these tests fail: two migrations run at once, or an operator waits without knowing for which
+session.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,8 @@
-"""Which names are allowed, and what is said when one is not."""
+"""
+Names of tenants, workspaces and keys.
+
+If these tests fail: an operator cannot use a valid name, or a name breaks the output of a terminal.
+"""
 
 import sys
 
