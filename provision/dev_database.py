@@ -10,9 +10,9 @@ from typing import Final
 
 from provision import postgres
 from provision.database import connected, statement
-from provision.demo import working_key
 from provision.errors import ProvisionError
 from provision.migrate import migrate
+from provision.tenants import working_key
 from service.database_url import parse
 
 _DATABASE: Final = "forebay"
