@@ -31,13 +31,13 @@ def required_url() -> str:
     Raises
     ------
     ProvisionError, ConfigError
-        It is not set, or cannot be used.
+        DATABASE_URL is not set, or is not valid.
     """
     url = config.database_url()
     if url is None:
         raise ProvisionError(
-            "DATABASE_URL is not set: give the PostgreSQL to work on, "
-            "as in DATABASE_URL=postgresql://user:password@host:5432/forebay"
+            "DATABASE_URL is not set: set it to the URL of a PostgreSQL, "
+            "such as DATABASE_URL=postgresql://user:password@host:5432/forebay"
         )
     return url
 
@@ -45,12 +45,12 @@ def required_url() -> str:
 @contextlib.asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Connection]:
     """
-    Lend a connection; whatever the database refuses becomes a sentence.
+    Lend a connection, and turn the errors of the database into sentences.
 
     Raises
     ------
     ProvisionError
-        The database cannot be reached, or has not the schema.
+        The database cannot be reached, refuses a statement, or does not have the schema.
     """
     connection = await _connect(url)
     try:
@@ -62,13 +62,13 @@ async def connected(url: str) -> AsyncIterator[Connection]:
     ) as error:
         raise ProvisionError(_NO_SCHEMA) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        # Without its hints and details, which are further lines.
+        # Without hints and details, which follow in further lines.
         reason = str(error).partition("\n")[0]
         raise ProvisionError(f"the database refused: {reason}") from error
     except OSError as error:
         raise ProvisionError(f"the connection to the database broke: {error}") from error
     finally:
-        connection.terminate()  # nothing is under way any more: no need to wait for a goodbye
+        connection.terminate()  # no statement is running
 
 
 async def _connect(url: str) -> Connection:
