@@ -50,28 +50,17 @@ _PORT_TAKEN: Final = "could not bind"
 class EmbeddedPostgres:
     """A running server. `stop` ends it; as a context manager it stops at the end of the block."""
 
-    def __init__(self, files: PostgresFiles, port: int, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, files: PostgresFiles, password: str, port: int, process: subprocess.Popen[bytes]
+    ) -> None:
         self.files = files
         self.port = port
+        self._password = password
         self._process = process
 
     def url(self, database: str = "postgres") -> str:
-        """
-        Return the URL of a database, with the password.
-
-        Raises
-        ------
-        ProvisionError
-            The file of the password is missing.
-        """
-        try:
-            password = self.files.password.read_text()
-        except FileNotFoundError:
-            raise ProvisionError(
-                f"the password of PostgreSQL is missing ({self.files.password}): restore the file,"
-                f" or remove {self.files.home} to start again without its data"
-            ) from None
-        return f"postgresql://{_SUPERUSER}:{password}@{HOST}:{self.port}/{database}"
+        """Return the URL of a database, with the password."""
+        return f"postgresql://{_SUPERUSER}:{self._password}@{HOST}:{self.port}/{database}"
 
     def is_up(self, deadline: float) -> bool:
         """
@@ -231,12 +220,23 @@ def _initialise(files: PostgresFiles, locale: tuple[str, ...]) -> None:
     unfinished.rename(files.data)
 
 
+def _read_password(files: PostgresFiles) -> str:
+    try:
+        return files.password.read_text()
+    except FileNotFoundError:
+        raise ProvisionError(
+            f"the password of PostgreSQL is missing ({files.password}): restore the file, or remove"
+            f" {files.home} to start again without its data"
+        ) from None
+
+
 def _start(files: PostgresFiles, settings: dict[str, str | int], lock: int) -> EmbeddedPostgres:
+    password = _read_password(files)
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
         port = free_port()
         process = _spawn(files, settings | {"port": port}, lock)
-        server = EmbeddedPostgres(files, port, process)
+        server = EmbeddedPostgres(files, password, port, process)
         try:
             if server.is_up(deadline):
                 return server
