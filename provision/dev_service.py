@@ -52,7 +52,8 @@ def only_one(folder: Path) -> Iterator[int]:
 def _signal_leftover(lock: int) -> None:
     # Empty when `forebay dev` was killed before it wrote the process id.
     if pid := os.pread(lock, _PID_BYTES, 0):
-        os.kill(int(pid), signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # only its workers are left
+            os.kill(int(pid), signal.SIGTERM)
 
 
 def _kill_group(pid: int) -> None:
