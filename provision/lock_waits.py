@@ -111,8 +111,12 @@ class LockWaits:
                         f" {self._blockers or 'another session'}; end that transaction, or run"
                         " this again later"
                     ) from None
-            finally:
-                task.cancel()
+            except BaseException:
+                # Otherwise the server goes on with the statement of an interrupted command.
+                if not task.done():
+                    await self._watching.execute(statement("cancel_statement"), pid)
+                    await asyncio.gather(task, return_exceptions=True)
+                raise
             await asyncio.sleep(_PAUSE_S)
 
     async def _require_no_pending_detach(self) -> None:

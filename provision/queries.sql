@@ -95,6 +95,9 @@ WHERE NOT indisvalid AND relkind = 'i'
 -- name: read_pid
 SELECT pg_backend_pid()
 
+-- name: cancel_statement
+SELECT pg_cancel_backend($1)
+
 -- name: set_lock_timeout
 -- $2: until the end of the transaction; otherwise of the session.
 SELECT set_config('lock_timeout', $1, $2)
