@@ -1,5 +1,5 @@
-# Three stages: the wheel is built, the packages are put together, and only those go into the image.
-# Tags are exact; add a digest (image:tag@sha256:…) where the registry is not yours.
+# Three stages: build the wheel, install it with its packages, and copy only those into the image.
+# Tags are exact; add a digest (image:tag@sha256:…) if others can change your registry.
 ARG RUST=rust:1.95.0-slim-bookworm
 ARG PYTHON=python:3.11.14-slim-bookworm
 
@@ -10,7 +10,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY requirements/dev.txt requirements/
-# Of the development packages only the one that builds, pinned where all of them are.
+# maturin alone, in the version that requirements/dev.txt pins.
 RUN awk '/^[a-z]/ { on = /^maturin==/ } on' requirements/dev.txt > requirements/maturin.txt \
     && python3 -m venv /tools \
     && /tools/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/maturin.txt
@@ -21,7 +21,7 @@ COPY service service
 COPY provision provision
 RUN /tools/bin/maturin build --release --locked --out /wheels
 
-# ---- the packages: pinned by hash, and the wheel with nothing besides ------------------------------
+# ---- the packages, pinned by hash, and the wheel ---------------------------------------------------
 FROM ${PYTHON} AS packages
 RUN python -m venv --without-pip /opt/forebay
 COPY requirements/run.txt /requirements/
@@ -30,26 +30,26 @@ RUN pip --python /opt/forebay/bin/python install --no-cache-dir --no-deps --only
 COPY --from=wheel /wheels /wheels
 RUN pip --python /opt/forebay/bin/python install --no-cache-dir --no-deps /wheels/*.whl
 
-# ---- what runs -------------------------------------------------------------------------------------
+# ---- the image -------------------------------------------------------------------------------------
 FROM ${PYTHON}
 LABEL org.opencontainers.image.title="Forebay" \
     org.opencontainers.image.description="Segment-style analytics events over HTTP, each one in PostgreSQL exactly once" \
     org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=packages /opt/forebay /opt/forebay
-# Listens on all addresses of the container; which of them the host publishes is for it to say.
+# Listens on all addresses of the container; the host decides which ports it publishes.
 ENV PATH=/opt/forebay/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     FOREBAY_HOST=0.0.0.0 \
     FOREBAY_METRICS_HOST=0.0.0.0 \
     FOREBAY_LOG_FORMAT=json
-# Owns nothing here: the only place it writes to is /tmp, for the workers' metrics.
+# This user owns no file. The service writes only to /tmp, for the metrics of the workers.
 USER 10001:10001
 WORKDIR /
 EXPOSE 8000 9100
 STOPSIGNAL SIGTERM
-# Not /health/ready: orchestrators restart an unhealthy container, and that brings no database back.
-# Before the database can be used for the first time nothing listens: an hour for that.
+# Not /health/ready: orchestrators restart an unhealthy container, which does not repair a database.
+# The service listens when the database can be used for the first time; that may take an hour.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=1h --retries=3 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('FOREBAY_PORT', '8000') + '/health/live', timeout=2)"]
 CMD ["forebay", "serve"]

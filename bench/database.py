@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from bench import other_postgres, processes
+from bench import processes
 from provision import postgres
 from provision.keys import NewKey
 from provision.migrate import migrate
@@ -58,7 +58,7 @@ class ForeignDatabaseError(Exception):
 class Database:
     """A migrated database with tenants and keys on a server of its own."""
 
-    def __init__(self, server: postgres.Server, url: str, keys: list[NewKey]) -> None:
+    def __init__(self, server: postgres.EmbeddedPostgres, url: str, keys: list[NewKey]) -> None:
         self.url = url
         self.keys = keys
         self._server = server
@@ -66,7 +66,7 @@ class Database:
     @property
     def pid(self) -> int:
         """The process above all of the server's."""
-        return int((self._server.place.data / "postmaster.pid").read_text().splitlines()[0])
+        return int((self._server.files.data / "postmaster.pid").read_text().splitlines()[0])
 
     @property
     def version(self) -> str:
@@ -76,7 +76,7 @@ class Database:
     @property
     def environment(self) -> dict[str, str]:
         """What a program needs to know to use this database."""
-        return {URL: self.url, DATA: str(self._server.place.data)}
+        return {URL: self.url, DATA: str(self._server.files.data)}
 
     def cpu_s(self) -> float:
         """Return the CPU time of all of the server's processes."""
@@ -124,7 +124,7 @@ class Database:
     async def _on_own(self, do: Any) -> Any:
         connection = await asyncpg.connect(self.url)
         try:
-            await require_own(connection, self._server.place.data)
+            await require_own(connection, self._server.files.data)
             return await do(connection)
         finally:
             connection.terminate()
@@ -162,19 +162,13 @@ def own_database(programs: Path | None = None, settings: Settings = SETTINGS) ->
     folder.chmod(0o711)  # as root the server runs as another user, who has to get in
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        server = _start(folder, programs, settings)
-        stack.callback(shutil.rmtree, server.place.home, ignore_errors=True)
+        server = postgres.start(folder, programs, **settings)
+        stack.callback(shutil.rmtree, server.files.home, ignore_errors=True)
         stack.enter_context(server)
         yield asyncio.run(_made(server))
 
 
-def _start(folder: Path, programs: Path | None, settings: Settings) -> postgres.Server:
-    if programs is None:
-        return postgres.start(folder, **settings)
-    return other_postgres.start(folder, programs, settings)
-
-
-async def _made(server: postgres.Server) -> Database:
+async def _made(server: postgres.EmbeddedPostgres) -> Database:
     admin = await asyncpg.connect(server.url())
     try:
         await admin.execute(f"CREATE DATABASE {NAME}")

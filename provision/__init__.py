@@ -1,1 +1,1 @@
-"""Makes a bare place ready: database, schema, tenants, keys; and holds the commands."""
+"""The commands, and what they need: schema, tenants, keys, the embedded PostgreSQL."""

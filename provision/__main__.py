@@ -9,24 +9,30 @@ from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter, validators
 
-from provision.commands import Json, run
+from provision.command_line import (
+    Json,
+    installed_version,
+    print_fields,
+    print_json,
+    print_message,
+    print_rows,
+    run,
+)
 from provision.database import connected, required_url
-from provision.demo import TENANT, seed
-from provision.events import tail_events
 from provision.keys import NewKey, Profile, create_key, list_keys, revoke_key
-from provision.lock_waits import WAIT_S
+from provision.lock_waits import LOCK_WAIT_S
 from provision.migrate import migrate
-from provision.output import print_fields, print_json, print_message, print_rows
 from provision.partitions import make_partitions
-from provision.status import read_status
+from provision.status import read_status, tail_events
 from provision.tenants import (
+    DEMO_TENANT,
     create_tenant,
     create_workspace,
     find_workspace,
     list_tenants,
     list_workspaces,
+    seed,
 )
-from provision.version import installed_version
 from service.store.partitions import DAYS_AHEAD
 
 _KEY_FIELDS: Final = ("tenant", "workspace", "key_id", "api_key")
@@ -43,12 +49,14 @@ _EVENT_COLUMNS: Final = (
 )
 
 app = App(
-    name="provision", help="Make a bare database ready for Forebay.", version=installed_version
+    name="provision",
+    help="Prepare a database for Forebay, and manage tenants, workspaces and keys.",
+    version=installed_version,
 )
-tenant = App(name="tenant", help="Paying customers, each with workspaces and keys.")
+tenant = App(name="tenant", help="Customers; each has workspaces and keys.")
 workspace = App(name="workspace", help="Named streams of events of a tenant.")
-key = App(name="key", help="API keys; each opens one workspace, for sending only.")
-events = App(name="events", help="What has been stored.")
+key = App(name="key", help="API keys; each may send events to one workspace.")
+events = App(name="events", help="Stored events.")
 for group in (tenant, workspace, key, events):
     app.command(group)
 
@@ -62,7 +70,7 @@ async def create_tenant_command(
     profile: Profile = Profile.DEFAULT,
     json: Json = False,
 ) -> None:
-    """Make a tenant with a workspace and a key, in one step."""
+    """Create a tenant with a workspace and a key."""
     async with connected(required_url()) as connection:
         made = await create_tenant(
             connection, name, workspace=workspace, key_name=key_name, profile=profile
@@ -79,7 +87,7 @@ async def list_tenants_command(*, json: Json = False) -> None:
 
 @workspace.command(name="create")
 async def create_workspace_command(tenant: str, name: str, *, json: Json = False) -> None:
-    """Make a workspace for a tenant."""
+    """Create a workspace of a tenant."""
     async with connected(required_url()) as connection:
         made = await create_workspace(connection, tenant, name)
     fields = {"tenant": made.tenant, "workspace": made.workspace}
@@ -88,7 +96,7 @@ async def create_workspace_command(tenant: str, name: str, *, json: Json = False
 
 @workspace.command(name="list")
 async def list_workspaces_command(*, tenant: str | None = None, json: Json = False) -> None:
-    """List the workspaces, all or those of one tenant."""
+    """List the workspaces of all tenants, or of one."""
     async with connected(required_url()) as connection:
         _show_rows(await list_workspaces(connection, tenant), _WORKSPACE_COLUMNS, json=json)
 
@@ -102,23 +110,23 @@ async def create_key_command(
     profile: Profile = Profile.DEFAULT,
     json: Json = False,
 ) -> None:
-    """Make a key for a workspace."""
+    """Create a key for a workspace."""
     async with connected(required_url()) as connection:
-        place = await find_workspace(connection, tenant, workspace)
-        made = await create_key(connection, place, name, profile)
+        found = await find_workspace(connection, tenant, workspace)
+        made = await create_key(connection, found, name, profile)
     _show_key(made, json=json)
 
 
 @key.command(name="list")
 async def list_keys_command(*, tenant: str | None = None, json: Json = False) -> None:
-    """List the keys, all or those of one tenant; never their texts."""
+    """List the keys of all tenants, or of one; without their texts."""
     async with connected(required_url()) as connection:
         _show_rows(await list_keys(connection, tenant), _KEY_COLUMNS, json=json)
 
 
 @key.command(name="revoke")
 async def revoke_key_command(key_id: str, *, json: Json = False) -> None:
-    """Revoke a key by its public id; every worker refuses it within a second."""
+    """Revoke a key by its id; every worker refuses it within a second."""
     async with connected(required_url()) as connection:
         is_news = await revoke_key(connection, key_id)
     if json:
@@ -129,10 +137,10 @@ async def revoke_key_command(key_id: str, *, json: Json = False) -> None:
 @app.command(name="migrate")
 async def migrate_command(
     *,
-    lock_wait_s: Annotated[float, Parameter(validator=validators.Number(gt=0))] = WAIT_S,
+    lock_wait_s: Annotated[float, Parameter(validator=validators.Number(gt=0))] = LOCK_WAIT_S,
     json: Json = False,
 ) -> None:
-    """Bring the schema up to date; nothing to do the second time. Events are stored meanwhile."""
+    """Apply the pending migrations. Events are stored meanwhile."""
     applied = await migrate(required_url(), lock_wait_s=lock_wait_s)
     if json:
         print_json({"applied": applied})
@@ -144,7 +152,7 @@ async def migrate_command(
 
 @app.command(name="status")
 async def status_command(*, json: Json = False) -> int:
-    """Show the schema, what is pending or missing, and counts; 1 when the schema has a problem."""
+    """Show schema, pending migrations, partitions and counts; exit code 1 for a bad schema."""
     async with connected(required_url()) as connection:
         status = await read_status(connection)
     if json:
@@ -174,7 +182,7 @@ async def partitions_command(
     days_ahead: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=366))] = DAYS_AHEAD,
     json: Json = False,
 ) -> int:
-    """Make the partitions of the coming days; 1 when one cannot be made."""
+    """Create the partitions of the coming days; exit code 1 when one cannot be created."""
     async with connected(required_url()) as connection:
         rows = await make_partitions(connection, days_ahead)
     _show_rows(rows, _PARTITION_COLUMNS, json=json)
@@ -183,17 +191,17 @@ async def partitions_command(
 
 @app.command(name="seed")
 async def seed_command(*, json: Json = False) -> None:
-    """Make the demo tenant with a key; nothing to do the second time."""
+    """Create the demo tenant with a key, if it does not exist."""
     async with connected(required_url()) as connection:
         made = await seed(connection)
     if made is not None:
         _show_key(made, json=json)
         return
     if json:
-        print_json({"tenant": TENANT, "key_id": None, "api_key": None})
+        print_json({"tenant": DEMO_TENANT, "key_id": None, "api_key": None})
     print_message(
-        f"tenant {TENANT} is already there; its key was shown when it was made "
-        f"(another: provision key create --tenant {TENANT})"
+        f"tenant {DEMO_TENANT} is already there; its key was shown when it was created"
+        f" (for another key: provision key create --tenant {DEMO_TENANT})"
     )
 
 
@@ -214,7 +222,7 @@ def _show_key(made: NewKey, *, json: bool) -> None:
         print_json(fields)
         return
     print_fields(fields)
-    print_message("The key is shown this once; only a digest of it is kept.")
+    print_message("The key is shown this once; the database stores only a digest of it.")
 
 
 def _show_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], *, json: bool) -> None:

@@ -1,8 +1,10 @@
-"""One connection for a command, and its faults as sentences."""
+"""The database of a command: its URL, one connection, the statements, errors as sentences."""
 
 import contextlib
+import re
 from collections.abc import AsyncIterator
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import asyncpg
@@ -17,6 +19,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 _CONNECT_TIMEOUT_S: Final = 10
 _APPLICATION_NAME: Final = "forebay provision"
+_QUERIES: Final = Path(__file__).with_name("queries.sql")
+_NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _NO_SCHEMA: Final = "the database has no schema of Forebay, or an old one: run `provision migrate`"
 
 
@@ -27,13 +31,13 @@ def required_url() -> str:
     Raises
     ------
     ProvisionError, ConfigError
-        It is not set, or cannot be used.
+        DATABASE_URL is not set, or is not valid.
     """
     url = config.database_url()
     if url is None:
         raise ProvisionError(
-            "DATABASE_URL is not set: give the PostgreSQL to work on, "
-            "as in DATABASE_URL=postgresql://user:password@host:5432/forebay"
+            "DATABASE_URL is not set: set it to the URL of a PostgreSQL, "
+            "such as DATABASE_URL=postgresql://user:password@host:5432/forebay"
         )
     return url
 
@@ -41,12 +45,12 @@ def required_url() -> str:
 @contextlib.asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Connection]:
     """
-    Lend a connection; whatever the database refuses becomes a sentence.
+    Lend a connection, and turn the errors of the database into sentences.
 
     Raises
     ------
     ProvisionError
-        The database cannot be reached, or has not the schema.
+        The database cannot be reached, refuses a statement, or does not have the schema.
     """
     connection = await _connect(url)
     try:
@@ -58,13 +62,13 @@ async def connected(url: str) -> AsyncIterator[Connection]:
     ) as error:
         raise ProvisionError(_NO_SCHEMA) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        # Without its hints and details, which are further lines.
+        # Without hints and details, which follow in further lines.
         reason = str(error).partition("\n")[0]
         raise ProvisionError(f"the database refused: {reason}") from error
     except OSError as error:
         raise ProvisionError(f"the connection to the database broke: {error}") from error
     finally:
-        connection.terminate()  # nothing is under way any more: no need to wait for a goodbye
+        connection.terminate()  # no statement is running
 
 
 async def _connect(url: str) -> Connection:
@@ -103,3 +107,14 @@ async def _open(parsed: DatabaseUrl) -> Connection:
             "timezone": "UTC",
         },
     )
+
+
+def statement(name: str) -> str:
+    """Return the statement called *name* in queries.sql; KeyError when there is none."""
+    return _statements()[name]
+
+
+@cache
+def _statements() -> dict[str, str]:
+    _, *parts = _NAME.split(_QUERIES.read_text(encoding="utf-8"))
+    return {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}

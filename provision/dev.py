@@ -1,8 +1,7 @@
 """
-`forebay dev`: everything from nothing to a running service, and down again in order.
+`forebay dev`: starts database, schema, demo tenant and key, then the service as a child process.
 
-Database, schema, demo tenant and key, then the service as a child; the service stops first,
-PostgreSQL last.
+The service stops first, PostgreSQL last.
 """
 
 import asyncio
@@ -15,23 +14,22 @@ from typing import Final
 import msgspec
 
 from provision import postgres
-from provision.child import service_process
+from provision.command_line import print_json
 from provision.dev_database import dev_database, dev_key
-from provision.leftovers import only_one, stop_leftover
-from provision.output import print_json
-from provision.place import make_folder
-from provision.ports import http_url, reachable
+from provision.dev_service import only_one, service_process
+from provision.postgres_files import make_folder
 from service import config
-from service.listening import checked_addresses
+from service.listening import Address, checked_addresses
 
 _PORT: Final = "FOREBAY_PORT"
 _WORKERS: Final = "FOREBAY_WORKERS"
 _METRICS_PORT: Final = "FOREBAY_METRICS_PORT"
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on
 _EVENT: Final = '{"event": "Tried Forebay", "user_id": "me"}'
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What was asked for on the command line; None: as the environment says."""
+    """Options of the command; None: the value of the environment."""
 
     data_dir: Path
     port: int | None
@@ -40,7 +38,7 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Running(msgspec.Struct, frozen=True):
-    """What a script needs to know of the running service."""
+    """What `forebay dev --json` prints."""
 
     url: str
     metrics_url: str
@@ -50,34 +48,33 @@ class Running(msgspec.Struct, frozen=True):
 
 async def run_dev(options: Options) -> None:
     """
-    Run until a signal tells us to stop.
+    Run until a signal arrives.
 
     Raises
     ------
     ProvisionError, ConfigError
-        Something cannot be started, or the service ended by itself. All that ran is stopped.
+        Something cannot be started, or the service ended by itself. Everything is stopped.
     """
     stopping = _stop_signals()
     environment = _environment(options)
     settings = config.load(environment)
-    await asyncio.to_thread(stop_leftover, options.data_dir)
-    public, metrics = checked_addresses(settings, f"--port or {_PORT}")
     folder = make_folder(options.data_dir)
     given_url = config.database_url(environment)
     with only_one(folder) as lock:
+        public, metrics = checked_addresses(settings, f"--port or {_PORT}")
         async with dev_database(folder, given_url) as url:
             key = await dev_key(folder, url, given_url)
             async with service_process(
                 environment | {config.DATABASE_URL: url},
-                address=(reachable(public.host), public.port),
+                address=(_reachable(public.host), public.port),
                 drain_timeout_s=settings.drain_timeout_s,
-                is_stdout_ours=options.is_json,
+                logs_to_stderr=options.is_json,
                 lock=lock,
             ) as service:
                 if await service.is_ready(stopping):
                     running = Running(
-                        url=http_url(public.host, public.port),
-                        metrics_url=http_url(metrics.host, metrics.port, "/metrics"),
+                        url=_http_url(public),
+                        metrics_url=_http_url(metrics) + "/metrics",
                         api_key=key,
                         database_url=url,
                     )
@@ -86,12 +83,22 @@ async def run_dev(options: Options) -> None:
                     await service.run_until(stopping)
 
 
+def _reachable(host: str) -> str:
+    """Return an address of this machine at which a server that listens on *host* answers."""
+    return _LOOPBACK.get(host, host)
+
+
+def _http_url(listening: Address) -> str:
+    host = _reachable(listening.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{listening.port}"
+
+
 def _stop_signals() -> asyncio.Event:
-    """Any number of signals stops us once; a second Ctrl-C does not hurry PostgreSQL."""
+    """Return an event that each signal sets: a second Ctrl-C does not hurry PostgreSQL."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Started with nohup, we go on when the terminal is closed.
+        # nohup ignores SIGHUP.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             loop.add_signal_handler(number, stopping.set)
     return stopping
@@ -99,7 +106,7 @@ def _stop_signals() -> asyncio.Event:
 
 def _environment(options: Options) -> dict[str, str]:
     environment = config.read_environment()
-    # 9100 is often taken by another Forebay of the same developer; production wants it fixed.
+    # Another Forebay of the same developer often uses 9100, the default.
     environment.setdefault(_METRICS_PORT, str(postgres.free_port()))
     if options.port is not None:
         environment[_PORT] = str(options.port)

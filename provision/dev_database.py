@@ -1,4 +1,4 @@
-"""The database of `forebay dev`: the embedded one, or the one of DATABASE_URL if that is safe."""
+"""The database of `forebay dev`: the embedded one, or that of DATABASE_URL if it is safe to use."""
 
 import asyncio
 import contextlib
@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from provision import postgres
-from provision.database import connected
-from provision.demo import working_key
+from provision.database import connected, statement
 from provision.errors import ProvisionError
 from provision.migrate import migrate
-from provision.sql import statement
+from provision.tenants import working_key
 from service.database_url import parse
 
 _DATABASE: Final = "forebay"
@@ -28,13 +27,13 @@ async def dev_database(folder: Path, given_url: str | None) -> AsyncIterator[str
     Raises
     ------
     ProvisionError
-        The server does not start, or the database given is somebody's real one.
+        The server does not start, or the given database has tables and is not a dev database.
     """
     if given_url is not None:
         await _prepare(given_url)
         yield given_url
         return
-    # In a thread, as it waits; never abandoned half-way: signals do not cancel us.
+    # In a thread, as it blocks. Signals do not cancel it.
     server = await asyncio.to_thread(postgres.start, folder)
     try:
         await _create_database(server.url())
@@ -46,7 +45,7 @@ async def dev_database(folder: Path, given_url: str | None) -> AsyncIterator[str
 
 
 async def dev_key(folder: Path, url: str, given_url: str | None) -> str:
-    """Return the text of the demo tenant's key; kept in the folder, to be shown at every start."""
+    """Return the key of the demo tenant; *folder* stores it, so that each start can print it."""
     path = folder / ("api-key" if given_url is None else f"api-key-{_hash_of(given_url)}")
     remembered = path.read_text() if path.exists() else ""
     async with connected(url) as connection:
@@ -71,16 +70,16 @@ async def _prepare(url: str) -> None:
             if found["has_tables"]:
                 raise ProvisionError(
                     f"the database {found['name']!a} of DATABASE_URL holds tables and is not "
-                    "marked as a dev database: give an empty one, unset DATABASE_URL, "
+                    "marked as a dev database: use an empty one, unset DATABASE_URL, "
                     f"or mark it ({mark})"
                 )
-            # Before the tables: a start that was cut short must not lock itself out.
+            # Before the tables: the next start accepts the database also after an interrupted one.
             await connection.execute(mark)
     await migrate(url)
 
 
 def _hash_of(url: str) -> str:
-    """One key file for each database that was ever given, the password aside."""
+    """Return a hash of hosts and database: each given database has its own key file."""
     return hashlib.sha256(parse(url).place.encode()).hexdigest()[:_HASH_CHARS]
 
 

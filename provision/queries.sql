@@ -49,7 +49,7 @@ WHERE key_id = $1 AND (revoked_at IS NULL OR revoked_at > now())
 SELECT revoked_at FROM api_keys WHERE key_id = $1
 
 -- name: find_usable_key
--- The key itself is not kept, so whoever holds its text brings the digest.
+-- The table has a digest of the secret, not the secret.
 SELECT FROM api_keys
 JOIN tenants ON tenants.id = api_keys.tenant_id
 WHERE key_id = $1 AND secret_sha256 = $2 AND tenants.name = $3
@@ -72,15 +72,13 @@ SELECT current_setting('server_version_num')::int AS version_num,
        current_setting('server_encoding') AS encoding
 
 -- name: list_blockers
--- Sessions that block the session with the application name $1, as far as visible to this role.
-SELECT DISTINCT blocker.pid, concat_ws(
+-- Sessions that block the session with the process id $1, as far as visible to this role.
+SELECT blocker.pid, concat_ws(
            ', ', 'pid ' || blocker.pid, nullif(blocker.application_name, ''), blocker.usename, blocker.state,
            'transaction open for ' || date_trunc('second', clock_timestamp() - blocker.xact_start)
        ) AS blocker
-FROM pg_stat_activity AS waiting
-CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS blocking (pid)
-JOIN pg_stat_activity AS blocker ON blocker.pid = blocking.pid
-WHERE waiting.application_name = $1 AND waiting.datname = current_database()
+FROM pg_stat_activity AS blocker
+WHERE blocker.pid = ANY (pg_blocking_pids($1))
 ORDER BY 1
 
 -- name: list_pending_detach
@@ -94,11 +92,24 @@ SELECT relname AS name, indexrelid::regclass::text AS index
 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
 WHERE NOT indisvalid AND relkind = 'i'
 
--- name: read_negotiated_ssl
-SELECT coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)
+-- name: read_pid
+SELECT pg_backend_pid()
+
+-- name: cancel_statement
+SELECT pg_cancel_backend($1)
+
+-- name: set_lock_timeout
+-- $2: until the end of the transaction; otherwise of the session.
+SELECT set_config('lock_timeout', $1, $2)
 
 -- name: has_table
 SELECT to_regclass($1::text) IS NOT NULL
+
+-- name: create_schema_migrations
+CREATE TABLE IF NOT EXISTS schema_migrations (version varchar PRIMARY KEY)
+
+-- name: insert_applied
+INSERT INTO schema_migrations (version) VALUES ($1)
 
 -- name: list_applied
 SELECT version FROM schema_migrations
@@ -115,7 +126,7 @@ SELECT (SELECT count(*) FROM tenants) AS tenants,
        (SELECT count(*) FROM api_keys WHERE revoked_at IS NULL) AS keys
 
 -- name: list_partitions
--- By their bounds, parsed from the text that this session makes of them.
+-- By their bounds, parsed from the text that PostgreSQL writes for this session.
 SELECT parent.relname AS table_name, count(*) AS partitions,
        coalesce(to_char(min(trim(BOTH '''' FROM bound[1])::timestamptz), 'YYYYMMDD'), '') AS first_day,
        coalesce(to_char(max(trim(BOTH '''' FROM bound[2])::timestamptz) - interval '1 us', 'YYYYMMDD'), '') AS last_day
@@ -160,7 +171,7 @@ SELECT parent AS table_name, utc_day, made, problem, advice
 FROM ensure_event_partitions_v1($1::date, $2::date)
 
 -- name: tail_events
--- Tenant by tenant, so that each part comes from the end of the primary key: no partition is read whole.
+-- For each tenant from the end of the primary key, so that no partition is read completely.
 SELECT base36(newest.id) AS id, newest.received_at, tenants.name AS tenant, workspaces.name AS workspace,
        newest.type, newest.event, newest.event_id, newest.user_id, newest.anonymous_id, newest.group_id,
        newest.previous_id, newest.name, newest.category, newest.properties, newest.traits,
@@ -178,7 +189,7 @@ ORDER BY newest.received_at DESC, newest.id DESC
 LIMIT $1
 
 -- name: inspect_dev_database
--- Whose tables these may be: anything outside the server's own schemas.
+-- has_tables: any table outside the schemas of PostgreSQL.
 SELECT current_database() AS name,
        current_setting('forebay.dev', true) IS NOT DISTINCT FROM 'on' AS is_dev,
        EXISTS (
@@ -188,7 +199,7 @@ SELECT current_database() AS name,
        ) AS has_tables
 
 -- name: write_dev_mark
--- The statement that marks this database; a name cannot be an argument of it.
+-- The statement that marks this database; ALTER DATABASE takes no parameter for the name.
 SELECT format('ALTER DATABASE %I SET forebay.dev = %L', current_database(), 'on')
 
 -- name: has_database

@@ -1,9 +1,11 @@
-"""How a database stands: its schema, its tenants, its partitions."""
+"""State of a database: schema, tenants, partitions, newest events."""
+
+from typing import Any, Final
 
 import asyncpg
 import msgspec
 
-from provision.database import Connection
+from provision.database import Connection, statement
 from provision.errors import ProvisionError
 from provision.migrate import (
     pending,
@@ -12,22 +14,14 @@ from provision.migrate import (
     require_unchanged,
     server_problem,
 )
-from provision.partitions import partition_problems
-from provision.sql import statement
+from provision.partitions import Partitions, list_partitions, partition_problems
 from service.store.rights import missing_rights
 
-
-class Partitions(msgspec.Struct, frozen=True):
-    """The day partitions of one table; days as YYYYMMDD."""
-
-    table_name: str
-    partitions: int
-    first_day: str
-    last_day: str
+_DOCUMENTS: Final = ("properties", "traits", "context", "extra")
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What `provision status` tells."""
+    """The output of `provision status`."""
 
     schema_version: str | None
     pending: list[str]
@@ -41,7 +35,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 async def read_status(connection: Connection) -> Status:
-    """Ask the database; a bare one has no schema version and everything pending."""
+    """Read the state; without a schema, the version is None and every migration is pending."""
     migrations = read_migrations()
     schema = await read_schema(connection)
     problem = await server_problem(connection)
@@ -58,18 +52,30 @@ async def read_status(connection: Connection) -> Status:
     if not await connection.fetchval(statement("has_table"), "events"):
         return status
     problems = [] if status.pending else await partition_problems(connection)
-    partitions = await connection.fetch(statement("list_partitions"))
     return msgspec.structs.replace(
         status,
         **await _counts(connection),
-        partitions=[Partitions(**dict(row)) for row in partitions],
+        partitions=await list_partitions(connection),
         warnings=status.warnings + problems,
     )
 
 
 async def _counts(connection: Connection) -> dict[str, int]:
-    """Count tenants and their objects; empty if the role may not read them."""
+    """Count tenants, workspaces and keys; empty when the role has no right to read them."""
     try:
         return dict(await connection.fetchrow(statement("count_tenants")) or {})
     except asyncpg.InsufficientPrivilegeError:
         return {}
+
+
+async def tail_events(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    """Return the *limit* newest events of all tenants, newest first, with ids in base36."""
+    rows = await connection.fetch(statement("tail_events"), limit)
+    return [_readable(dict(row)) for row in rows]
+
+
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
+    # asyncpg returns jsonb as text; Raw puts it into JSON output unchanged.
+    return row | {
+        name: None if row[name] is None else msgspec.Raw(row[name].encode()) for name in _DOCUMENTS
+    }

@@ -1,14 +1,17 @@
-"""Tenants and their workspaces."""
+"""Tenants and their workspaces, and the demo tenant."""
 
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
-from provision.database import Connection
+from provision.database import Connection, statement
 from provision.errors import NotFoundError, TakenError
-from provision.keys import NewKey, Place, Profile, create_key
+from provision.keys import NewKey, Profile, WorkspaceRow, create_key, is_usable
 from provision.names import checked_name
-from provision.sql import statement
+
+DEMO_TENANT: Final = "demo"
+_DEMO_WORKSPACE: Final = "default"
+_DEMO_KEY_NAME: Final = "demo"
 
 
 async def create_tenant(
@@ -20,7 +23,7 @@ async def create_tenant(
     profile: Profile = Profile.DEFAULT,
 ) -> NewKey:
     """
-    Make a tenant, its first workspace and a key for it: all three, or nothing.
+    Create a tenant, its first workspace and a key, in one transaction.
 
     Raises
     ------
@@ -40,18 +43,18 @@ async def create_tenant(
         workspace_id = await connection.fetchval(
             statement("insert_workspace"), tenant_id, workspace
         )
-        place = Place(name, workspace, tenant_id, workspace_id)
-        return await create_key(connection, place, key_name, profile)
+        made = WorkspaceRow(name, workspace, tenant_id, workspace_id)
+        return await create_key(connection, made, key_name, profile)
 
 
 async def list_tenants(connection: Connection) -> list[dict[str, Any]]:
-    """Return every tenant with what it owns."""
+    """Return each tenant, with the counts of its workspaces and keys."""
     return [dict(row) for row in await connection.fetch(statement("list_tenants"))]
 
 
-async def create_workspace(connection: Connection, tenant: str, name: str) -> Place:
+async def create_workspace(connection: Connection, tenant: str, name: str) -> WorkspaceRow:
     """
-    Make a workspace.
+    Create a workspace.
 
     Raises
     ------
@@ -64,9 +67,9 @@ async def create_workspace(connection: Connection, tenant: str, name: str) -> Pl
         workspace_id = await connection.fetchval(statement("insert_workspace"), tenant_id, name)
     except asyncpg.UniqueViolationError:
         raise TakenError(
-            f"tenant {tenant!a} has already a workspace {name!a}; nothing was made"
+            f"tenant {tenant!a} already has a workspace {name!a}; nothing was made"
         ) from None
-    return Place(tenant, name, tenant_id, workspace_id)
+    return WorkspaceRow(tenant, name, tenant_id, workspace_id)
 
 
 async def list_workspaces(connection: Connection, tenant: str | None) -> list[dict[str, Any]]:
@@ -74,9 +77,9 @@ async def list_workspaces(connection: Connection, tenant: str | None) -> list[di
     return [dict(row) for row in await connection.fetch(statement("list_workspaces"), tenant)]
 
 
-async def find_workspace(connection: Connection, tenant: str, workspace: str) -> Place:
+async def find_workspace(connection: Connection, tenant: str, workspace: str) -> WorkspaceRow:
     """
-    Look a workspace up by the two names.
+    Find a workspace by the names of its tenant and its own.
 
     Raises
     ------
@@ -87,7 +90,7 @@ async def find_workspace(connection: Connection, tenant: str, workspace: str) ->
     workspace_id = await connection.fetchval(statement("find_workspace"), tenant_id, workspace)
     if workspace_id is None:
         raise NotFoundError(f"tenant {tenant!a} has no workspace {workspace!a}")
-    return Place(tenant, workspace, tenant_id, workspace_id)
+    return WorkspaceRow(tenant, workspace, tenant_id, workspace_id)
 
 
 async def _tenant_id(connection: Connection, name: str) -> Any:
@@ -95,3 +98,34 @@ async def _tenant_id(connection: Connection, name: str) -> Any:
     if tenant_id is None:
         raise NotFoundError(f"there is no tenant {name!a}")
     return tenant_id
+
+
+async def seed(connection: Connection) -> NewKey | None:
+    """Create the demo tenant with its key; return None when the tenant exists."""
+    try:
+        return await create_tenant(
+            connection,
+            DEMO_TENANT,
+            workspace=_DEMO_WORKSPACE,
+            key_name=_DEMO_KEY_NAME,
+            # SDKs work with their default batch size.
+            profile=Profile.SEGMENT,
+        )
+    except TakenError:
+        return None
+
+
+async def working_key(connection: Connection, remembered: str) -> str:
+    """Return the text of a valid demo key: the remembered one, or a new one."""
+    if await is_usable(connection, remembered, DEMO_TENANT):
+        return remembered
+    made = await seed(connection) or await _another_key(connection)
+    return made.api_key
+
+
+async def _another_key(connection: Connection) -> NewKey:
+    try:
+        workspace = await find_workspace(connection, DEMO_TENANT, _DEMO_WORKSPACE)
+    except NotFoundError:
+        workspace = await create_workspace(connection, DEMO_TENANT, _DEMO_WORKSPACE)
+    return await create_key(connection, workspace, _DEMO_KEY_NAME, Profile.SEGMENT)

@@ -1,9 +1,9 @@
 """
-DATABASE_URL: parsed, checked and described in one place, for the service and for the commands.
+DATABASE_URL: parsed, checked and described, for the service and for the commands.
 
-No message quotes any part of the URL that may be a piece of the password. A password with an
-unescaped character makes other parts of the URL look like something else, so nothing is quoted
-before it is certain where the password ends.
+No message quotes a part of the URL that may belong to the password. An unescaped character in a
+password makes other parts of the URL look like something else, so nothing is quoted before the end
+of the password is certain.
 """
 
 import os
@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from service.url_parameters import UrlParameterError, checked_parameter
+from service.url_parameters import UrlParameterError, Use, checked_parameter
 
 _SCHEMES: Final = ("postgresql", "postgres")
 _PORT_DEFAULT: Final = 5432
@@ -33,11 +33,11 @@ _FORM: Final = (
 
 
 class DatabaseUrlError(ValueError):
-    """DATABASE_URL cannot be used; the message says why, and quotes nothing of the password."""
+    """DATABASE_URL cannot be used; the message says why, without any part of the password."""
 
 
 class Host(NamedTuple):
-    """Where a server listens: a name, an address or the folder of a socket; and its port."""
+    """A host name, an IP address or the folder of a socket, with a port."""
 
     name: str
     port: int
@@ -51,13 +51,11 @@ class DatabaseUrl(msgspec.Struct, frozen=True, kw_only=True):
     """A checked DATABASE_URL."""
 
     url: str
-    """In the form that asyncpg takes. A secret."""
+    """The URL for asyncpg, with the password."""
     place: str
-    """Hosts and database, to be shown."""
-    driver: dict[str, str]
-    """Parameters that asyncpg acts on, such as `sslmode`."""
+    """Hosts and database, for messages."""
     server_settings: dict[str, str]
-    """Parameters that go to the server as settings of the session."""
+    """Parameters that the server gets as settings of the session."""
     application_name: str | None
     connect_timeout_s: float | None
 
@@ -87,37 +85,31 @@ def parse(text: str) -> DatabaseUrl:
         given = _parameters(query)
     except UrlParameterError as error:
         raise DatabaseUrlError(f"DATABASE_URL: {error}") from None
-    own |= {name: given.driver.pop(name) for name in own if name in given.driver}
-    own["database"] = given.driver.pop("dbname", own["database"])
-    hosts = _located(hosts, given.driver.pop("host", ""), given.driver.pop("port", ""))
+    driver, settings = given["driver"], given["server"]
+    own |= {name: driver.pop(name) for name in own if name in driver}
+    own["database"] = driver.pop("dbname", own["database"])
+    hosts = _located(hosts, driver.pop("host", ""), driver.pop("port", ""))
     if len(hosts) > 1:
         # Forebay writes, so of several servers it needs the primary.
-        given.driver.setdefault("target_session_attrs", "primary")
+        driver.setdefault("target_session_attrs", "primary")
+    timeout = given["forebay"].get("connect_timeout")
     return DatabaseUrl(
-        url=_written(own, hosts, given.driver | given.server_settings),
+        url=_written(own, hosts, driver | settings),
         place=_place(hosts, own["database"]),
-        driver=given.driver,
-        server_settings=given.server_settings,
-        application_name=given.application_name,
-        connect_timeout_s=given.connect_timeout_s,
+        server_settings=settings,
+        application_name=given["forebay"].get("application_name"),
+        connect_timeout_s=None if timeout is None else float(timeout),
     )
-
-
-class _Parameters(NamedTuple):
-    driver: dict[str, str]
-    server_settings: dict[str, str]
-    application_name: str | None
-    connect_timeout_s: float | None
 
 
 def _split(rest: str) -> tuple[str, str | None, str]:
     match = _PARTS.fullmatch(rest)
-    assert match is not None  # noqa: S101 - it matches every text
+    assert match is not None  # noqa: S101 - the pattern matches every text
     authority, path, query, fragment = match.groups()
-    # The last @ ends the password. A second @, or an @ behind the authority, means that an
-    # unescaped character cut the password in two.
-    has_cut_password = rest.count("@") > 1 or ("@" in rest and "@" not in authority)
-    if has_cut_password or fragment is not None:
+    # The last @ ends the password. A second @, or an @ after the authority, means that the password
+    # has an unescaped character.
+    has_unescaped_password = rest.count("@") > 1 or ("@" in rest and "@" not in authority)
+    if has_unescaped_password or fragment is not None:
         raise DatabaseUrlError(
             f"{_FORM}: special characters are percent-encoded,"
             " @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, % as %25"
@@ -131,14 +123,14 @@ def _decoded(text: str) -> str:
     try:
         value = unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise DatabaseUrlError(f"{_FORM}: what is percent-encoded is not UTF-8") from None
+        raise DatabaseUrlError(f"{_FORM}: a percent-encoded character is not UTF-8") from None
     if _CONTROL.search(value):
-        raise DatabaseUrlError(f"{_FORM}: it holds a control character")
+        raise DatabaseUrlError(f"{_FORM}: it has a control character")
     return value
 
 
 def _hosts(host_list: str) -> Iterator[Host | int]:
-    """Yield each host, or its port alone where the host is left to the environment."""
+    """Yield each host, or only its port when the host comes from the environment."""
     if not host_list:
         return
     parts = host_list.split(",")
@@ -160,10 +152,9 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _parameters(query: str) -> _Parameters:
-    driver: dict[str, str] = {}
-    settings: dict[str, str] = {}
-    application_name, connect_timeout_s = None, None
+def _parameters(query: str) -> dict[Use, dict[str, str]]:
+    """Return the values of the parameters by name, for each component that uses them."""
+    given: dict[Use, dict[str, str]] = {"driver": {}, "server": {}, "forebay": {}, "none": {}}
     is_after_secret = False
     for pair in filter(None, query.split("&")):
         name, equals, text = pair.partition("=")
@@ -171,16 +162,8 @@ def _parameters(query: str) -> _Parameters:
             raise DatabaseUrlError(f"{_FORM}: a parameter after the ? has no value")
         name, value = _decoded(name), _decoded(text)
         is_after_secret = is_after_secret or name in _SECRETS
-        use = checked_parameter(name, value, is_name_secret=is_after_secret)
-        if name == "application_name":
-            application_name = value
-        elif name == "connect_timeout":
-            connect_timeout_s = float(value)
-        elif use == "driver":
-            driver[name] = value
-        elif use == "server":
-            settings[name] = value
-    return _Parameters(driver, settings, application_name, connect_timeout_s)
+        given[checked_parameter(name, value, is_name_secret=is_after_secret)][name] = value
+    return given
 
 
 def _located(hosts: list[Host | int], names: str, ports: str) -> list[Host | int]:

@@ -4,21 +4,17 @@ import re
 from pathlib import Path
 from typing import Final, Literal
 
-Use = Literal["driver", "server", "none"]
+# The component that uses a parameter.
+Use = Literal["driver", "server", "forebay", "none"]
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-# Parameters asyncpg supports with any value.
-_DRIVER: Final = frozenset(
-    {
-        *("host", "port", "dbname", "database", "user", "password", "service"),
-        *("sslpassword", "krbsrvname", "gsslib"),
-    }
-)
-# File paths that asyncpg reads.
+# Paths of files that asyncpg reads.
 _FILES: Final = frozenset({"sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile"})
 _TLS_VERSIONS: Final = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
-# Parameters asyncpg supports, with the accepted values.
-_DRIVER_VALUES: Final = {
+# Parameters that asyncpg supports, with their values; None: any value.
+_DRIVER: Final[dict[str, tuple[str, ...] | None]] = {
+    **dict.fromkeys(("host", "port", "dbname", "database", "user", "password", "service")),
+    **dict.fromkeys(("sslpassword", "krbsrvname", "gsslib")),
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "sslnegotiation": ("postgres", "direct"),
     "ssl_min_protocol_version": _TLS_VERSIONS,
@@ -26,8 +22,9 @@ _DRIVER_VALUES: Final = {
     # Forebay writes, so it cannot use a standby.
     "target_session_attrs": ("any", "primary", "read-write"),
 }
-# libpq parameters that asyncpg ignores. These values match what asyncpg does by default.
-_HARMLESS: Final = {
+# Parameters of libpq that asyncpg ignores, with the values that are its behaviour.
+_HARMLESS: Final[dict[str, tuple[str, ...] | None]] = {
+    "fallback_application_name": None,
     "channel_binding": ("disable", "prefer"),
     "gssencmode": ("disable", "prefer"),
     "gssdelegation": ("0",),
@@ -44,8 +41,7 @@ _HARMLESS: Final = {
     "client_encoding": ("utf8", "utf-8", "UTF8", "UTF-8", "auto"),
     "timezone": ("UTC",),
 }
-# Parameters that Forebay applies itself.
-_OURS: Final = frozenset({"connect_timeout", "application_name", "fallback_application_name"})
+_FOREBAY: Final = frozenset({"connect_timeout", "application_name"})
 _TCP: Final = "set FOREBAY_TCP_TIMEOUT_MS instead"
 _REMOVE: Final = "remove it"
 _ADVICE: Final = {
@@ -89,7 +85,7 @@ class UrlParameterError(ValueError):
 
 def checked_parameter(name: str, value: str, *, is_name_secret: bool) -> Use:
     """
-    Return which component applies the parameter.
+    Return the component that uses the parameter.
 
     *is_name_secret*: the parameter follows a password parameter. An unescaped & cuts a password in
     two, so an unknown name may be a part of it.
@@ -97,41 +93,34 @@ def checked_parameter(name: str, value: str, *, is_name_secret: bool) -> Use:
     Raises
     ------
     UrlParameterError
-        The parameter is not supported.
+        Forebay does not support the parameter, or its value.
     """
-    if name in _DRIVER or name in _FILES or name in _DRIVER_VALUES:
-        _require_honoured(name, value)
+    if name in _FILES:
+        _require_readable(name, value)
         return "driver"
-    if name in _OURS or name in _HARMLESS or name in _ADVICE:
-        _require_possible(name, value)
+    if name in _DRIVER:
+        _require_allowed(name, value, _DRIVER[name])
+        return "driver"
+    if name in _FOREBAY:
+        if name == "connect_timeout":
+            _require_seconds(name, value)
+        return "forebay"
+    if name in _HARMLESS or name in _ADVICE:
+        _require_allowed(name, value, _HARMLESS.get(name, ()))
         return "none"
     if is_name_secret or not _NAME.fullmatch(name):
         raise UrlParameterError(
             "a parameter after the ? is not one of PostgreSQL's: in a password & is percent-encoded"
             " as %26, and settings of the server stand before a password"
         )
-    # Any other name is passed to the server as a setting; the server rejects unknown names.
+    # The server gets any other name as a setting, and rejects unknown names.
     return "server"
 
 
-def _require_honoured(name: str, value: str) -> None:
-    if name in _FILES:
-        _require_readable(name, value)
-    elif name in _DRIVER_VALUES:
-        _require(name, value, _DRIVER_VALUES[name])
-
-
-def _require_possible(name: str, value: str) -> None:
-    if name == "connect_timeout":
-        _require_seconds(name, value)
-    elif name not in _OURS:
-        _require(name, value, _HARMLESS.get(name, ()))
-
-
-def _require(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value in allowed:
+def _require_allowed(name: str, value: str, allowed: tuple[str, ...] | None) -> None:
+    if allowed is None or value in allowed:
         return
-    if name in _ADVICE or not allowed:
+    if name in _ADVICE:
         only = f" but {' or '.join(allowed)}" if allowed else ""
         raise UrlParameterError(f"Forebay does not support {name}{only}: {_ADVICE[name]}")
     raise UrlParameterError(f"{name} has to be {' or '.join(allowed)}")

@@ -69,7 +69,7 @@ def postgres_url() -> Iterator[str]:
         yield server.url()
     finally:
         server.stop()
-        shutil.rmtree(server.place.home)
+        shutil.rmtree(server.files.home)
         shutil.rmtree(folder)
 
 

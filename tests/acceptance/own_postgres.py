@@ -67,4 +67,4 @@ def lent_postgres(**settings: str | int) -> Iterator[OwnPostgres]:
 
 def _remove(own: OwnPostgres) -> None:
     own.server.stop()
-    shutil.rmtree(own.server.place.home)
+    shutil.rmtree(own.server.files.home)

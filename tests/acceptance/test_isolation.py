@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import httpx
 import pytest
 
-from provision.keys import NewKey, Place, Profile, create_key, revoke_key
+from provision.keys import NewKey, Profile, WorkspaceRow, create_key, revoke_key
 from provision.tenants import create_tenant, create_workspace
 from tests.acceptance.running import until
 from tests.acceptance.site import Site, track
@@ -67,7 +67,7 @@ async def _make_tenant(site: Site) -> Tenant:
     async with site.database() as connection:
         key = await create_tenant(connection, name, workspace=first)
         places = [
-            Place(name, first, key.tenant_id, key.workspace_id),
+            WorkspaceRow(name, first, key.tenant_id, key.workspace_id),
             await create_workspace(connection, name, second),
         ]
         keys = {first: [key], second: list[NewKey]()}

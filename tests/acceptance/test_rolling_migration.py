@@ -131,7 +131,7 @@ async def test_only_a_breaking_migration_stops_the_release_before(
 ) -> None:
     folder = shutil.copytree(FOLDER, tmp_path / "migrations")
     (folder / "9001_more.sql").write_text(
-        f"-- Why.\n{change}\n\n-- migrate:up\n\n-- migrate:down\n"
+        f"-- Why.\n{change}\n\n-- migrate:up\nSELECT 1;\n\n-- migrate:down\n"
     )
     await migrate(database_url, folder)
     service = make_service()

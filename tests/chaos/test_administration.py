@@ -112,7 +112,7 @@ async def test_commits_stay_synchronous_whatever_the_server_is_told(
 
 
 async def _shut_down_at_once(own: OwnPostgres, proxy: Proxy, site: Site) -> None:
-    pid_file = own.server.place.data / "postmaster.pid"
+    pid_file = own.server.files.data / "postmaster.pid"
     os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
     await own.stop()
     await own.start()

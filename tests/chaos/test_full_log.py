@@ -30,7 +30,7 @@ def logging_apart(small_disk: Path) -> Iterator[OwnPostgres]:
     """Lend a server whose log has a disk of its own, and always needs new files there."""
     with lent_postgres(wal_recycle="off", min_wal_size="32MB", max_wal_size="32MB") as own:
         asyncio.run(own.stop())
-        _move(own.server.place.data / "pg_wal", small_disk / "pg_wal")
+        _move(own.server.files.data / "pg_wal", small_disk / "pg_wal")
         asyncio.run(own.start())
         yield own
 
@@ -61,7 +61,7 @@ async def test_a_full_disk_of_the_log_takes_postgresql_down_and_no_event_with_it
                 await _need_another_file(own)
                 run.kills += 1
                 await until(own.has_ended, RECOVERY_S, "PostgreSQL has ended")
-                assert PANIC.search(own.server.place.log.read_text())
+                assert PANIC.search(own.server.files.log.read_text())
                 await see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
                 make_room(small_disk)
                 await _start_again(own, proxy, site)

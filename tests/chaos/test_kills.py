@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-from provision.postgres import Server
+from provision.postgres import EmbeddedPostgres
 from tests.acceptance.conftest import StartSite
 from tests.acceptance.ledger import TAKES_MANY, Ledger, load, mixed, new_ledger
 from tests.acceptance.own_postgres import OwnPostgres
@@ -74,7 +74,7 @@ class Victims:
         await self._end_server(signal.SIGQUIT)
 
     async def _end_server(self, number: signal.Signals) -> None:
-        pid_file = self._own.server.place.data / "postmaster.pid"
+        pid_file = self._own.server.files.data / "postmaster.pid"
         os.kill(int(pid_file.read_text().split()[0]), number)
         await self._own.stop()
         await self._own.start()
@@ -147,12 +147,12 @@ async def _go_on(ledger: Ledger, timeout_s: float) -> None:
     await until(has_gone_on, timeout_s, "more events are acked")
 
 
-async def _check_indexes(server: Server, run: Run) -> None:
+async def _check_indexes(server: EmbeddedPostgres, run: Run) -> None:
     """Have PostgreSQL's own checker compare each index with its table."""
     done = await asyncio.create_subprocess_exec(
-        server.place.programs / "pg_amcheck",
+        server.files.programs / "pg_amcheck",
         *("--install-missing", "--heapallindexed", "--parent-check", DATABASE),
-        env={"PGPASSWORD": server.place.password.read_text(), **_address(server)},
+        env={"PGPASSWORD": server.files.password.read_text(), **_address(server)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -161,5 +161,5 @@ async def _check_indexes(server: Server, run: Run) -> None:
     assert (0, b"") == (done.returncode, said)
 
 
-def _address(server: Server) -> dict[str, str]:
+def _address(server: EmbeddedPostgres) -> dict[str, str]:
     return {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGUSER": "postgres"}

@@ -166,7 +166,7 @@ async def test_a_full_disk_is_told_by_an_idle_worker_too(
 
 
 async def _site_on(disk: Path, own: OwnPostgres, start_site: StartSite) -> Site:
-    space, account = disk / "space", own.server.place.account
+    space, account = disk / "space", own.server.files.account
     space.mkdir()
     shutil.chown(space, account.uid, account.gid)
     async with own.admin() as admin:

@@ -1,22 +1,21 @@
 """
-The container files agree with the specification, with each other and with the code.
+The container files, compared with their specification, with each other and with the code.
 
-No container engine runs these tests: what can be read is held, what has to be built is not.
+The tests read the files; no container engine builds them.
+
+If these tests fail: `make up` or an image does not start, loses events at a stop, or is restarted
+while its database is away.
 """
 
 import json
 import re
 import subprocess
 import sys
-import tomllib
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from ruamel.yaml import YAML
 
-import provision
-from provision.migrate import FOLDER
 from service.config import Config
 from service.parent import KILL_GRACE_S
 from service.store.pool import connections_per_worker
@@ -88,12 +87,12 @@ def test_only_the_service_is_published_and_on_loopback(services: dict[str, Any])
         assert port.startswith("${PUBLISH_ADDRESS:-127.0.0.1}:")
 
 
-def test_every_setting_of_the_compose_file_is_one_of_ours(services: dict[str, Any]) -> None:
+def test_every_setting_of_the_container_files_exists(services: dict[str, Any]) -> None:
     named = {name for service in services.values() for name in service.get("environment", {})}
-    ours = {f"FOREBAY_{field.upper()}" for field in Config.__struct_fields__}
+    settings = {f"FOREBAY_{field.upper()}" for field in Config.__struct_fields__}
 
-    assert {name for name in named if name.startswith("FOREBAY_")} <= ours
-    assert set(re.findall(r"\b(FOREBAY_\w+)[:=]", DOCKERFILE)) <= ours
+    assert {name for name in named if name.startswith("FOREBAY_")} <= settings
+    assert set(re.findall(r"\b(FOREBAY_\w+)[:=]", DOCKERFILE)) <= settings
 
 
 def test_the_image_is_pinned_runs_as_nobody_and_stops_in_order() -> None:
@@ -122,14 +121,6 @@ def test_what_the_image_is_built_from_is_let_through_by_dockerignore() -> None:
 
     assert let_through == copied
     assert all((ROOT / source).exists() for source in copied)
-
-
-def test_the_migrations_go_into_the_wheel() -> None:
-    """`provision migrate` looks for them beside its own package."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-
-    assert {"path": "migrations/*.sql", "format": "wheel"} in project["tool"]["maturin"]["include"]
-    assert FOLDER == Path(provision.__file__).parents[1] / "migrations"
 
 
 def test_the_service_knows_its_database_and_nothing_but_the_password_is_secret(

@@ -118,9 +118,10 @@ def copy_sources(root: Path) -> None:
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     for name in {*names.split("\0"), MODULE}:
-        if name and (ROOT / name).is_file():  # one that was deleted is still in the index
+        # A deleted file is still in the index; provision/migrations is a link to a folder.
+        if name and ((ROOT / name).is_file() or (ROOT / name).is_symlink()):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, root / name)
+            shutil.copy2(ROOT / name, root / name, follow_symlinks=False)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from provision.place import mapped_home
+from provision.__main__ import main
+from provision.postgres_files import home_below_root_folder
 
 ROOT: Final = Path(__file__).parents[3]
 
@@ -26,18 +28,24 @@ def command_environment(**variables: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def provision(database_url: str, tmp_path: Path) -> Provision:
-    """Run `provision …` on the test's own database, in an empty folder."""
+def provision(
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Provision:
+    """Run `provision …` on the test's own database, in an empty folder and in this process."""
 
     def run(*arguments: str, url: str = database_url) -> Done:
-        return subprocess.run(
-            [sys.executable, "-m", "provision", *arguments],
-            cwd=tmp_path,
-            env=command_environment(DATABASE_URL=url),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        monkeypatch.setenv("DATABASE_URL", url)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["provision", *arguments])
+        capsys.readouterr()
+        # In a thread of its own, as the command has an event loop of its own.
+        with ThreadPoolExecutor(1) as pool, pytest.raises(SystemExit) as ended:
+            pool.submit(main).result()
+        output = capsys.readouterr()
+        return Done(sys.argv, int(ended.value.code or 0), output.out, output.err)
 
     return run
 
@@ -66,4 +74,4 @@ def closed_folder(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o700)
     yield folder
-    shutil.rmtree(mapped_home(folder / ".forebay"), ignore_errors=True)
+    shutil.rmtree(home_below_root_folder(folder / ".forebay"), ignore_errors=True)

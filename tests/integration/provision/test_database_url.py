@@ -1,4 +1,8 @@
-"""DATABASE_URL at the commands, with a real server behind it."""
+"""
+DATABASE_URL as the commands use it, with a real server.
+
+If these tests fail: a command prints a password, or cannot connect with a URL that is supported.
+"""
 
 import os
 import subprocess
@@ -25,9 +29,7 @@ ROUNDABOUT = (
 COMMANDS = [("provision", "status"), ("provision.forebay", "dev"), ("service",)]
 REFUSED = [
     f"postgresql://u:{CANARY}?{CANARY}@127.0.0.1:5432/x",
-    f"postgresql://u:{CANARY}#{CANARY}@127.0.0.1:5432/x",
     f"postgresql://u@127.0.0.1:1/x?password={CANARY}&{CANARY}=1",
-    f"postgresql://u:{CANARY}@127.0.0.1:1/x?keepalives_idle=5",
 ]
 
 

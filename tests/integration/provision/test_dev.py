@@ -1,5 +1,11 @@
-"""`forebay dev`, whole: from an empty folder to a stored event, and down again in order."""
+"""
+`forebay dev`: from an empty folder to a stored event, and stopped in order.
 
+If these tests fail: a developer cannot try Forebay, loses stored events, or has processes left
+running.
+"""
+
+import asyncio
 import json
 import os
 import signal
@@ -83,29 +89,21 @@ async def count_events(database_url: str) -> Any:
         connection.terminate()
 
 
-async def test_events_are_stored_and_found_again_at_the_next_start(start_dev: StartDev) -> None:
-    dev = start_dev("--json", "--port", free_port())
-    first = running(dev)
-    answer = track(first["url"], first["api_key"])
-    dev.send_signal(signal.SIGINT)
-    rest, _ = dev.communicate()
+async def revoke_keys(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("UPDATE api_keys SET revoked_at = now()")
+    connection.terminate()
 
-    assert FIELDS == list(first)
-    assert "accepted" == answer["status"]
-    assert (0, "") == (dev.returncode, rest)
-    assert not is_listening(first["database_url"])
 
-    dev = start_dev("--json", "--port", free_port())
-    second = running(dev)
-
-    assert first["api_key"] == second["api_key"]
-    assert 1 == await count_events(second["database_url"])
+def stop(dev: Dev) -> None:
     dev.terminate()
     dev.communicate()
     assert 0 == dev.returncode
 
 
-def test_what_it_prints_works_when_pasted(start_dev: StartDev) -> None:
+def test_what_it_prints_works_one_runs_at_a_time_and_data_stays(
+    start_dev: StartDev, open_folder: Path
+) -> None:
     dev = start_dev("--port", free_port())
     assert dev.stdout is not None
     commands: dict[str, str] = {}
@@ -115,7 +113,6 @@ def test_what_it_prints_works_when_pasted(start_dev: StartDev) -> None:
             commands[text.partition(" ")[0].partition("=")[0]] = text
         if text.startswith("Ctrl-C"):
             break
-
     for name, expected in (("curl", '"status":"accepted"'), ("DATABASE_URL", "Tried Forebay")):
         # From another folder, as in another terminal.
         done = subprocess.run(
@@ -128,19 +125,58 @@ def test_what_it_prints_works_when_pasted(start_dev: StartDev) -> None:
         )
         assert expected in done.stdout.replace('": "', '":"')
 
-
-def test_many_signals_stop_it_once_and_in_order(start_dev: StartDev, open_folder: Path) -> None:
-    dev = start_dev("--json", "--port", free_port())
-    running(dev)
+    second = start_dev("--json", "--port", free_port())
+    output, errors = second.communicate()
+    assert (1, "") == (second.returncode, output)
+    assert "another `forebay dev` runs on" in errors
+    assert 1 == errors.count("\n")
 
     for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGINT):
         dev.send_signal(number)
     dev.communicate()
-
     log = next(open_folder.rglob("postgres.log")).read_text()
     assert 0 == dev.returncode
     assert "received fast shutdown request" in log
     assert "database system is shut down" in log
+
+    dev = start_dev("--json", "--port", free_port())
+    again = running(dev)
+    assert FIELDS == list(again)
+    assert again["api_key"] in commands["curl"]
+    assert 1 == asyncio.run(count_events(again["database_url"]))
+    dev.send_signal(signal.SIGINT)
+    rest, _ = dev.communicate()
+    assert (0, "") == (dev.returncode, rest)
+    assert not is_listening(again["database_url"])
+
+
+def test_what_a_killed_one_left_is_replaced_and_a_service_that_dies_stops_everything(
+    start_dev: StartDev,
+) -> None:
+    ports = {"FOREBAY_PORT": free_port(), "FOREBAY_METRICS_PORT": free_port()}
+    dev = start_dev("--json", **ports)
+    first = running(dev)
+    track(first["url"], first["api_key"])
+    dev.kill()
+    dev.wait()  # its pipes stay open in the service
+
+    dev = start_dev("--json", **ports)
+    second = running(dev)
+    assert first["url"] == second["url"]
+    assert "accepted" == track(second["url"], second["api_key"])["status"]
+    assert 2 == asyncio.run(count_events(second["database_url"]))
+    assert not is_listening(first["database_url"])
+
+    children = Path(f"/proc/{dev.pid}/task/{dev.pid}/children").read_text().split()
+    service = next(
+        pid for pid in children if b"service" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+    os.kill(int(service), signal.SIGKILL)
+    _, errors = dev.communicate()
+    assert 1 == dev.returncode
+    assert "the service was ended by SIGKILL" in errors
+    assert not is_listening(second["database_url"])
+    assert not is_listening(second["url"] + "/")
 
 
 def test_a_taken_port_is_one_line_before_anything_starts(
@@ -155,55 +191,7 @@ def test_a_taken_port_is_one_line_before_anything_starts(
     assert 1 == errors.count("\n")
     assert f"port {port}" in errors
     assert "--port or FOREBAY_PORT" in errors
-    assert not (open_folder / ".forebay").exists()
-
-
-def test_a_second_one_on_the_same_folder_is_told_so(start_dev: StartDev) -> None:
-    running(start_dev("--json", "--port", free_port()))
-
-    second = start_dev("--json", "--port", free_port())
-    output, errors = second.communicate()
-
-    assert (1, "") == (second.returncode, output)
-    assert "another `forebay dev` runs on" in errors
-    assert 1 == errors.count("\n")
-
-
-async def test_what_a_killed_one_left_is_taken_over_at_the_next_start(start_dev: StartDev) -> None:
-    ports = {"FOREBAY_PORT": free_port(), "FOREBAY_METRICS_PORT": free_port()}
-    dev = start_dev("--json", **ports)
-    first = running(dev)
-    track(first["url"], first["api_key"])
-    dev.kill()
-    dev.wait()  # its pipes live on in the service
-
-    dev = start_dev("--json", **ports)
-    second = running(dev)
-    assert "accepted" == track(second["url"], second["api_key"])["status"]
-    assert 2 == await count_events(second["database_url"])
-    dev.terminate()
-    dev.communicate()
-
-    assert first["url"] == second["url"]
-    assert 0 == dev.returncode
-    assert not is_listening(second["database_url"])
-    assert not is_listening(second["url"] + "/")
-
-
-def test_a_service_that_dies_takes_everything_down(start_dev: StartDev) -> None:
-    dev = start_dev("--json", "--port", free_port())
-    answer = running(dev)
-    children = Path(f"/proc/{dev.pid}/task/{dev.pid}/children").read_text().split()
-    service = next(
-        pid for pid in children if b"service" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    )
-
-    os.kill(int(service), signal.SIGKILL)
-    _, errors = dev.communicate()
-
-    assert 1 == dev.returncode
-    assert "the service was ended by SIGKILL" in errors
-    assert not is_listening(answer["database_url"])
+    assert not (open_folder / ".forebay" / "postgres").exists()
 
 
 def test_a_wrong_setting_is_named(start_dev: StartDev) -> None:
@@ -214,51 +202,28 @@ def test_a_wrong_setting_is_named(start_dev: StartDev) -> None:
     assert "FOREBAY_DRAIN_TIMEOUT_S" in errors
 
 
-async def test_a_given_database_is_used_and_marked(
+def test_a_given_database_is_used_and_marked_and_a_revoked_demo_key_is_replaced(
     start_dev: StartDev, bare_database_url: str, open_folder: Path
 ) -> None:
-    for _ in range(2):  # the second time it holds tables, and the mark
+    keys = []
+    for _ in range(2):  # the second time it has tables, and the mark
         dev = start_dev("--json", "--port", free_port(), DATABASE_URL=bare_database_url)
         answer = running(dev)
-        track(answer["url"], answer["api_key"])
-        dev.terminate()
-        dev.communicate()
-
-        assert 0 == dev.returncode
+        assert "accepted" == track(answer["url"], answer["api_key"])["status"]
         assert bare_database_url == answer["database_url"]
+        keys.append(answer["api_key"])
+        stop(dev)
+        asyncio.run(revoke_keys(bare_database_url))
 
-    assert 2 == await count_events(bare_database_url)
+    assert 2 == len(set(keys))
+    assert 2 == asyncio.run(count_events(bare_database_url))
     assert not (open_folder / ".forebay" / "postgres").exists()
 
 
-def test_a_database_that_holds_tables_is_left_alone(start_dev: StartDev, database_url: str) -> None:
+def test_a_database_with_tables_is_refused(start_dev: StartDev, database_url: str) -> None:
     dev = start_dev("--json", "--port", free_port(), DATABASE_URL=database_url)
     output, errors = dev.communicate()
 
     assert (1, "") == (dev.returncode, output)
     assert "holds tables and is not marked as a dev database" in errors
     assert 1 == errors.count("\n")
-
-
-async def test_a_revoked_demo_key_is_replaced_at_the_next_start(start_dev: StartDev) -> None:
-    dev = start_dev("--json", "--port", free_port())
-    first = running(dev)
-    connection = await asyncpg.connect(first["database_url"])
-    await connection.execute("UPDATE api_keys SET revoked_at = now()")
-    connection.terminate()
-    dev.terminate()
-    dev.communicate()
-
-    second = running(start_dev("--json", "--port", free_port()))
-
-    assert first["api_key"] != second["api_key"]
-    assert "accepted" == track(second["url"], second["api_key"])["status"]
-
-
-def test_roots_forebay_works_below_a_closed_folder(
-    start_dev: StartDev, closed_folder: Path
-) -> None:
-    folder = str(closed_folder / ".forebay")
-    answer = running(start_dev("--json", "--port", free_port(), "--data-dir", folder))
-
-    assert "accepted" == track(answer["url"], answer["api_key"])["status"]

@@ -1,4 +1,8 @@
-"""The SQL functions against the same things in Python."""
+"""
+The SQL functions for ids, compared with the same in Python.
+
+If these tests fail: an analyst who looks an event up by its id finds another one, or none.
+"""
 
 import hashlib
 import random

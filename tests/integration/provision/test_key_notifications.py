@@ -1,4 +1,8 @@
-"""Who changes a key is heard: on the channel, by the key's id."""
+"""
+Notifications that a change of a key sends, with the id of the key.
+
+If these tests fail: a revoked key is accepted until its cache entry expires.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator

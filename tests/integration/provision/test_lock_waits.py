@@ -1,4 +1,9 @@
-"""Our own DDL beside a transaction that has read `events`: events are stored meanwhile."""
+"""
+Migrations and partitions beside an open transaction that has read `events`, or another migrate.
+
+If these tests fail: events are refused or delayed while an operator migrates, two migrations run at
+once, or an operator waits without knowing for which session.
+"""
 
 import asyncio
 import contextlib
@@ -13,9 +18,12 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
+from provision.database import connected, statement
 from provision.errors import ProvisionError
+from provision.lock_waits import take_migration_lock
 from provision.migrate import FOLDER, migrate
 
+HOLDER: Final = "deploy of yesterday"
 PAGE: Final = Path(__file__).parents[3] / "docs/how-to/partitions.md"
 DAY: Final = date(2026, 11, 21)
 # Of each event, while DDL waits. The promise is 1 s at the 99th percentile of an idle machine.
@@ -33,6 +41,10 @@ INDEX: Final = (
 )
 HAS_COLUMN: Final = "SELECT source IS NULL FROM (SELECT (SELECT source FROM events LIMIT 1)) AS one"
 INDEXES: Final = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('of_hashes')"
+RUNNING: Final = (
+    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND state = 'active'"
+    " AND datname = current_database()"
+)
 PARTITIONS: Final = (
     "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'events'::regclass"
 )
@@ -109,7 +121,7 @@ async def test_a_migration_waits_for_a_reader_and_says_for_whom(
 
     told = await migrate_beside(reader, database_url, folder)
 
-    assert told[0].startswith("provision migrate (up to 9999_more.sql) waits for pid ")
+    assert told[0].startswith("migration 9999_more.sql waits for pid ")
     named = (
         rf"pid {reader.get_server_pid()}, an analyst, \w+, idle in transaction, transaction open"
     )
@@ -149,6 +161,22 @@ async def test_an_index_that_was_given_up_is_made_the_next_time(
     await reader.execute("COMMIT")
     assert ["9999_more.sql"] == await migrate(database_url, folder)
     assert await connection.fetchval(INDEXES)
+
+
+async def test_an_interrupted_migration_leaves_no_statement_running(
+    database_url: str, folder: Path, reader: Any, connection: Any
+) -> None:
+    (folder / "9999_more.sql").write_text(INDEX)
+    has_told = asyncio.Event()
+
+    migrating = asyncio.create_task(migrate(database_url, folder, say=lambda _: has_told.set()))
+    async with asyncio.timeout(20):
+        await has_told.wait()
+    migrating.cancel()
+    await asyncio.gather(migrating, return_exceptions=True)
+
+    assert 0 == await connection.fetchval(RUNNING)
+    assert not reader.is_closed()
 
 
 async def test_new_partitions_do_not_wait_for_a_reader(
@@ -216,3 +244,50 @@ async def test_no_migration_comes_between_the_two_halves_of_a_detach(
     assert cure is not None
     await connection.execute(cure[0])
     assert ["9999_more.sql"] == await migrate(database_url, folder)
+
+
+@pytest.fixture
+async def holder(database_url: str) -> AsyncIterator[Any]:
+    """Hold the lock as a session that was left behind does."""
+    connection = await asyncpg.connect(database_url, server_settings={"application_name": HOLDER})
+    assert await connection.fetchval(statement("try_lock_migrations"))
+    yield connection
+    connection.terminate()
+
+
+async def test_a_wait_is_bounded_and_ends_with_who_is_waited_for(
+    database_url: str, holder: Any
+) -> None:
+    said: list[str] = []
+    async with connected(database_url) as connection:
+        with pytest.raises(ProvisionError) as caught:
+            await take_migration_lock(connection, 0.5, said.append)
+
+    pid = await holder.fetchval("SELECT pg_backend_pid()")
+    who = f"pid {pid}, application {HOLDER!r}, client 127.0.0.1, connected since 2"
+    assert who in str(caught.value)
+    assert f"pg_terminate_backend({pid})" in str(caught.value)
+    assert "longer than 0.5 s" in str(caught.value)
+    assert 1 == len(said)
+    assert who in said[0]
+
+
+async def test_a_lock_that_is_given_up_is_taken(database_url: str, holder: Any) -> None:
+    async with connected(database_url) as connection:
+        said: list[str] = []
+
+        def give_up(text: str) -> None:
+            said.append(text)
+            holder.terminate()
+
+        await take_migration_lock(connection, 10.0, give_up)
+
+    assert 1 == len(said)
+
+
+async def test_a_lock_of_another_database_is_none_of_ours(
+    bare_database_url: str, holder: Any
+) -> None:
+    del holder
+    async with connected(bare_database_url) as connection:
+        await take_migration_lock(connection, 0.0, print)

@@ -1,4 +1,8 @@
-"""`provision migrate` on a real database."""
+"""
+`provision migrate` on a real database.
+
+If these tests fail: an upgrade stops half-way, applies a file twice, or accepts an edited file.
+"""
 
 import asyncio
 import shutil
@@ -68,7 +72,7 @@ async def test_an_edited_file_stops_everything_and_is_named(
 
 async def test_a_breaking_file_is_recorded_as_such(database_url: str, folder: Path) -> None:
     (folder / "9999_harsh.sql").write_text(
-        "-- Nothing of before can go on.\n-- breaking\n\n-- migrate:up\n\n-- migrate:down\n"
+        "-- Why.\n-- breaking\n\n-- migrate:up\nSELECT 1;\n\n-- migrate:down\n"
     )
 
     assert ["9999_harsh.sql"] == await migrate(database_url, folder)
@@ -80,7 +84,9 @@ async def test_a_breaking_file_is_recorded_as_such(database_url: str, folder: Pa
 async def test_an_older_release_refuses_a_schema_that_is_newer_and_breaking(
     database_url: str, folder: Path
 ) -> None:
-    (folder / "9999_harsh.sql").write_text("-- breaking\n-- migrate:up\n\n-- migrate:down\n")
+    (folder / "9999_harsh.sql").write_text(
+        "-- breaking\n-- migrate:up\nSELECT 1;\n\n-- migrate:down\n"
+    )
     await migrate(database_url, folder)
 
     with pytest.raises(ProvisionError, match="9999, which is marked as breaking"):
@@ -88,7 +94,7 @@ async def test_an_older_release_refuses_a_schema_that_is_newer_and_breaking(
 
 
 async def test_an_older_release_lets_a_newer_schema_be(database_url: str, folder: Path) -> None:
-    (folder / "9999_kind.sql").write_text("-- migrate:up\n\n-- migrate:down\n")
+    (folder / "9999_kind.sql").write_text("-- migrate:up\nSELECT 1;\n\n-- migrate:down\n")
     await migrate(database_url, folder)
 
     assert [] == await migrate(database_url)

@@ -1,4 +1,8 @@
-"""Day partitions of events and rejected_events, in the shapes that administrators leave behind."""
+"""
+Day partitions of events and rejected_events, also beside partitions made by administrators.
+
+If these tests fail: events of a day cannot be stored, or partitions of administrators are damaged.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,9 @@
-"""The command `provision` as a script meets it: exit codes, stdout, stderr."""
+"""
+The command `provision` as a script uses it: exit codes, stdout, stderr.
+
+If these tests fail: an operator cannot make or revoke keys, or a script gets another output or exit
+code.
+"""
 
 import json
 import subprocess
@@ -33,17 +38,21 @@ async def test_tenant_create_makes_all_three_and_shows_the_key(
     assert ("k1", None, None) == (row["name"], row["max_batch_events"], row["max_payload_bytes"])
 
 
-async def test_a_segment_key_carries_its_limits(provision: Provision, connection: Any) -> None:
-    provision("tenant", "create", "acme", "--profile", "segment")
+async def test_people_see_the_key_of_a_profile_and_that_it_is_shown_once(
+    provision: Provision, connection: Any
+) -> None:
+    done = provision("tenant", "create", "acme", "--profile", "segment")
 
+    assert "api_key    fb1_" in done.stdout
+    assert "shown this once" in done.stderr
     limits = await connection.fetchrow("SELECT max_batch_events, max_payload_bytes FROM api_keys")
     assert (250, 524_288) == tuple(limits)
 
 
-async def test_a_taken_name_is_said_and_nothing_is_made(
+@pytest.mark.usefixtures("tenant")
+async def test_a_taken_name_is_an_error_and_nothing_is_made(
     provision: Provision, connection: Any
 ) -> None:
-    provision("tenant", "create", "acme")
     before = await connection.fetchrow(COUNTS)
 
     done = provision("tenant", "create", "acme", "--workspace", "other", "--json")
@@ -56,10 +65,7 @@ async def test_a_taken_name_is_said_and_nothing_is_made(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("tenant", "create", " "),
         ("tenant", "create", "x" * 101),
-        ("tenant", "create", "a\nb"),
-        ("tenant", "create", "a", "--workspace", ""),
         ("tenant", "create", "a", "--key-name", "\x1b[31m"),
     ],
 )
@@ -74,15 +80,8 @@ async def test_a_name_that_is_not_allowed_is_refused_and_nothing_is_made(
     assert (0, 0, 0) == tuple(await connection.fetchrow(COUNTS))
 
 
-def test_people_see_the_key_and_that_it_is_shown_once(provision: Provision) -> None:
-    done = provision("tenant", "create", "acme")
-
-    assert "api_key    fb1_" in done.stdout
-    assert "shown this once" in done.stderr
-
-
+@pytest.mark.usefixtures("tenant")
 def test_workspaces_are_made_listed_and_refused_twice(provision: Provision) -> None:
-    provision("tenant", "create", "acme")
 
     assert 0 == provision("workspace", "create", "acme", "web").returncode
     assert 4 == provision("workspace", "create", "acme", "web").returncode
@@ -92,8 +91,8 @@ def test_workspaces_are_made_listed_and_refused_twice(provision: Provision) -> N
     assert ["default", "web"] == [row["workspace"] for row in listed]
 
 
+@pytest.mark.usefixtures("tenant")
 def test_keys_are_made_listed_and_revoked(provision: Provision) -> None:
-    provision("tenant", "create", "acme")
     done = provision("key", "create", "--tenant", "acme", "--name", "second", "--json")
     key_id = json.loads(done.stdout)["key_id"]
 
@@ -109,8 +108,8 @@ def test_keys_are_made_listed_and_revoked(provision: Provision) -> None:
     assert "secret" not in done.stdout
 
 
+@pytest.mark.usefixtures("tenant")
 def test_away_from_a_terminal_lists_are_lines_with_tabs(provision: Provision) -> None:
-    provision("tenant", "create", "acme")
 
     lines = provision("tenant", "list").stdout.splitlines()
 
@@ -127,10 +126,10 @@ def test_seed_shows_its_key_once_and_says_so_afterwards(provision: Provision) ->
     assert "already there" in second.stderr
 
 
+@pytest.mark.usefixtures("tenant")
 async def test_status_tells_schema_counts_and_partitions(
     provision: Provision, connection: Any
 ) -> None:
-    provision("tenant", "create", "acme")
     await connection.execute("SELECT ensure_event_partitions_v1('2026-01-01', '2026-01-03')")
 
     status = json.loads(provision("status", "--json").stdout)
@@ -154,10 +153,10 @@ async def test_status_names_an_edited_file_and_fails(provision: Provision, conne
     assert "was edited after it had been applied" in done.stderr
 
 
+@pytest.mark.usefixtures("tenant")
 async def test_events_tail_shows_the_newest_first_with_ids_in_base36(
     provision: Provision, connection: Any
 ) -> None:
-    provision("tenant", "create", "acme")
     await connection.execute("SELECT ensure_event_partitions_v1('2026-01-01', '2026-01-02')")
     await connection.execute(
         "INSERT INTO events (id, tenant_id, workspace_id, event_id, type, event, properties,"
@@ -182,17 +181,6 @@ def test_a_bare_database_is_told_to_migrate(provision: Provision, bare_database_
 
     assert (1, "") == (done.returncode, done.stdout)
     assert "run `provision migrate`" in done.stderr
-
-
-def test_an_unreachable_database_is_one_sentence_without_the_password(provision: Provision) -> None:
-    done = provision("status", url="postgresql://someone:hidden-word@127.0.0.1:1/forebay")
-
-    assert (1, "") == (done.returncode, done.stdout)
-    assert done.stderr.startswith(
-        "provision: cannot connect to the database at 127.0.0.1:1/forebay"
-    )
-    assert 1 == done.stderr.count("\n")
-    assert "hidden-word" not in done.stderr
 
 
 @pytest.mark.parametrize("command", [("provision", "status"), ("provision.forebay", "serve")])
@@ -227,25 +215,10 @@ def test_a_database_url_in_dotenv_counts(database_url: str, tmp_path: Path) -> N
     assert (0, "[]\n") == (done.returncode, done.stdout)
 
 
-@pytest.mark.parametrize(
-    "arguments", [("tenant", "create"), ("nonsense",), ("events", "tail", "--limit", "0")]
-)
+@pytest.mark.parametrize("arguments", [("tenant", "create"), ("events", "tail", "--limit", "0")])
 def test_a_mistyped_command_is_a_usage_error(
     provision: Provision, arguments: tuple[str, ...]
 ) -> None:
     done = provision(*arguments)
 
     assert (2, "") == (done.returncode, done.stdout)
-
-
-@pytest.mark.parametrize("module", ["provision", "provision.forebay"])
-def test_version_answers(module: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", module, "--version"],
-        env=command_environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert done.stdout.strip()

@@ -1,4 +1,8 @@
-"""`provision status` on partitions, rights and servers, and `provision partitions`."""
+"""
+`provision status` on partitions, rights and servers, and `provision partitions`.
+
+If these tests fail: an operator is not told that events cannot be stored soon.
+"""
 
 import json
 from collections.abc import Iterator

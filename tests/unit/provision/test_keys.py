@@ -1,4 +1,8 @@
-"""What a key may do, by profile, and that its text stays hidden."""
+"""
+Limits of a key by profile, and that its text stays hidden.
+
+If these tests fail: requests of Segment's SDKs are refused, or the text of a key gets into a log.
+"""
 
 from provision.keys import LIMITS, NewKey, Profile
 

@@ -1,4 +1,8 @@
-"""The migration files, and what is read from them."""
+"""
+Migration files, and what the runner reads from them.
+
+If these tests fail: an upgrade applies the wrong statements, or an edited file goes unnoticed.
+"""
 
 import hashlib
 from pathlib import Path
@@ -14,11 +18,10 @@ from provision.migrate import (
     pending,
     read_migrations,
     require_unchanged,
-    with_lock_timeout,
 )
 
-FIRST = Migration("0001", "0001_first.sql", "aa", is_breaking=False)
-SECOND = Migration("0002", "0002_second.sql", "bb", is_breaking=False)
+FIRST = Migration("0001", "0001_first.sql", "aa", "", is_breaking=False)
+SECOND = Migration("0002", "0002_second.sql", "bb", "", is_breaking=False)
 
 
 def test_numbers_are_unique_and_without_gaps() -> None:
@@ -38,8 +41,8 @@ def test_every_file_begins_with_why_and_goes_forward_only() -> None:
 
 
 def test_a_file_says_by_itself_that_it_is_breaking(tmp_path: Path) -> None:
-    (tmp_path / "0001_calm.sql").write_text("-- Why.\n-- migrate:up\n-- breaking\n")
-    (tmp_path / "0002_harsh.sql").write_text("-- Why.\n-- breaking\n\n-- migrate:up\n")
+    (tmp_path / "0001_calm.sql").write_text("-- Why.\n-- migrate:up\n-- breaking\nSELECT 1;\n")
+    (tmp_path / "0002_harsh.sql").write_text("-- Why.\n-- breaking\n\n-- migrate:up\nSELECT 1;\n")
 
     calm, harsh = read_migrations(tmp_path)
 
@@ -55,9 +58,12 @@ def test_a_file_says_by_itself_that_it_is_no_transaction(tmp_path: Path) -> None
 
 
 def test_the_checksum_is_that_of_the_files_bytes(tmp_path: Path) -> None:
-    (tmp_path / "0001_a.sql").write_bytes(b"-- migrate:up\r\n")
+    (tmp_path / "0001_a.sql").write_bytes(b"-- migrate:up\r\nSELECT 1;\r\n")
 
-    assert hashlib.sha256(b"-- migrate:up\r\n").hexdigest() == read_migrations(tmp_path)[0].sha256
+    assert (
+        hashlib.sha256(b"-- migrate:up\r\nSELECT 1;\r\n").hexdigest()
+        == read_migrations(tmp_path)[0].sha256
+    )
 
 
 def test_a_file_with_another_kind_of_name_is_refused(tmp_path: Path) -> None:
@@ -65,6 +71,24 @@ def test_a_file_with_another_kind_of_name_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ProvisionError, match=r"1_first\.sql is not named like a migration"):
         read_migrations(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "SELECT 1;\n", "-- migrate:up\n\n-- migrate:down\nSELECT 1;\n"]
+)
+def test_a_file_without_statements_to_apply_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "0001_a.sql").write_text(text)
+
+    with pytest.raises(ProvisionError, match=r"0001_a\.sql (needs one line|has no statement)"):
+        read_migrations(tmp_path)
+
+
+def test_statements_are_those_between_up_and_down(tmp_path: Path) -> None:
+    (tmp_path / "0001_a.sql").write_text(
+        "-- Why.\n-- migrate:up\nSELECT 1;\n-- migrate:down\nSELECT 2;\n"
+    )
+
+    assert "SELECT 1;" == read_migrations(tmp_path)[0].sql
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
@@ -92,14 +116,3 @@ def test_a_newer_schema_is_fine_unless_it_is_breaking() -> None:
         require_unchanged(
             [FIRST], Schema(applied, first | {"0002": Checksum("x", is_breaking=True)})
         )
-
-
-@pytest.mark.parametrize(
-    ("query", "options"),
-    [("", "-c+lock_timeout%3D300"), ("?options=-c%20x%3Dy", "-c+x%3Dy+-c+lock_timeout%3D300")],
-)
-def test_a_lock_timeout_goes_beside_the_options_that_were_given(query: str, options: str) -> None:
-    url = with_lock_timeout(f"postgresql://u:p%40@h:1/d{query}", 300)
-
-    name = "application_name=forebay+provision+migrate"
-    assert f"postgresql://u:p%40@h:1/d?options={options}&{name}" == url

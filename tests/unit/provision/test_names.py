@@ -1,4 +1,8 @@
-"""Which names are allowed, and what is said when one is not."""
+"""
+Names of tenants, workspaces and keys.
+
+If these tests fail: an operator cannot use a valid name, or a name breaks the output of a terminal.
+"""
 
 import sys
 
@@ -22,10 +26,10 @@ def test_a_readable_name_is_taken_as_it_is(name: str) -> None:
         ("   ", "'   ' is blank"),
         ("\u3000", "is blank"),
         ("x" * 101, "has 101 characters"),
-        ("a\nb", r"'a\nb' holds a control character"),
-        ("a\x00b", r"'a\x00b' holds a control character"),
-        ("a\x7f", "holds a control character"),
-        ("a\u2028b", "holds a control character"),
+        ("a\nb", r"'a\nb' has a control character"),
+        ("a\x00b", r"'a\x00b' has a control character"),
+        ("a\x7f", "has a control character"),
+        ("a\u2028b", "has a control character"),
         (" a", "begins or ends with a blank"),
         ("a\u00a0", "begins or ends with a blank"),
         ("a\udcff", "is not valid UTF-8"),

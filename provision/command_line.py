@@ -1,11 +1,46 @@
-"""What commands print: JSON for scripts, tables for people. Messages go to stderr."""
+"""
+What both commands share: how they run, and what they print.
+
+Results go to stdout, as JSON for scripts or as text for people; messages go to stderr.
+"""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
+from cyclopts import App, Parameter
+
+from provision.errors import ProvisionError
+from service.config import ConfigError
+
+# Without `negative`, cyclopts would add --no-json.
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+
+_DISTRIBUTION: Final = "forebay"
+_INTERRUPTED: Final = 130
+
+
+def run(app: App) -> NoReturn:
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 already there."""
+    try:
+        app(sys.argv[1:], exit_on_error=True, result_action="sys_exit")
+    except (ProvisionError, ConfigError) as error:
+        print_message(f"{app.name[0]}: {error}")
+        sys.exit(getattr(error, "exit_code", ProvisionError.exit_code))
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    sys.exit(0)
+
+
+def installed_version() -> str:
+    """Return the version of the installed package."""
+    try:
+        return version(_DISTRIBUTION)
+    except PackageNotFoundError:
+        return "not installed (run make setup)"
 
 
 def print_json(value: Any) -> None:

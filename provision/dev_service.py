@@ -1,4 +1,4 @@
-"""The service as a child process of `forebay dev`: started, awaited, stopped in order."""
+"""The service as a child process of `forebay dev`."""
 
 import asyncio
 import contextlib
@@ -6,22 +6,64 @@ import http.client
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final
 
 from provision.errors import ProvisionError
-from provision.leftovers import name_service
+from provision.process_lock import lock_file, take_over, try_lock
 
 _READY_PATH: Final = "/health/ready"
 _READY_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.05
 _PROBE_TIMEOUT_S: Final = 2.0
-# Beyond its own drain: connections close, workers and their parent end.
+# Beyond the drain of the service: connections close, workers and their parent end.
 _STOP_MARGIN_S: Final = 15.0
+_LEFTOVER_TIMEOUT_S: Final = 30.0
+_PID_BYTES: Final = 20
 
 
-class Service:
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[int]:
+    """
+    Keep a second `forebay dev` off *folder*, and stop a service that a killed one has left there.
+
+    Lends the descriptor of the lock that the service inherits; its file has the id of the service.
+
+    Raises
+    ------
+    ProvisionError
+        Another `forebay dev` runs on this folder.
+    """
+    with lock_file(folder / "lock") as own, lock_file(folder / "service.lock") as service:
+        if not try_lock(own):
+            raise ProvisionError(
+                f"another `forebay dev` runs on {folder}: stop it, or choose another folder with"
+                " --data-dir"
+            )
+        if not take_over(service, partial(_signal_leftover, service), _LEFTOVER_TIMEOUT_S):
+            _kill_group(int(os.pread(service, _PID_BYTES, 0) or 0))
+        os.ftruncate(service, 0)
+        yield service
+
+
+def _signal_leftover(lock: int) -> None:
+    # Empty when `forebay dev` was killed before it wrote the process id.
+    if pid := os.pread(lock, _PID_BYTES, 0):
+        with contextlib.suppress(ProcessLookupError):  # only its workers are left
+            os.kill(int(pid), signal.SIGTERM)
+
+
+def _kill_group(pid: int) -> None:
+    """Kill the service and its workers: workers without a parent would keep the port."""
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+class ServiceProcess:
     """The running service."""
 
     def __init__(self, process: asyncio.subprocess.Process, address: tuple[str, int]) -> None:
@@ -31,12 +73,12 @@ class Service:
 
     async def is_ready(self, stopping: asyncio.Event) -> bool:
         """
-        Wait until it takes traffic; False when we were told to stop meanwhile.
+        Wait until the service takes traffic; return False when *stopping* is set first.
 
         Raises
         ------
         ProvisionError
-            It has ended, or is not ready in time.
+            The service has ended, or is not ready in time.
         """
         deadline = asyncio.get_running_loop().time() + _READY_TIMEOUT_S
         while not stopping.is_set():
@@ -53,12 +95,12 @@ class Service:
 
     async def run_until(self, stopping: asyncio.Event) -> None:
         """
-        Return when we are told to stop.
+        Wait until *stopping* is set.
 
         Raises
         ------
         ProvisionError
-            It has ended by itself.
+            The service has ended by itself.
         """
         ended = asyncio.create_task(self._process.wait())
         told = asyncio.create_task(stopping.wait())
@@ -70,15 +112,15 @@ class Service:
 
     async def stop(self, timeout_s: float) -> None:
         """
-        Let it finish what it has accepted, then end it. Nothing happens when it has ended.
+        Let the service drain, then end it. Nothing happens when it has ended.
 
         Raises
         ------
         ProvisionError
-            It did not end in order.
+            The service did not end in time, or ended with an error.
         """
         if self._process.returncode is not None:
-            self._end_leftovers()
+            _kill_group(self._process.pid)
             return
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -88,16 +130,11 @@ class Service:
                 f"the service did not stop within {timeout_s:.0f} s and was killed"
             ) from None
         finally:
-            self._end_leftovers()
-        # Told to stop before it could listen to that, it has nothing to finish either.
-        is_unborn = not self._was_ready and self._process.returncode == -signal.SIGTERM
-        if self._process.returncode != 0 and not is_unborn:
+            _kill_group(self._process.pid)
+        # SIGTERM ends a service that is still starting; it has nothing to drain.
+        was_starting = not self._was_ready and self._process.returncode == -signal.SIGTERM
+        if self._process.returncode != 0 and not was_starting:
             raise ProvisionError(f"the service {self._end()} while it was stopping")
-
-    def _end_leftovers(self) -> None:
-        """End workers that have lost their parent: they would keep the port."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _end(self) -> str:
         code = self._process.returncode
@@ -112,27 +149,27 @@ async def service_process(
     *,
     address: tuple[str, int],
     drain_timeout_s: float,
-    is_stdout_ours: bool,
+    logs_to_stderr: bool,
     lock: int,
-) -> AsyncIterator[Service]:
+) -> AsyncIterator[ServiceProcess]:
     """
-    Start the service, and stop it when the block ends. Its log goes where ours goes.
+    Start the service, and stop it when the block ends.
 
-    The service inherits *lock*; the next `forebay dev` uses it to find a service left running.
+    The service inherits *lock*: the next `forebay dev` finds a service left running by it.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-P",  # a folder `service` where the user happens to stand is not ours
+        "-P",  # a folder `service` in the current folder is not the package
         *("-m", "service"),
         env=dict(environment),
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=sys.stderr if is_stdout_ours else None,
-        # Ctrl-C reaches only us: we stop it, once, and it drains undisturbed.
+        stdout=sys.stderr if logs_to_stderr else None,
+        # Ctrl-C reaches only `forebay dev`, which stops the service once.
         start_new_session=True,
         pass_fds=(lock,),
     )
-    name_service(lock, process.pid)
-    service = Service(process, address)
+    os.pwrite(lock, str(process.pid).encode(), 0)
+    service = ServiceProcess(process, address)
     try:
         yield service
     finally:

