@@ -3,10 +3,10 @@
 //! Megabytes of body a second on one core, the best of many rounds, for batches of 50 events.
 #![forbid(unsafe_code)]
 
-use _native::envelope::scan_batch;
+use _native::event::envelope::scan_batch;
 use _native::ids::{RowIds, SECRET_BYTES};
-use _native::row::Arrival;
-use _native::rows::Rows;
+use _native::rows::payload::Rows;
+use _native::rows::row::Arrival;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

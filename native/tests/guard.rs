@@ -2,13 +2,13 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that fails by unwrap says where")]
 
-use _native::content;
-use _native::envelope::{Scan, scan_batch, scan_event};
-use _native::field::EventType;
+use _native::event::envelope::{Scan, scan_batch, scan_event};
+use _native::event::field::EventType;
+use _native::event::violation::{Code, Malformed, Violation};
 use _native::ids::{RowIds, SECRET_BYTES};
-use _native::row::{self, Arrival, COLUMNS};
-use _native::rows::Rows;
-use _native::violation::{Code, Malformed, Violation};
+use _native::rows::content;
+use _native::rows::payload::Rows;
+use _native::rows::row::{self, Arrival, COLUMNS};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

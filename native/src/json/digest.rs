@@ -5,7 +5,7 @@
 //! not 1.
 #![forbid(unsafe_code)]
 
-use crate::text::unescape;
+use super::text::unescape;
 use xxhash_rust::xxh3::xxh3_64;
 
 // Odd numbers without a pattern: the primes of xxHash.
@@ -134,7 +134,7 @@ fn sum_of_last(members: &mut [Entry]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::json::Scanner;
+    use crate::json::scanner::Scanner;
     use proptest::prelude::*;
     use serde_json::Value;
     use std::collections::HashMap;

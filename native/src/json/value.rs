@@ -1,7 +1,7 @@
 //! A value of the body: what it is and where it stands, without a copy of it.
 #![forbid(unsafe_code)]
 
-use crate::text::unescape;
+use super::text::unescape;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -32,12 +32,12 @@ impl Kind {
 /// Where a value stands in the body, and what it is. Small: it travels in two registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Value {
-    pub(crate) start: u32,
-    pub(crate) end: u32,
+    pub(super) start: u32,
+    pub(super) end: u32,
     pub kind: Kind,
     /// Text with at least one escape.
     pub is_escaped: bool,
-    pub has_trouble: bool,
+    pub is_unstorable: bool,
 }
 
 impl Value {
@@ -101,6 +101,6 @@ impl Value {
     /// The text of a text that can be stored.
     #[must_use]
     pub fn kept_text(&self, body: &str) -> Option<String> {
-        (self.kind == Kind::Text && !self.has_trouble).then(|| self.text(body).into_owned())
+        (self.kind == Kind::Text && !self.is_unstorable).then(|| self.text(body).into_owned())
     }
 }
