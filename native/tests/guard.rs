@@ -1,4 +1,4 @@
-//! The guard under input that nobody would send in good faith.
+//! The core with hostile input.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that fails by unwrap says where")]
 
@@ -19,7 +19,7 @@ const SEED: &str = r#"{"batch":[{"type":"track","event":"a\u00e9\n","userId":42,
  {"type":"identify","user_id":"u","traits":{"n":1E2}}],
  "sentAt":"2026-01-01T00:00:00Z","context":{"ip":"::1"},"writeKey":"k"}"#;
 
-/// Whatever it is: no panic, and what is answered is whole.
+/// Scans any bytes, and checks that the answer is complete.
 fn scan_all(body: &[u8]) {
     for scanned in [scan_batch(body, 3), scan_event(body, EventType::Track)] {
         match scanned {
@@ -32,7 +32,7 @@ fn scan_all(body: &[u8]) {
     }
 }
 
-/// Each event has a row or a reason, and each of them is whole.
+/// Checks that each event has a complete row or a complete violation.
 fn check_rows(scan: &Scan, body: &str) {
     let arrival = Arrival {
         tenant_id: 1,
@@ -120,7 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_serializer_writes_is_taken_and_kept(properties in any_json(), spaced: bool) {
+    fn what_a_serializer_writes_is_accepted_and_stored(properties in any_json(), spaced: bool) {
         let event = json!({"type": "page", "properties": {"kept": properties.clone()}, "other": properties});
         let sent = if spaced {
             serde_json::to_string_pretty(&event).unwrap()
@@ -153,7 +153,7 @@ proptest! {
 }
 
 #[test]
-fn the_seed_of_the_mutations_is_a_good_body() {
+fn the_seed_of_the_mutations_is_a_valid_body() {
     let scan = scan_batch(SEED.as_bytes(), 50).unwrap();
 
     assert_eq!(2, scan.count);
@@ -167,7 +167,7 @@ fn the_seed_of_the_mutations_is_a_good_body() {
 }
 
 #[test]
-fn the_content_has_its_fixed_places() {
+fn the_content_has_a_fixed_order() {
     let event = one(
         r#"{"type":"alias","event":"","userId":007e0,"previousId":"p"}"#
             .replace("007e0", "7e0")
@@ -190,7 +190,7 @@ fn a_body_of_brackets_costs_neither_stack_nor_time() {
 }
 
 #[test]
-fn an_event_of_64_levels_is_taken_and_one_of_65_costs_only_itself() {
+fn an_event_of_64_levels_is_accepted_and_one_of_65_is_refused_alone() {
     let event = |levels: usize| {
         let (open, close) = ("[".repeat(levels - 2), "]".repeat(levels - 2));
         format!(r#"{{"type":"page","properties":{{"a":{open}{close}}}}}"#)
@@ -216,7 +216,7 @@ fn the_body_may_nest_1024_levels_and_no_more() {
 }
 
 #[test]
-fn many_unknown_members_are_told_apart_in_no_time() {
+fn many_unknown_members_are_compared_fast() {
     let members: Vec<String> = (0..50_000)
         .map(|number| format!("\"k{number}\":1"))
         .collect();

@@ -251,7 +251,7 @@ impl Envelope<'_> {
         let is_duplicate = std::mem::replace(&mut self.seen.write_key, true);
         self.refuse_duplicate(is_duplicate, name);
         let value = self.stored_value(name)?;
-        self.scan.write_key = value.kept_text(self.scanner.body);
+        self.scan.write_key = value.storable_text(self.scanner.body);
         Ok(())
     }
 

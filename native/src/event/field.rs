@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_found_by_each_of_its_names() {
+    fn a_field_is_found_by_each_spelling() {
         for name in [
             "event_id",
             "userId",

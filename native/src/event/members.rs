@@ -114,7 +114,7 @@ impl Members {
     /// Reads the object at the scanner's position.
     ///
     /// # Errors
-    /// Where it breaks the grammar.
+    /// When it is not JSON.
     pub fn read(&mut self, scanner: &mut Scanner) -> Result<(), JsonError> {
         self.known = Fields::default();
         (self.sent, self.theirs) = (0, 0);
@@ -269,7 +269,7 @@ impl Members {
     #[must_use]
     pub fn write_key(&self, body: &str) -> Option<String> {
         let [value, _] = self.sent(Field::WriteKey);
-        value.and_then(|value| value.kept_text(body))
+        value.and_then(|value| value.storable_text(body))
     }
 
     #[must_use]

@@ -3,16 +3,16 @@
 
 use super::text::excerpt;
 
-/// Levels of the whole body: no honest event is near it, and the scanner's own stack has this size.
+/// Levels of the whole body, which is the size of the scanner's stack. Real events are far below.
 pub const BODY_LEVELS_MAX: usize = 1_024;
 
 /// Levels of one event, the event itself being the first.
 pub const EVENT_LEVELS_MAX: usize = 64;
 
-/// Bytes of a number's token. `PostgreSQL` stores far longer ones, and writes them out longer still.
+/// Bytes of a number. `PostgreSQL` would store longer ones, and write them with even more digits.
 pub const NUMBER_BYTES_MAX: usize = 64;
 
-/// The exponents of a double; beyond them a few bytes of input are a hundred thousand of output.
+/// The largest exponent, that of a double. A larger one makes 100,000 digits from a few bytes.
 pub const EXPONENT_MAX: u32 = 308;
 
 /// The byte at which the body stops being JSON, and what the grammar expects there.

@@ -14,7 +14,7 @@ use super::value::{Kind, Value};
 
 const WORD_BITS: usize = u64::BITS as usize;
 
-/// The position in a body, and the containers that are open there.
+/// A position in a body, and the containers that are open at it.
 #[derive(Debug)]
 pub struct Scanner<'a> {
     pub body: &'a str,
@@ -23,10 +23,10 @@ pub struct Scanner<'a> {
     /// The deepest level that may be stored: an event's limit, counted from the body.
     deepest: usize,
     level: usize,
-    /// The innermost container is an object; a bit for each one around it.
+    /// Whether the innermost open container is an object; below, a bit for each one around it.
     is_object: bool,
     is_object_at: [u64; BODY_LEVELS_MAX / WORD_BITS],
-    /// The innermost container was just opened, and holds nothing yet.
+    /// Whether the innermost container was just opened, and has no content yet.
     is_fresh: bool,
     open: Digest,
     /// The digest of the object or array that was read last.
@@ -55,12 +55,12 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    /// The next event's levels count from the container that is open now.
+    /// Counts the levels of the next event from the container that is open now.
     pub const fn count_levels_from_here(&mut self) {
         self.deepest = self.level + EVENT_LEVELS_MAX;
     }
 
-    /// The levels count from the body again.
+    /// Counts levels from the body again.
     pub const fn count_levels_from_body(&mut self) {
         self.deepest = EVENT_LEVELS_MAX;
     }
@@ -99,7 +99,7 @@ impl<'a> Scanner<'a> {
         )
     }
 
-    /// Steps over white space; the byte that follows, or 0, with which no token begins.
+    /// Skips white space, and returns the next byte: 0 at the end of the body.
     pub fn skip_space(&mut self) -> u8 {
         self.position = self.tokens.space(self.position);
         self.tokens.byte(self.position)
@@ -115,29 +115,29 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Steps into the object or array that begins here.
+    /// Opens the object or array at the current position.
     ///
     /// # Errors
-    /// When there are too many levels to keep.
+    /// When the body has too many levels.
     pub fn open(&mut self) -> Result<(), JsonError> {
         self.position = self.opened(self.position)?;
         Ok(())
     }
 
-    /// Whether the open container holds one more; if not, it is closed.
+    /// Tells whether the open container has one more element, and closes it if not.
     ///
     /// # Errors
-    /// When neither a comma nor the closing bracket is there.
+    /// When there is neither a comma nor the closing bracket.
     pub fn has_next(&mut self) -> Result<bool, JsonError> {
         let (after, has_next) = self.next(self.position)?;
         self.position = after;
         Ok(has_next)
     }
 
-    /// The name of the open object's next member, or none after the last: then the object is closed.
+    /// Reads the name of the next member of the open object. After the last it closes the object.
     ///
     /// # Errors
-    /// When neither is there.
+    /// When there is neither a name nor the closing bracket.
     #[expect(
         clippy::inline_always,
         reason = "returns its result in registers: a fifth of the scan"
@@ -156,10 +156,10 @@ impl<'a> Scanner<'a> {
         Ok(Some(self.value_of(start, end, Kind::Text, is_escaped)))
     }
 
-    /// One whole value, whatever it holds.
+    /// Reads one whole value of any kind.
     ///
     /// # Errors
-    /// Where it breaks the grammar.
+    /// When it is not JSON.
     #[expect(
         clippy::inline_always,
         reason = "returns its result in registers: a fifth of the scan"
@@ -193,7 +193,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Everything up to the bracket that closes the container that begins at *at*.
+    /// Reads the container at *at*, and returns the position after it.
     fn container(&mut self, at: usize) -> Result<usize, JsonError> {
         let outside = self.level;
         let mut at = self.opened(at)?;

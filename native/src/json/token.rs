@@ -1,7 +1,7 @@
 //! Strings, numbers and words: the tokens of JSON that hold no other values.
 //!
 //! Each function takes the position at which the token begins and returns the position after it. A
-//! position that were kept in memory would be written and read again for every token.
+//! position in a field of a struct would be written to memory and read again for every token.
 #![forbid(unsafe_code)]
 
 use super::error::{
@@ -51,12 +51,12 @@ fn last_plain_text(bytes: &[u8], mut at: usize) -> usize {
 #[derive(Debug)]
 pub struct Tokens<'a> {
     pub(super) bytes: &'a [u8],
-    /// The first unstorable part since it was last set to none.
+    /// The first unstorable part. The caller resets it.
     pub(super) unstorable: Option<UnstorableJson>,
 }
 
 impl Tokens<'_> {
-    /// The byte at *at*; 0, with which no token begins, at the end of the body.
+    /// The byte at *at*, or 0 at the end of the body. No token begins with 0.
     #[inline]
     pub(super) fn byte(&self, at: usize) -> u8 {
         self.bytes.get(at).copied().unwrap_or(0)

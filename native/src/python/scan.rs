@@ -95,7 +95,7 @@ impl Scan {
         Self { body, scan }
     }
 
-    /// The body, which was found to be UTF-8 when it was scanned.
+    /// The body as text: the scan has checked that it is UTF-8.
     fn text<'a>(&'a self, py: Python<'a>) -> PyResult<&'a str> {
         simdutf8::basic::from_utf8(self.body.as_bytes(py))
             .map_err(|_| PyValueError::new_err("the body has changed since it was scanned"))

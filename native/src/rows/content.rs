@@ -16,7 +16,7 @@ const CONTENT_HASH_VERSION: u64 = 2;
 
 const HASH_BITS: u32 = 60;
 
-/// Brackets, commas, nulls and quotes around numbers.
+/// Bytes of brackets, commas, nulls and added quotes, about.
 const FRAME_BYTES: usize = 96;
 
 /// The names of the fields of a content, in order.
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_of_the_content_counts() {
+    fn every_part_of_the_content_changes_the_hash() {
         let one = content_hash(&content(1));
 
         assert_eq!(one, content_hash(&content(1)));

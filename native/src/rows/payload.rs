@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn another_way_of_writing_is_the_same_content() {
+    fn an_event_written_differently_has_the_same_hash() {
         let hash = |event: &str| made(&format!(r#"{{"batch":[{event}]}}"#)).0.rows[0].payload_hash;
         let one = hash(
             r#"{"type":"page","name":"É","timestamp":"2026-03-01T11:00:00Z","x":1,"y":[2],
