@@ -46,7 +46,7 @@ fn check_rows(scan: &Scan, body: &str) {
     assert_eq!(scan.events.len(), rows.rows.len() + refused.len());
     for row in &rows.rows {
         let content: Vec<Value> = serde_json::from_slice(rows.content(row)).unwrap();
-        assert_eq!(14, content.len());
+        assert_eq!(content::names().len(), content.len());
         assert_eq!(COLUMNS.len(), row::columns(rows.bytes(row)).count());
     }
     for violation in refused.iter().map(|refused| &refused.violation) {
@@ -130,7 +130,7 @@ proptest! {
         let content: Value = serde_json::from_str(&one(&sent).unwrap()).unwrap();
 
         prop_assert_eq!(&event["properties"], &content[10]);
-        prop_assert_eq!(&event["other"], &content[13]["other"]);
+        prop_assert_eq!(&event["other"], &content.as_array().unwrap().last().unwrap()["other"]);
     }
 
     #[test]
@@ -168,16 +168,10 @@ fn the_seed_of_the_mutations_is_a_valid_body() {
 
 #[test]
 fn the_content_has_a_fixed_order() {
-    let event = one(
-        r#"{"type":"alias","event":"","userId":007e0,"previousId":"p"}"#
-            .replace("007e0", "7e0")
-            .as_str(),
-    );
+    let event = one(r#"{"type":"alias","event":"","userId":7e0,"previousId":"p","x":1}"#).unwrap();
 
-    assert_eq!(
-        r#"["alias","","7e0",null,null,"p",null,null,null,null,null,null,null,null]"#,
-        event.unwrap()
-    );
+    assert!(event.starts_with(r#"["alias","","7e0",null,null,"p",null,null,"#));
+    assert!(event.ends_with(r#",{"x":1}]"#));
 }
 
 #[test]

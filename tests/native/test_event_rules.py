@@ -45,14 +45,6 @@ def content(event: str) -> dict[str, Any]:
     return {name: value for name, value in values if value is not None}
 
 
-def test_the_content_has_these_values_in_this_order() -> None:
-    assert _native.content_names() == [
-        *("type", "event", "user_id", "anonymous_id", "group_id", "previous_id"),
-        *("name", "category", "timestamp", "original_timestamp"),
-        *("properties", "traits", "context", "extra"),
-    ]
-
-
 @pytest.mark.parametrize(
     ("event", "message"),
     [

@@ -235,7 +235,9 @@ mod tests {
             assert_eq!(name, field.names()[spelling]);
         }
         assert_eq!(None, Field::find(b"eventId"));
-        assert_eq!(Field::COUNT, Field::WriteKey as usize + 1);
+        for (number, field) in Field::ALL.into_iter().enumerate() {
+            assert_eq!(number, field as usize);
+        }
     }
 
     #[test]

@@ -334,7 +334,10 @@ mod tests {
     fn an_array_has_one_dimension_no_nulls_and_its_rows_measured() {
         let plan = Plan::new(vec![part(1, 1, &["a", "b"])]);
 
-        for (array, columns) in [(plan.ledger_rows(OID), 5), (plan.event_rows(OID), 24)] {
+        for (array, columns) in [
+            (plan.ledger_rows(OID), LEDGER_COLUMNS),
+            (plan.event_rows(OID), KEY_COLUMNS + COLUMNS.len()),
+        ] {
             assert_eq!(array.capacity(), array.len());
             let numbers = [1, 0, OID, 2, 1].map(u32::to_be_bytes).concat();
             assert_eq!(numbers, array[..20]);
@@ -342,7 +345,7 @@ mod tests {
             for _ in 0..2 {
                 let (length, after) = rest.split_first_chunk::<4>().unwrap();
                 let (row, after) = after.split_at(u32::from_be_bytes(*length) as usize);
-                assert_eq!(u32::to_be_bytes(columns), row[..4]);
+                assert_eq!(u32::try_from(columns).unwrap().to_be_bytes(), row[..4]);
                 rest = after;
             }
             assert!(rest.is_empty());
