@@ -55,7 +55,8 @@ fn parse_iso_8601(text: &str) -> Option<i64> {
     };
     let time = pieces.time().unwrap_or_else(Time::midnight);
     let local = pieces.date().to_datetime(time).duration_since(EPOCH);
-    let moment = i64::try_from(local.as_micros()).ok()? - i64::from(offset_s) * SECOND_US;
+    let seconds = local.as_secs() - i64::from(offset_s);
+    let moment = seconds * SECOND_US + i64::from(local.subsec_micros());
     (offset_s.abs() <= OFFSET_S_MAX).then_some(moment)
 }
 
