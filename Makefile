@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 # Tests side by side: most of them wait for processes.
 JOBS ?= 3
-NATIVE_SOURCES := Cargo.toml Cargo.lock native/Cargo.toml native/build.rs $(wildcard native/src/*.rs native/src/*/*.rs)
+NATIVE_SOURCES := Cargo.toml Cargo.lock native/Cargo.toml $(wildcard native/src/*.rs native/src/*/*.rs)
 # A workspace of its own: a change of it makes no native core stale.
 GENERATOR := --manifest-path bench/generator/Cargo.toml --target-dir target/generator
 UV := $(BIN)/uv
@@ -93,6 +93,10 @@ format: setup ## Format Python and Rust
 	$(BIN)/ruff format .
 	cargo fmt
 	cargo fmt --manifest-path bench/generator/Cargo.toml
+
+.PHONY: columns
+columns: setup ## Write every list of the columns of events from native/columns.toml
+	@$(BIN)/python native/columns.py
 
 .PHONY: provision
 provision: setup ## Tenants, workspaces and keys: make provision ARGS="tenant create acme"

@@ -15,26 +15,6 @@ from service import _native
 _PACKAGES: Final = ("granian", "asyncpg", "msgspec", "uvloop")
 
 
-class DebugBuildError(Exception):
-    """The native core is not a release build."""
-
-
-def require_release(build_profile: str = _native.build_profile) -> None:
-    """
-    Refuse to measure a debug build.
-
-    Raises
-    ------
-    DebugBuildError
-        The native core is one.
-    """
-    if build_profile != "release":
-        raise DebugBuildError(
-            f"the native core is a {build_profile} build, and its speed means nothing: "
-            "run make setup, which builds it in release"
-        )
-
-
 def describe(postgres: str) -> dict[str, Any]:
     """Return machine, versions and commit."""
     return {

@@ -173,8 +173,8 @@ FROM ensure_event_partitions_v1($1::date, $2::date)
 -- name: tail_events
 -- For each tenant from the end of the primary key, so that no partition is read completely.
 SELECT base36(newest.id) AS id, newest.received_at, tenants.name AS tenant, workspaces.name AS workspace,
-       newest.type, newest.event, newest.event_id, newest.user_id, newest.anonymous_id, newest.group_id,
-       newest.previous_id, newest.name, newest.category, newest.properties, newest.traits,
+       newest.event_id, newest.type, newest.event, newest.name, newest.category, newest.user_id,
+       newest.anonymous_id, newest.group_id, newest.previous_id, newest.properties, newest.traits,
        newest.context, newest.extra, newest.schema_version, base36(newest.request_id) AS request_id,
        newest.original_timestamp, newest.sent_at, newest."timestamp"
 FROM tenants

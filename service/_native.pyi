@@ -2,15 +2,13 @@
 """
 The native core: bytes and numbers in, values out.
 
-It has no clock and does no I/O, and no input makes it panic. This stub is its contract.
+It has no clock, does no I/O, and no input makes it panic. This stub is its contract.
+Times are microseconds since 1970, UTC, unless a name says otherwise.
 """
 
 from typing import Final, Protocol, Self, final, type_check_only
 
 __all__ = [
-    "BATCH_CONTEXT_BYTES_MAX",
-    "CONTENT_HASH_VERSION",
-    "Event",
     "Malformed",
     "Plan",
     "RequestIds",
@@ -20,151 +18,101 @@ __all__ = [
     "Scan",
     "Violation",
     "__version__",
-    "base36_decode",
-    "base36_encode",
-    "build_profile",
+    "content_names",
     "event_columns",
-    "event_key",
     "is_same_content",
     "scan_batch",
     "scan_event",
     "sha256",
-    "source_fingerprint",
     "violation_codes",
 ]
 
 __version__: Final[str]
 
-build_profile: Final[str]
-"""`release` or `debug`; a benchmark refuses to measure the second."""
-
-source_fingerprint: Final[str]
-"""
-FNV-1a of 64 bits over the sources it was built from, in 16 hexadecimal digits.
-
-For each of native/src/**/*.rs, native/build.rs, native/Cargo.toml, Cargo.toml and Cargo.lock,
-sorted by their path from the repository's root: the path, a NUL, the content, a NUL.
-"""
-
 # --- ids ------------------------------------------------------------------------------------------
-
-def base36_encode(value: int) -> str:
-    """
-    Write 64 bits as 13 characters of 0-9a-z, which sort as the numbers do.
-
-    Raises OverflowError below 0 and from 2**64 on.
-    """
-
-def base36_decode(text: str) -> int:
-    """
-    Read what `base36_encode` wrote.
-
-    Raises ValueError, which says what is wrong, for any other text.
-    """
 
 @final
 class RequestIds:
-    """64 random bits for each request, which no other one of this object gets in 2**64 steps."""
+    """Request ids: 64 random bits each. One object repeats none in 2**64 calls."""
 
     def __new__(cls, seed: int) -> Self:
-        """*seed* is 64 bits from the operating system: the core asks nobody for anything."""
+        """*seed*: 64 random bits. Raises OverflowError for a number that does not fit them."""
 
     def take(self) -> tuple[int, str]:
-        """Give the next id: as the signed number that a bigint holds, and as base36 text."""
+        """Return the next id: as a signed 64-bit number, and as 13 characters of base36."""
 
 @final
 class RowIds:
     """
     The ids of one worker's rows, and event ids for events that came without one.
 
-    A row id is 63 bits, never negative: a counter, 0 after 2**63 - 1. A minted event id is 20
-    characters of 0-9a-z from SHA-256 of the secret, the row id and the arrival: 103 bits.
+    A row id is a counter of 63 bits, never negative; 0 follows after 2**63 - 1. A minted event id
+    is 20 characters of 0-9a-z from SHA-256 of the secret, the row id and the arrival: 103 bits.
     """
 
     def __new__(cls, start: int, secret: bytes) -> Self:
         """
         Count from *start*, of which the low 63 bits are used.
 
-        Both come from the operating system's random numbers, anew in each process. Raises
-        ValueError unless *secret* has 32 bytes, and OverflowError unless *start* fits 64 bits.
+        Both arguments must be random, and new in each process. Raises ValueError unless *secret*
+        has 32 bytes, and OverflowError unless *start* fits 64 bits.
         """
 
 # --- hashes ---------------------------------------------------------------------------------------
 
-def event_key(event_id: str) -> bytes:
-    """Make the key of an event in the ledger: the first 16 bytes of SHA-256 of its UTF-8."""
-
 def sha256(content: bytes) -> bytes:
-    """Give SHA-256 as `hashlib` does, for a quarter of the price where bytes are few."""
-
-CONTENT_HASH_VERSION: Final[int]
-"""The four bits above `payload_hash`. Raised whenever the hash of the same event changes."""
+    """Return the SHA-256 of *content*, 32 bytes. For short input four times as fast as hashlib."""
 
 def is_same_content(stored: int, given: int) -> bool:
     """
-    Whether two hashes may stand for the same content.
+    Tell whether two `payload_hash` values may stand for the same content.
 
-    Hashes of different versions cannot be compared, and count as the same.
+    Hashes of different versions cannot be compared and count as the same.
     """
 
-# --- the guard ------------------------------------------------------------------------------------
+# --- bodies ---------------------------------------------------------------------------------------
 
 def scan_event(body: bytes, event_type: str) -> Scan | Malformed:
     """
-    Check a body that is one event of *event_type*.
+    Scan a body that is one event of *event_type*.
 
-    Raises ValueError for an *event_type* that is not one of the six; never for a body.
+    Raises ValueError if *event_type* is not one of the six types; no *body* raises.
     """
 
 def scan_batch(body: bytes, events_max: int) -> Scan | Malformed:
     """
-    Check a body of many events: `{"batch": […], "sentAt": …, "context": {…}, "writeKey": …}`.
+    Scan a body of many events: `{"batch": […], "sentAt": …, "context": {…}, "writeKey": …}`.
 
-    What lies past the first *events_max* events is held to the grammar and counted, no more.
-    Never raises for a body.
+    Events after the first *events_max* are only counted, and checked to be JSON. No *body* raises.
     """
 
-BATCH_CONTEXT_BYTES_MAX: Final[int]
-"""Of a batch's own context: it is stored with each event, so it must not multiply a request."""
-
 def violation_codes() -> list[str]:
-    """Every code that a `Violation` or a `Malformed` may carry, sorted."""
+    """Return every code of a `Violation` or a `Malformed`, sorted."""
 
 @final
 class Scan:
-    """What a body holds."""
+    """A body that is JSON, with the result of every check of its events."""
 
     @property
     def write_key(self) -> str | None:
-        """The envelope's `writeKey`, if it is text. Of one event's body: the event's."""
-
-    @property
-    def sent_at(self) -> str | None:
-        """The envelope's `sentAt` or `sent_at`. Of one event's body None: it is on the event."""
-
-    @property
-    def context(self) -> bytes | None:
-        """The batch's own context, an object's bytes as they were sent."""
+        """The `writeKey` of the batch, or of the single event, if it is text."""
 
     @property
     def count(self) -> int:
-        """Events seen, also those past the limit."""
-
-    @property
-    def events(self) -> list[Event | Violation]:
-        """The events up to the limit, in order; made each time that somebody asks."""
+        """The number of events, those after `events_max` included."""
 
     def rows(self, ids: RowIds, arrival: Arrival) -> tuple[Rows, list[tuple[int, int, Violation]]]:
         """
-        Make what is stored of the events, with an id each.
+        Make the rows of the events; each event takes one id of *ids*.
 
-        Beside it, for each event that has no row: which of the body's events it was, the id that
-        it would have had, and why.
+        Returns the rows, and for each event without a row: its index in the body, the id that its
+        row would have had, and the reason. Raises OverflowError for a number of *arrival* that does
+        not fit 64 bits.
         """
 
 @type_check_only
 class Arrival(Protocol):
-    """What is true for every event of one request; times in microseconds since 1970."""
+    """What is the same for every event of one request."""
 
     @property
     def tenant_id(self) -> int: ...
@@ -180,32 +128,6 @@ class Arrival(Protocol):
     def schema_version(self) -> str: ...
 
 @final
-class Event:
-    """An event that passed every check of the core."""
-
-    @property
-    def event_id(self) -> str | None:
-        """The client's id; None when it was absent, null or empty."""
-
-    @property
-    def sent_at(self) -> str | None:
-        """When the client's clock said that it sent this event, as text."""
-
-    @property
-    def content(self) -> bytes:
-        """
-        The canonical content, which is decoded for quarantine.
-
-        A JSON array with fixed places: type, event, user_id, anonymous_id, group_id, previous_id,
-        name, category, timestamp, original_timestamp, properties, traits, context, extra.
-        What was absent is null. Texts are written with the fewest escapes, and a number that is an
-        id is text, digit by digit: neither spelling nor escapes change the content.
-        properties, traits and context are the bytes as sent; extra is an object of all unknown
-        members as sent, null when there were none. `payload_hash` covers the same fields, and
-        depends less on how they are written.
-        """
-
-@final
 class Violation:
     """Why one event is refused."""
 
@@ -215,23 +137,23 @@ class Violation:
 
     @property
     def field(self) -> str | None:
-        """The member at fault, as the client spelled it; None when the event is no object."""
+        """The wrong member, as the client spelled it; None if the event is not an object."""
 
     @property
     def message(self) -> str:
-        """A sentence that names the field, the limit and what was found."""
+        """A sentence with the field, the limit and the value that was found."""
 
     @property
     def event_id(self) -> str | None:
-        """The event's id, if it can be told."""
+        """The event's id, if it has a valid one."""
 
     @property
     def payload(self) -> bytes:
-        """The event as it was sent, but for the value of its own `writeKey`: `"***"`."""
+        """The event as it was sent, with the value of its own `writeKey` replaced by `"***"`."""
 
 @final
 class Malformed:
-    """Why the whole body is refused."""
+    """Why a whole body is refused."""
 
     @property
     def code(self) -> str:
@@ -239,49 +161,56 @@ class Malformed:
 
     @property
     def field(self) -> str | None:
-        """The envelope's member at fault."""
+        """The wrong member of the envelope."""
 
     @property
     def message(self) -> str:
-        """A sentence that says what was expected and what was found."""
+        """A sentence with what was expected and what was found."""
 
     @property
     def offset(self) -> int | None:
-        """The byte of the body at which it went wrong, counted from 0."""
+        """The offset of the error in the body, in bytes from 0."""
 
     @property
     def limit(self) -> int | None:
-        """The limit that was passed."""
+        """The limit that was exceeded."""
 
     @property
     def actual(self) -> int | str | None:
-        """What was found instead, where it can be named."""
+        """The value that was found instead, if it has a name."""
 
 # --- rows -----------------------------------------------------------------------------------------
 
 def event_columns() -> list[str]:
-    """Give the columns of `events` in the order in which rows are written."""
+    """Return the columns of `events`, in the order in which rows are written."""
+
+def content_names() -> list[str]:
+    """Return the names of the values of `Row.content`, in order; the last is `extra`."""
 
 @final
 class Rows:
-    """Rows of one payload, each with its ledger key, its hash and its bytes for COPY."""
+    """
+    Rows of one payload, or a part of them.
+
+    Each row has its ledger key, its content hash, and its bytes for COPY.
+    """
 
     def __len__(self) -> int: ...
     @property
     def key_id(self) -> str:
-        """The API key that sent them."""
+        """The API key that sent the payload."""
 
     @property
     def received_at_us(self) -> int:
-        """When they came: microseconds since 1970."""
+        """The arrival of the payload."""
 
     @property
     def size_bytes(self) -> int:
-        """What the whole payload's rows take in memory."""
+        """The memory of the whole payload's rows, in bytes."""
 
     @property
     def types(self) -> dict[str, int]:
-        """How many rows of each type the whole payload has; none with zero."""
+        """The number of rows by event type in the whole payload, without types that have none."""
 
     @property
     def ids(self) -> list[int]:
@@ -289,23 +218,23 @@ class Rows:
 
     @property
     def event_ids(self) -> list[str]:
-        """The event ids, in order: the client's, or one that was minted."""
+        """The event ids, in order: from the client, or minted."""
 
     def accepted(self) -> bytes:
-        """Write the verdicts of rows that are all new: a JSON array as the wire has it."""
+        """Return the results for rows that are all new: a JSON array, as the answer has it."""
 
     def all(self) -> list[Row]:
-        """Take the rows apart, for who has to look at each."""
+        """Return each row as an object. Costs more than 1 us a row."""
 
     def part(self, start: int, stop: int) -> Rows:
-        """Give some of the rows; what is past the end is not there."""
+        """Return the rows from *start* up to *stop*, as a slice does."""
 
     def copy(self) -> bytes:
-        """Write all rows as a stream of COPY in its binary form, sorted and without twins."""
+        """Return the rows as a stream of COPY in its binary form: sorted, without duplicates."""
 
 @final
 class Row:
-    """One event that passed every check, on its way to the store."""
+    """One event that passed every check."""
 
     @property
     def id(self) -> int: ...
@@ -317,29 +246,35 @@ class Row:
     def key_id(self) -> str: ...
     @property
     def event_key(self) -> bytes:
-        """As `event_key` makes it."""
+        """The key in the ledger: the first 16 bytes of SHA-256 of the event id in UTF-8."""
 
     @property
     def payload_hash(self) -> int:
         """
-        4 bits of version, then 60 of a hash of the workspace and the content: a positive bigint.
+        A hash of the workspace and the content: 4 bits of version, then 60 of hash; never negative.
 
-        It depends on the instants of the times, and in the documents and unknown members on
-        neither white space, escapes nor the order of an object's members; of members with one name
-        the last counts. A number counts by its digits: 1.0 is not 1.
+        It covers the instants of the times. White space, escapes and the order of members in
+        documents and unknown members do not change it; of members with one name the last counts.
+        Numbers are compared by their digits: 1.0 is not 1.
         """
 
     @property
     def event_id(self) -> str: ...
     @property
     def content(self) -> bytes:
-        """The canonical content, as `Event.content` has it."""
+        """
+        The canonical content: a JSON array with a value for each of `content_names()`.
+
+        The same for every spelling and every escape. A missing value is null. Texts have the fewest
+        escapes possible, and a number that is an id is text, digit by digit. Documents are the
+        bytes as sent; extra is an object of the unknown members as sent, null if there are none.
+        """
 
     @property
     def request_id(self) -> int: ...
     @property
     def sent_at_us(self) -> int | None:
-        """When it was sent, by the clock of its sender: microseconds since 1970."""
+        """When it was sent, by the sender's clock."""
 
     @property
     def received_at_us(self) -> int: ...
@@ -347,27 +282,27 @@ class Row:
 @final
 class Plan:
     """
-    Rows that go down together: one per key, in the one order that all writers use.
+    The rows of one flush: the first row of each key, in the order that all writers use.
 
-    Further rows with the same keys are twins: they are not written, and judged like late ones.
+    The other rows with the same keys are duplicates. They are not written.
     """
 
     def __new__(cls, parts: list[Rows]) -> Self: ...
     def __len__(self) -> int:
-        """Count the rows without twins."""
+        """Return the number of keys."""
 
     @property
     def has_twins(self) -> bool:
-        """Whether two rows have one key."""
+        """Whether two rows have the same key."""
 
     def ledger(self, oid: int) -> bytes:
-        """Write a binary array of `ledger_row_v1`, the type with this number."""
+        """Return the ledger rows as a binary array; *oid* is that of the type `ledger_row_vN`."""
 
     def records(self, oid: int) -> bytes:
-        """Write a binary array of `event_row_v1`, the type with this number."""
+        """Return the event rows as a binary array; *oid* is that of the type `event_row_vN`."""
 
     def copy(self, late_ids: list[int]) -> bytes:
-        """Write the rows as a stream of COPY in its binary form, but for the late ones."""
+        """Return the rows as a stream of COPY in its binary form, without those with *late_ids*."""
 
     def late(self, late_ids: list[int]) -> list[Row]:
-        """Give the rows that did not come first: the late ones, then twins as they came."""
+        """Return the rows that were not inserted: those with *late_ids*, then every duplicate."""

@@ -1,9 +1,8 @@
 """
-The content of one event: the core's canonical form, decoded, and written as JSON again.
+The content of one event as a JSON object, for quarantine.
 
-Canonical is what the core makes of an event (service/_native.pyi): an array with a fixed place for
-each field, the same for every spelling a sender may use. Whether two events with one id have the
-same content is told by their hashes (`payload_hash`), not by these bytes.
+Two events with one id have the same content if their hashes (`payload_hash`) agree. These bytes
+are not compared.
 """
 
 from datetime import datetime
@@ -11,51 +10,30 @@ from typing import Final
 
 import msgspec
 
+from service._native import content_names
+
 _NULL: Final = msgspec.Raw(b"null")
+_NAMES: Final = tuple(content_names())
+_DECODER: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class RawEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+def as_object(content: bytes, event_id: str | None, sent_at: str | datetime | None) -> bytes:
     """
-    What a sender said about one event.
+    Return an event as a JSON object that can be sent again.
 
-    The texts are checked, the four documents are JSON exactly as sent.
+    *content* is `Row.content`. Raises msgspec.DecodeError if it is not a JSON array, and ValueError
+    if it has another number of values.
     """
-
-    type: str
-    event: str | None
-    user_id: str | None
-    anonymous_id: str | None
-    group_id: str | None
-    previous_id: str | None
-    name: str | None
-    category: str | None
-    timestamp: str | None
-    original_timestamp: str | None
-    properties: msgspec.Raw
-    traits: msgspec.Raw
-    context: msgspec.Raw
-    extra: msgspec.Raw
-
-
-_DECODER: Final = msgspec.json.Decoder(RawEvent)
-
-
-def decode_event(content: bytes) -> RawEvent:
-    """Decode the canonical content of one event, on its own slice."""
-    return _DECODER.decode(content)
-
-
-def as_object(raw: RawEvent, event_id: str | None, sent_at: str | datetime | None) -> bytes:
-    """Return the event as a JSON object again, ready to be sent once more."""
     members: dict[str, object] = {
         name: value
-        for name in raw.__struct_fields__
-        if name != "extra" and (value := getattr(raw, name)) not in (None, _NULL)
+        for name, value in zip(_NAMES, _DECODER.decode(content), strict=True)
+        if value != _NULL
     }
+    extra = members.pop("extra", None)
     if event_id is not None:
         members["event_id"] = event_id
     if sent_at is not None:
         members["sent_at"] = sent_at
-    if raw.extra != _NULL:
-        members |= msgspec.json.decode(raw.extra, type=dict[str, msgspec.Raw])
+    if isinstance(extra, msgspec.Raw):
+        members |= msgspec.json.decode(extra, type=dict[str, msgspec.Raw])
     return msgspec.json.encode(members)

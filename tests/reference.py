@@ -1,4 +1,4 @@
-"""What has to be stored of an event, in plain Python: slow, and without a line of the core."""
+"""What must be stored of an event, in plain Python: slow, and independent of the core."""
 
 import functools
 import hashlib
@@ -31,20 +31,16 @@ TEXTS: Final = (
 )
 KNOWN: Final = {*SPELLINGS, *SPELLINGS.values(), *TEXTS, *DOCUMENTS, "writeKey"}
 
-_CLOCK: Final = r"\d\d(:?\d\d(:?\d\d([.,]\d+)?)?)?"
-_ONE_OR_TWO: Final = r"(?:\d\d|\d(?!\d))"
-_DATE: Final = (
-    rf"(\d{{4}}-{_ONE_OR_TWO}-{_ONE_OR_TWO}|\d{{8}}|\d{{4}}-W\d\d(-\d)?|\d{{4}}W\d{{2,3}})"
+# Hours, minutes and seconds, all with colons or all without.
+_CLOCK: Final = (
+    r"(?P<{0}h>\d\d)(?:(?P<{0}colon>:?)(?P<{0}m>\d\d)"
+    r"(?:(?P={0}colon)(?P<{0}s>\d\d)(?:[.,](?P<{0}f>\d{{1,9}}))?)?)?"
 )
-# Python passes over one character before an offset, dots without digits, and minutes with a
-# fraction, which it takes for one of a second. None of that is ISO 8601.
-_ISO_8601: Final = re.compile(rf"{_DATE}(.{_CLOCK}( ?([Zz]|[+-]{_CLOCK}))?)?", re.ASCII | re.DOTALL)
-# The space is Ruby's. Python takes it as well, but not after a fraction.
-_SPACE_BEFORE_OFFSET: Final = re.compile(r"(?<=\d) (?=Z|[+-])")
-# Of the month and the day Python wants both digits.
-_ONE_DIGIT: Final = re.compile(r"(?<=-)(\d)(?!\d)")
-# Of an offset below one second Python takes none.
-_LOST_FRACTION: Final = re.compile(r"([+-])00(?::?00){2}[.,](\d{1,6})\d*$", re.ASCII)
+_ISO_8601: Final = re.compile(
+    r"(?P<year>\d{4})(?:-(?P<month>\d\d?)-(?P<day>\d\d?)|(?P<basic>\d{4}))"
+    rf"(?:[Tt ]{_CLOCK.format('')}(?:(?P<space> ?)(?:[Zz]|(?P<sign>[+-]){_CLOCK.format('o')}))?)?",
+    re.ASCII,
+)
 _HASH_BITS: Final = 60
 _HASH_VERSION: Final = 2
 _WORD: Final = 2**64 - 1
@@ -88,7 +84,7 @@ class Expected(NamedTuple):
 
 
 class InvalidTimeError(ValueError):
-    """A text that is no time, or none that can be stored."""
+    """A text that is not a time, or one that cannot be stored."""
 
 
 def expected(
@@ -136,16 +132,27 @@ def read_time(text: str | None) -> datetime | None:
     """Return the time that *text* is, UTC; None where there is no text."""
     if not text:
         return None
-    if not _ISO_8601.fullmatch(text):
+    found = _ISO_8601.fullmatch(text)
+    if not found or (found["basic"] and found["space"]):
         raise InvalidTimeError(text)
-    lost = _LOST_FRACTION.search(text)
-    ahead = timedelta(seconds=float(f"{lost[1]}0.{lost[2]}")) if lost else timedelta()
-    if text[5:6] != "W" and text[4] == "-":
-        text = _ONE_DIGIT.sub(r"0\1", text[:10], count=2) + text[10:]
-    text = text.removesuffix("z") + ("Z" if text.endswith("z") else "")
+    parts = found.groupdict(default="")
+    month = parts["month"] or parts["basic"][:2]
+    day = parts["day"] or parts["basic"][2:]
+    fraction = parts["f"][:6].ljust(6, "0")
+    # A leap second is the second before it.
+    second = min(int(parts["s"] or 0), 59 if parts["s"] == "60" else 99)
+    hours, minutes, seconds = (int(parts[name] or 0) for name in ("oh", "om", "os"))
+    seconds_rounded = seconds + (parts["of"][:1] >= "5")
+    offset = timedelta(hours=hours, minutes=minutes, seconds=seconds_rounded)
+    if offset >= timedelta(days=1) or minutes > 59 or seconds > 59:
+        raise InvalidTimeError(text)
     try:
-        moment = datetime.fromisoformat(_SPACE_BEFORE_OFFSET.sub("", text)) - ahead
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        moment = datetime(
+            *(int(parts["year"]), int(month), int(day)),
+            *(int(parts["h"] or 0), int(parts["m"] or 0), second, int(fraction)),
+            tzinfo=UTC,
+        )
+        moment -= -offset if parts["sign"] == "-" else offset
     except (ValueError, OverflowError) as error:
         raise InvalidTimeError(text) from error
     if moment < EARLIEST:

@@ -16,7 +16,7 @@ _NUMBERS: Final = (
     *("0", "-0", "1", "-1E+2", "1.50e3", "0.0e-0", "1e308", "-2.5e-308"),
     *("12345678901234567890123", "0.1000000000000000055511151231257827"),
 )
-_DATES: Final = ("2026-02-28", "2026-03-01", "20260301", "2026-W09-6", "2026W097", "2026-W09")
+_DATES: Final = ("2026-02-28", "2026-03-01", "20260301", "2026-3-01", "2026-2-28")
 _CLOCKS: Final = (
     "00",
     "01:30",
@@ -26,7 +26,7 @@ _CLOCKS: Final = (
     "11:59:59,999999999",
     "10:00:00.25",
 )
-_OFFSETS: Final = ("", "Z", "+05:30", "-0030", "+01:00:00.5", "-12", " +0100")
+_OFFSETS: Final = ("", "Z", "+05:30", "-0030", "+01:00:00", "-12")
 _BAD_TIMES: Final = (
     *("soon", "1969-12-31", "2026-02-30", "2027-01-01", "9999-12-31T23:59:59-01:00", "2026-03-01T"),
     *("1970-01-01", "9999-12-31T23:59:59.999999Z"),  # which the time of sending may correct
@@ -133,7 +133,7 @@ class Pen(random.Random):
     def good_time(self) -> str:
         """Return a time near the arrival of a test's events."""
         clock = self.choice(_CLOCKS) + self.choice(_OFFSETS)
-        return self.choice(_DATES) + self.choice(["", self.choice("T _é") + clock])
+        return self.choice(_DATES) + self.choice(["", self.choice("Tt ") + clock])
 
     def spelled(self, name: str, value: str) -> list[Member]:
         """Return a value under one of the field's names, or under both."""

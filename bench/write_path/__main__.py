@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from bench import machine
 from bench.database import Database, own_database
 from bench.write_path import flushes, indexes, ledger, statements
 
@@ -29,11 +28,6 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[*EXPERIMENTS, []])
     parser.add_argument("--effort", type=float, default=1.0, help="times as many rounds")
     options = parser.parse_args()
-    try:
-        machine.require_release()
-    except machine.DebugBuildError as error:
-        sys.stderr.write(f"bench: {error}\n")
-        return 1
     for name in options.names or EXPERIMENTS:
         with own_database() as database:
             about = f"PostgreSQL {database.version}, load average"

@@ -1,16 +1,59 @@
-//! Request ids, row ids, and event ids for events that came without one. The core draws no random
-//! bits itself: the caller supplies them.
+//! Ids: of requests, of rows, and of events that came without one. The core draws no random bits:
+//! the caller supplies them.
 #![forbid(unsafe_code)]
 
-use crate::base36;
-use crate::hash::sha256;
+use sha2::{Digest, Sha256};
 
 pub const SECRET_BYTES: usize = 32;
 
 /// 20 characters of 36 hold 103 bits: among 10^12 minted ids two are equal with a chance of 10^-7.
 pub const MINTED_CHARACTERS: usize = 20;
 
+pub const SHA_256_BYTES: usize = 32;
+
+/// The key of an event id in the ledger: the first 128 bits of its SHA-256. That is short in the
+/// index, and nobody can craft a second id with the same key.
+pub type EventKey = [u8; 16];
+
+/// 36^13 is the first power of 36 above 2^64.
+const BASE_36_DIGITS: usize = 13;
+
 const ROW_ID_MAX: u64 = i64::MAX.cast_unsigned();
+
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; SHA_256_BYTES] {
+    Sha256::digest(bytes).into()
+}
+
+#[must_use]
+pub fn event_key(event_id: &str) -> EventKey {
+    let digest = sha256(event_id.as_bytes());
+    let mut key = EventKey::default();
+    for (to, from) in key.iter_mut().zip(digest) {
+        *to = from;
+    }
+    key
+}
+
+/// *value* as 13 characters of 0-9a-z, which sort as the numbers do.
+#[must_use]
+pub fn base36(value: u64) -> String {
+    let mut digits = [b'0'; BASE_36_DIGITS];
+    let mut rest = value;
+    for digit in digits.iter_mut().rev() {
+        *digit = base36_digit((rest % 36) as u8);
+        rest /= 36;
+    }
+    digits.map(char::from).iter().collect()
+}
+
+/// The character of *value*, which is below 36.
+const fn base36_digit(value: u8) -> u8 {
+    match value {
+        low @ 0..10 => b'0' + low,
+        high => b'a' + (high - 10),
+    }
+}
 
 /// `SplitMix64`: each of its 2^64 states is visited once, and its output is a bijection of the state.
 #[derive(Debug)]
@@ -59,9 +102,9 @@ impl RowIds {
 
     /// An event id for the row *id* that arrived at *`received_at`*: base36, of a fixed length.
     ///
-    /// SHA-256 of the secret and the row id is as random as the secret. A sender must not be able to
-    /// guess the ids of others, so a counter is not enough. The time makes the ids of a copy of the
-    /// process differ (a resumed snapshot of its machine), which has the same counter and secret.
+    /// SHA-256 of the secret and the row id: a sender cannot guess the ids of other senders, as it
+    /// could with a counter. The time makes the ids of two copies of one process differ, such as a
+    /// resumed snapshot of its machine: their counters and secrets are equal.
     #[must_use]
     pub fn mint(&self, id: i64, received_at: i64) -> String {
         let mut input = [0; SECRET_BYTES + 2 * size_of::<i64>()];
@@ -74,7 +117,7 @@ impl RowIds {
         let digest = sha256(&input);
         let digits = digest.iter().take(MINTED_CHARACTERS);
         digits
-            .map(|byte| char::from(base36::digit(byte % 36)))
+            .map(|byte| char::from(base36_digit(byte % 36)))
             .collect()
     }
 }
@@ -126,7 +169,24 @@ mod tests {
         assert_eq!(minted.len(), minted.iter().collect::<HashSet<_>>().len());
     }
 
+    #[test]
+    fn an_event_key_is_the_start_of_sha_256() {
+        let expected = [
+            0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae,
+            0x22, 0x23,
+        ];
+
+        assert_eq!(expected, event_key("abc"));
+    }
+
     proptest! {
+        #[test]
+        fn base_36_reads_back_and_sorts_as_the_numbers_do(left: u64, right: u64) {
+            prop_assert_eq!(Ok(left), u64::from_str_radix(&base36(left), 36));
+            prop_assert_eq!(left.cmp(&right), base36(left).cmp(&base36(right)));
+            prop_assert_eq!(BASE_36_DIGITS, base36(left).len());
+        }
+
         #[test]
         fn minted_ids_have_one_length_and_the_digits_of_base36(id: i64, received_at: i64) {
             let minted = RowIds::new(0, SECRET).mint(id, received_at);

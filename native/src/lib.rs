@@ -1,31 +1,22 @@
 //! The native core of Forebay: bytes and numbers in, values out. No clock, no I/O, no panic.
 //!
-//! Read in this order: `envelope` walks the body, `event` gathers one event's members, `rules`
-//! decides whether it is taken; `rows` makes what is stored of a payload, with `content`, the one
-//! canonical form of an event, and `row`, its form in the database; `plan` puts payloads together.
-//! `digest` is the hash of a document, made by `json` as it reads the document.
+//! The modules stand in the order in which an event passes them. Each uses only those above it.
 
-pub mod base36;
-pub mod content;
-pub mod digest;
-pub mod envelope;
-pub mod event;
-pub mod fault;
-pub mod field;
-pub mod hash;
+/// Ids and keys, which depend on nothing else.
 pub mod ids;
-pub mod json;
-pub mod plan;
+/// The panics that a test can ask for.
 #[cfg(feature = "panic-for-tests")]
-pub mod planted;
-pub mod row;
-pub mod rows;
-pub mod rules;
-pub mod text;
-pub mod time;
-pub mod token;
-pub mod value;
-pub mod violation;
+pub mod panic_for_tests;
 
+/// From the bytes of a body to JSON values.
+pub mod json;
+
+/// From JSON values to events that passed every rule, or the reason why one is refused.
+pub mod event;
+
+/// From events to the rows of a flush, in the binary form that `PostgreSQL` reads.
+pub mod rows;
+
+/// The same as the Python module `service._native`.
 #[cfg(feature = "python")]
 mod python;

@@ -1,14 +1,14 @@
-//! The guard under input that nobody would send in good faith.
+//! The core with hostile input.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that fails by unwrap says where")]
 
-use _native::content;
-use _native::envelope::{Scan, scan_batch, scan_event};
-use _native::field::EventType;
+use _native::event::envelope::{Scan, scan_batch, scan_event};
+use _native::event::field::EventType;
+use _native::event::violation::{Code, Malformed, Violation};
 use _native::ids::{RowIds, SECRET_BYTES};
-use _native::row::{self, Arrival, COLUMNS};
-use _native::rows::Rows;
-use _native::violation::{Code, Malformed, Violation};
+use _native::rows::content;
+use _native::rows::payload::Rows;
+use _native::rows::row::{self, Arrival, COLUMNS};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -19,7 +19,7 @@ const SEED: &str = r#"{"batch":[{"type":"track","event":"a\u00e9\n","userId":42,
  {"type":"identify","user_id":"u","traits":{"n":1E2}}],
  "sentAt":"2026-01-01T00:00:00Z","context":{"ip":"::1"},"writeKey":"k"}"#;
 
-/// Whatever it is: no panic, and what is answered is whole.
+/// Scans any bytes, and checks that the answer is complete.
 fn scan_all(body: &[u8]) {
     for scanned in [scan_batch(body, 3), scan_event(body, EventType::Track)] {
         match scanned {
@@ -32,7 +32,7 @@ fn scan_all(body: &[u8]) {
     }
 }
 
-/// Each event has a row or a reason, and each of them is whole.
+/// Checks that each event has a complete row or a complete violation.
 fn check_rows(scan: &Scan, body: &str) {
     let arrival = Arrival {
         tenant_id: 1,
@@ -46,7 +46,7 @@ fn check_rows(scan: &Scan, body: &str) {
     assert_eq!(scan.events.len(), rows.rows.len() + refused.len());
     for row in &rows.rows {
         let content: Vec<Value> = serde_json::from_slice(rows.content(row)).unwrap();
-        assert_eq!(14, content.len());
+        assert_eq!(content::names().len(), content.len());
         assert_eq!(COLUMNS.len(), row::columns(rows.bytes(row)).count());
     }
     for violation in refused.iter().map(|refused| &refused.violation) {
@@ -120,7 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_serializer_writes_is_taken_and_kept(properties in any_json(), spaced: bool) {
+    fn what_a_serializer_writes_is_accepted_and_stored(properties in any_json(), spaced: bool) {
         let event = json!({"type": "page", "properties": {"kept": properties.clone()}, "other": properties});
         let sent = if spaced {
             serde_json::to_string_pretty(&event).unwrap()
@@ -130,7 +130,7 @@ proptest! {
         let content: Value = serde_json::from_str(&one(&sent).unwrap()).unwrap();
 
         prop_assert_eq!(&event["properties"], &content[10]);
-        prop_assert_eq!(&event["other"], &content[13]["other"]);
+        prop_assert_eq!(&event["other"], &content.as_array().unwrap().last().unwrap()["other"]);
     }
 
     #[test]
@@ -153,7 +153,7 @@ proptest! {
 }
 
 #[test]
-fn the_seed_of_the_mutations_is_a_good_body() {
+fn the_seed_of_the_mutations_is_a_valid_body() {
     let scan = scan_batch(SEED.as_bytes(), 50).unwrap();
 
     assert_eq!(2, scan.count);
@@ -167,17 +167,11 @@ fn the_seed_of_the_mutations_is_a_good_body() {
 }
 
 #[test]
-fn the_content_has_its_fixed_places() {
-    let event = one(
-        r#"{"type":"alias","event":"","userId":007e0,"previousId":"p"}"#
-            .replace("007e0", "7e0")
-            .as_str(),
-    );
+fn the_content_has_a_fixed_order() {
+    let event = one(r#"{"type":"alias","event":"","userId":7e0,"previousId":"p","x":1}"#).unwrap();
 
-    assert_eq!(
-        r#"["alias","","7e0",null,null,"p",null,null,null,null,null,null,null,null]"#,
-        event.unwrap()
-    );
+    assert!(event.starts_with(r#"["alias","","7e0",null,null,"p",null,null,"#));
+    assert!(event.ends_with(r#",{"x":1}]"#));
 }
 
 #[test]
@@ -190,7 +184,7 @@ fn a_body_of_brackets_costs_neither_stack_nor_time() {
 }
 
 #[test]
-fn an_event_of_64_levels_is_taken_and_one_of_65_costs_only_itself() {
+fn an_event_of_64_levels_is_accepted_and_one_of_65_is_refused_alone() {
     let event = |levels: usize| {
         let (open, close) = ("[".repeat(levels - 2), "]".repeat(levels - 2));
         format!(r#"{{"type":"page","properties":{{"a":{open}{close}}}}}"#)
@@ -216,7 +210,7 @@ fn the_body_may_nest_1024_levels_and_no_more() {
 }
 
 #[test]
-fn many_unknown_members_are_told_apart_in_no_time() {
+fn many_unknown_members_are_compared_fast() {
     let members: Vec<String> = (0..50_000)
         .map(|number| format!("\"k{number}\":1"))
         .collect();

@@ -31,12 +31,12 @@ WITH given AS (
   RETURNING id
 ), stored AS (
   INSERT INTO events
-    (id, tenant_id, workspace_id, event_id, type, event, name, category,
-     user_id, anonymous_id, group_id, previous_id, properties, traits, context, extra,
-     schema_version, request_id, original_timestamp, sent_at, received_at, "timestamp")
-  SELECT id, tenant_id, workspace_id, event_id, type, event, name, category,
-         user_id, anonymous_id, group_id, previous_id, properties, traits, context, extra,
-         schema_version, request_id, original_timestamp, sent_at, received_at, "timestamp"
+    (id, tenant_id, workspace_id, event_id, type, event, name, category, user_id, anonymous_id,
+     group_id, previous_id, properties, traits, context, extra, schema_version, request_id,
+     original_timestamp, sent_at, received_at, "timestamp")
+  SELECT id, tenant_id, workspace_id, event_id, type, event, name, category, user_id, anonymous_id,
+         group_id, previous_id, properties, traits, context, extra, schema_version, request_id,
+         original_timestamp, sent_at, received_at, "timestamp"
   FROM given JOIN new USING (id)
   RETURNING id
 )

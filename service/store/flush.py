@@ -7,7 +7,7 @@ import msgspec
 
 from service._native import Plan, Row, Rows, is_same_content
 from service.clock import moment
-from service.content import as_object, decode_event
+from service.content import as_object
 from service.model import Accepted, Outcome, Payload, RejectedRow, Verdict
 from service.reasons import CONFLICT_MESSAGES, Reason
 
@@ -93,7 +93,7 @@ def quarantined(row: Row, reason: Reason, message: str) -> RejectedRow:
         code=reason,
         field=None,
         message=message,
-        payload=as_object(decode_event(row.content), row.event_id, sent_at),
+        payload=as_object(row.content, row.event_id, sent_at),
         request_id=row.request_id,
         received_at=moment(row.received_at_us),
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench import machine, traffic
+from bench import traffic
 from bench.database import ForeignDatabaseError, require_own
 
 CLEAN = {"statuses": {"200": 10}, "duplicates": 0, "rejected": 0, "broken": 0, "unanswered": 0}
@@ -24,15 +24,6 @@ async def test_a_database_is_known_by_where_its_data_is(connection: Any, tmp_pat
     way_round.symlink_to(data)
 
     await require_own(connection, way_round)
-
-
-def test_a_debug_build_of_the_core_is_not_measured() -> None:
-    with pytest.raises(machine.DebugBuildError, match="is a debug build"):
-        machine.require_release("debug")
-
-
-def test_a_release_build_is_measured() -> None:
-    machine.require_release("release")
 
 
 def test_a_clean_run_counts() -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from tests.acceptance.running import ROOT
 
 FEATURE: Final = "panic-for-tests"
-# What an event has to hold: native/src/planted.rs.
+# What an event has to hold: native/src/panic_for_tests.rs.
 IN_SCAN: Final = "panic in the scan, for a test"
 IN_FLUSH: Final = "panic in the flush, for a test"
 IN_WRITE: Final = "panic in the write, for a test"

@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service import _native
-from service.content import decode_event
+from tests.native.scanned import Arrival
+from tests.pgcopy import read_copy
 
 CORPUS: Final = Path(__file__).parent.parent / "corpus" / "documents.txt"
 DOCUMENTS: Final = CORPUS.read_text(encoding="utf-8").splitlines()
@@ -144,11 +145,9 @@ def _kept(text: str) -> bytes | None:
     scanned = _native.scan_event(body, "track")
     if isinstance(scanned, _native.Malformed):
         return None
-    (event,) = scanned.events
-    if isinstance(event, _native.Violation):
-        return None
-    properties = bytes(decode_event(event.content).properties)
-    return None if properties == b"null" else properties
+    rows, _ = scanned.rows(_native.RowIds(0, bytes(32)), Arrival())
+    stored = read_copy(rows.copy())
+    return stored[0]["properties"] if stored else None
 
 
 def _is_within_limits(text: str) -> bool:

@@ -1,62 +1,59 @@
+"""
+The envelope of a batch: its own members, their limits, and the errors in them.
+
+If these tests fail: a sender of batches gets a wrong answer, or its events get the wrong context.
+"""
+
 import pytest
 
 from service import _native
-from service._native import Event, Malformed, Scan, Violation
+from service._native import Row, Violation
+from tests.native.scanned import Arrival, judge, judge_batch, malformed, scan
+from tests.pgcopy import read_copy
 
 GOOD = '{"type":"page"}'
+MARCH_1_US = 1_772_323_200_000_000
 
 
-def scan(body: str, events_max: int = 50) -> Scan:
-    scanned = _native.scan_batch(body.encode(), events_max)
-    assert isinstance(scanned, Scan), scanned
-    return scanned
+def stored(body: str) -> tuple[bytes | None, int | None]:
+    """Return the context and the time of sending that the one event of *body* is stored with."""
+    rows, refused = scan(body).rows(_native.RowIds(0, bytes(32)), Arrival())
+    assert not refused
+    (row,), (columns,) = rows.all(), read_copy(rows.copy())
+    return columns["context"], row.sent_at_us
 
 
-def malformed(body: str) -> Malformed:
-    scanned = _native.scan_batch(body.encode(), 50)
-    assert isinstance(scanned, Malformed)
-    return scanned
-
-
-def test_the_envelopes_members_are_cut_out() -> None:
-    taken = scan(
+def test_the_members_of_the_envelope_are_read() -> None:
+    body = (
         f'{{"sentAt":"2026-03-01","x":[1],"batch":[{GOOD}],'
         '"context":{ "ip":"::1" },"writeKey":"k\\u0065y"}'
     )
 
-    assert (
-        taken.write_key,
-        taken.sent_at,
-        taken.context,
-        taken.count,
-    ) == ("key", "2026-03-01", b'{ "ip":"::1" }', 1)
+    assert ("key", 1) == (scan(body).write_key, scan(body).count)
+    assert (b'{ "ip":"::1" }', MARCH_1_US) == stored(body)
 
 
 @pytest.mark.parametrize(
-    ("members", "write_key", "sent_at"),
+    ("members", "write_key", "sent_at_us"),
     [
         ('"writeKey":7,"sentAt":null', None, None),
         ('"writeKey":null', None, None),
-        ('"writeKey":{"a":1},"sent_at":"2026-03-01"', None, "2026-03-01"),
-        ('"sent_at":null,"sentAt":"2026-03-01"', None, "2026-03-01"),
-        ('"sent_at":"2026-03-01","sentAt":"\\u0032026-03-01"', None, "2026-03-01"),
-        ('"sentAt":""', None, ""),
+        ('"writeKey":{"a":1},"sent_at":"2026-03-01"', None, MARCH_1_US),
+        ('"sent_at":null,"sentAt":"2026-03-01"', None, MARCH_1_US),
+        ('"sent_at":"2026-03-01","sentAt":"\\u0032026-03-01"', None, MARCH_1_US),
+        ('"sentAt":""', None, None),
         ('"context":null', None, None),
         ('"other":NaN,"another":"\\u0000\\ud800","third":1e999', None, None),
         ('"other":1,"other":2', None, None),
     ],
 )
-def test_what_is_absent_or_not_ours_does_no_harm(
-    members: str, write_key: str | None, sent_at: str | None
+def test_a_missing_or_unknown_member_is_no_error(
+    members: str, write_key: str | None, sent_at_us: int | None
 ) -> None:
-    taken = scan(f'{{{members},"\\u0062atch":[{GOOD}]}}')
+    body = f'{{{members},"\\u0062atch":[{GOOD}]}}'
 
-    assert (write_key, sent_at, None, 1) == (
-        taken.write_key,
-        taken.sent_at,
-        taken.context,
-        len(taken.events),
-    )
+    assert write_key == scan(body).write_key
+    assert (None, sent_at_us) == stored(body)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +99,7 @@ def test_a_refusal_says_what_was_found() -> None:
     assert refused.actual == "an object"
 
 
-def test_a_time_of_sending_that_is_none_is_quoted() -> None:
+def test_an_invalid_time_of_sending_is_quoted() -> None:
     assert (
         'sentAt "soon" is not an ISO 8601 time such as 2026-01-31T12:00:00.000Z'
         == malformed('{"batch":[],"sentAt":"soon"}').message
@@ -118,28 +115,28 @@ def test_what_is_not_json_comes_before_what_is_missing() -> None:
     assert malformed('{"batch":[],"batch":[]}]').code == "malformed_json"
 
 
-def test_an_empty_batch_is_a_scan_of_none() -> None:
+def test_a_batch_may_be_empty() -> None:
     taken = scan('{"batch":[ ]}')
 
-    assert (taken.count, taken.events) == (0, [])
+    assert (taken.count, judge(taken)) == (0, [])
 
 
 def test_events_past_the_limit_are_counted_and_held_to_the_grammar_alone() -> None:
     taken = scan(f'{{"batch":[{GOOD},7,{GOOD},NaN,{{"x":"\\u0000","x":1}}]}}', events_max=2)
 
     assert taken.count == 5
-    assert [Event, Violation] == [type(event) for event in taken.events]
-    assert scan(f'{{"batch":[{GOOD}]}}', events_max=0).events == []
+    assert [Row, Violation] == [type(event) for event in judge(taken)]
+    assert judge(scan(f'{{"batch":[{GOOD}]}}', events_max=0)) == []
     assert malformed("{" + f'"batch":[{GOOD * 2}]' + "}").code == "malformed_json"
 
 
-def test_a_good_event_keeps_its_envelope_out_of_its_content() -> None:
-    alone = scan(f'{{"batch":[{GOOD}]}}').events[0]
+def test_the_envelope_is_not_content() -> None:
+    (alone,) = judge_batch(f'{{"batch":[{GOOD}]}}')
     envelope = '"sentAt":"2026-03-01","context":{"a":1},"writeKey":"k"'
-    within = scan(f'{{{envelope},"batch":[{GOOD}]}}').events[0]
+    (within,) = judge_batch(f'{{{envelope},"batch":[{GOOD}]}}')
 
-    assert isinstance(alone, Event)
-    assert isinstance(within, Event)
+    assert isinstance(alone, Row)
+    assert isinstance(within, Row)
     assert alone.content == within.content
 
 

@@ -1,27 +1,24 @@
-"""What PostgreSQL would not take costs its event alone; what is not JSON costs the body."""
+"""
+JSON that PostgreSQL cannot store refuses one event; a body that is not JSON is refused whole.
+
+If these tests fail: a sender loses a whole batch for one event, or PostgreSQL refuses a flush.
+"""
 
 import pytest
 
 from service import _native
-from service._native import Event, Malformed, Violation
+from service._native import Malformed, Row, Violation
+from tests.native.scanned import judge_batch, malformed
 
 GOOD = '{"type":"page"}'
 
 
-def verdict(value: str) -> Event | Violation:
-    """Judge an event that holds *value* in its properties, between two good ones."""
+def verdict(value: str) -> Row | Violation:
+    """Judge an event with *value* in its properties, between two that are accepted."""
     event = f'{{"type":"page","messageId":"m","properties":{{"a":[{value}]}}}}'
-    scanned = _native.scan_batch(f'{{"batch":[{GOOD},{event},{GOOD}]}}'.encode(), 50)
-    assert isinstance(scanned, _native.Scan), scanned
-    first, middle, last = scanned.events
-    assert [type(first), type(last)] == [Event, Event]
+    first, middle, last = judge_batch(f'{{"batch":[{GOOD},{event},{GOOD}]}}')
+    assert [type(first), type(last)] == [Row, Row]
     return middle
-
-
-def malformed(body: str | bytes) -> Malformed:
-    scanned = _native.scan_batch(body.encode() if isinstance(body, str) else body, 50)
-    assert isinstance(scanned, Malformed)
-    return scanned
 
 
 @pytest.mark.parametrize(
@@ -44,20 +41,20 @@ def malformed(body: str | bytes) -> Malformed:
         " [ ] , { } , \t\r\n [ { } ] ",
     ],
 )
-def test_what_postgresql_takes_is_taken(value: str) -> None:
-    assert isinstance(verdict(value), Event)
+def test_what_postgresql_stores_is_accepted(value: str) -> None:
+    assert isinstance(verdict(value), Row)
 
 
 @pytest.mark.parametrize(
     ("value", "code", "part"),
     [
-        ("1" * 65, "invalid_number", "65 bytes, at most 64"),
+        ("1" * 65, "invalid_number", "65 bytes; the limit is 64"),
         ("0." + "0" * 63, "invalid_number", "65 bytes"),
         ("1" * 100_000, "invalid_number", "100000 bytes"),
         ("1e309", "invalid_number", "1e309, whose exponent is not within -308 to 308"),
         ("1E-309", "invalid_number", "1E-309"),
         ("0e99999999999999999999", "invalid_number", "0e99999999999999999999"),
-        ("NaN", "invalid_number", "NaN, which is no JSON number"),
+        ("NaN", "invalid_number", "NaN, which is not a JSON number"),
         ("Infinity", "invalid_number", "Infinity"),
         ("-Infinity", "invalid_number", "-Infinity"),
         ('"a\\u0000"', "invalid_text", "the escape \\u0000"),
@@ -73,7 +70,7 @@ def test_what_postgresql_takes_is_taken(value: str) -> None:
         ('{"a":' * 62 + "1" + "}" * 62, "too_deep", "64 levels"),
     ],
 )
-def test_what_postgresql_refuses_costs_its_event_alone(value: str, code: str, part: str) -> None:
+def test_what_postgresql_refuses_refuses_one_event(value: str, code: str, part: str) -> None:
     refused = verdict(value)
 
     assert isinstance(refused, Violation)
@@ -82,8 +79,8 @@ def test_what_postgresql_refuses_costs_its_event_alone(value: str, code: str, pa
     assert part in refused.message
 
 
-def test_the_64th_level_is_taken() -> None:
-    assert isinstance(verdict("[" * 61 + "]" * 61), Event)
+def test_the_64th_level_is_accepted() -> None:
+    assert isinstance(verdict("[" * 61 + "]" * 61), Row)
 
 
 @pytest.mark.parametrize(
@@ -97,11 +94,9 @@ def test_the_64th_level_is_taken() -> None:
         (f'"{"k" * 100}":NaN', "k" * 64 + "…"),
     ],
 )
-def test_the_field_is_the_events_own_member(member: str, field: str) -> None:
-    scanned = _native.scan_batch(f'{{"batch":[{{"type":"page",{member}}}]}}'.encode(), 50)
+def test_the_field_is_the_member_of_the_event(member: str, field: str) -> None:
+    (refused,) = judge_batch(f'{{"batch":[{{"type":"page",{member}}}]}}')
 
-    assert isinstance(scanned, _native.Scan)
-    refused = scanned.events[0]
     assert isinstance(refused, Violation)
     assert field == refused.field
 
@@ -128,9 +123,9 @@ def test_the_field_is_the_events_own_member(member: str, field: str) -> None:
         ('{"a":1]', 6, "expected ',' or '}'"),
         ('{"a" 1}', 5, "expected ':'"),
         ('{"a"}', 4, "expected ':'"),
-        ("{a:1}", 1, "expected a member's name"),
-        ('{"a":1,}', 7, "expected a member's name"),
-        ("{1:1}", 1, "expected a member's name"),
+        ("{a:1}", 1, "expected a member name"),
+        ('{"a":1,}', 7, "expected a member name"),
+        ("{1:1}", 1, "expected a member name"),
         ('"\\x"', 2, "expected one of"),
         ('"\\u12g4"', 5, "expected four hexadecimal digits"),
         ('"\\ud83d\\u12"', 11, "expected four hexadecimal digits"),
@@ -141,7 +136,7 @@ def test_the_field_is_the_events_own_member(member: str, field: str) -> None:
         ("// no", 0, "expected a JSON value"),
     ],
 )
-def test_what_is_not_json_costs_the_body_and_tells_where(
+def test_what_is_not_json_refuses_the_body_with_the_offset(
     value: str, offset: int, part: str
 ) -> None:
     start = '{"batch":[{"type":"page","properties":{"":['
@@ -174,7 +169,7 @@ def test_what_is_not_json_costs_the_body_and_tells_where(
         (b'{"a":"\xc3', "not UTF-8: byte 6 is 0xc3", 6),
     ],
 )
-def test_a_body_that_is_no_object_of_utf8_is_malformed(
+def test_a_body_that_is_not_an_object_in_utf8_is_malformed(
     body: bytes, message: str, offset: int
 ) -> None:
     for refused in (malformed(body), _native.scan_event(body, "page")):
@@ -184,7 +179,7 @@ def test_a_body_that_is_no_object_of_utf8_is_malformed(
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":'])
-def test_nesting_without_end_is_refused_in_no_time(opening: str) -> None:
+def test_endless_nesting_is_refused(opening: str) -> None:
     refused = malformed('{"batch":[' + opening * 100_000)
 
     assert (refused.code, refused.limit) == ("malformed_json", 1024)

@@ -1,4 +1,4 @@
-"""Texts that are times, or nearly: every form of ISO 8601, numbers out of range, damage."""
+"""Texts that are timestamps, or nearly: every form of ISO 8601, numbers out of range, damage."""
 
 from typing import Final
 

@@ -1,7 +1,6 @@
-//! Ids, each by the object that gives them out.
+//! Request ids and row ids.
 #![forbid(unsafe_code)]
 
-use crate::base36;
 use crate::ids;
 use pyo3::prelude::*;
 
@@ -17,7 +16,7 @@ impl RequestIds {
 
     fn take(&mut self) -> (i64, String) {
         let id = self.0.take();
-        (id.cast_signed(), base36::encode(id))
+        (id.cast_signed(), ids::base36(id))
     }
 }
 

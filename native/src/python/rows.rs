@@ -1,10 +1,9 @@
-//! Rows of a payload, plans of a flush, and one row for who has to look at it.
+//! The rows of a payload, the plan of a flush, and a single row.
 #![forbid(unsafe_code)]
 
-use crate::field::EventType;
-use crate::plan::{Part, Plan as CorePlan};
-use crate::rows::Row as CoreRow;
-use crate::time::POSTGRES_EPOCH_US;
+use crate::event::field::EventType;
+use crate::rows::payload::Row as CoreRow;
+use crate::rows::plan::{Part, Plan as CorePlan};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use std::collections::HashSet;
@@ -100,7 +99,7 @@ impl Rows {
 
     fn copy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let plan = CorePlan::new(vec![self.part.clone()]);
-        joined(py, plan.copy(&HashSet::new()))
+        joined(py, plan.copy_data(&HashSet::new()))
     }
 }
 
@@ -115,7 +114,7 @@ impl Plan {
     #[new]
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "what Python gives is borrowed item by item"
+        reason = "a Python list cannot be borrowed whole"
     )]
     fn new(py: Python<'_>, parts: Vec<PyRef<'_, Rows>>) -> Self {
         Self {
@@ -130,28 +129,27 @@ impl Plan {
 
     #[getter]
     const fn has_twins(&self) -> bool {
-        self.plan.has_twins()
+        self.plan.has_duplicates()
     }
 
     fn ledger<'py>(&self, py: Python<'py>, oid: u32) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.plan.ledger(oid))
+        PyBytes::new(py, &self.plan.ledger_rows(oid))
     }
 
     fn records<'py>(&self, py: Python<'py>, oid: u32) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.plan.records(oid))
+        PyBytes::new(py, &self.plan.event_rows(oid))
     }
 
     fn copy<'py>(&self, py: Python<'py>, late_ids: Vec<i64>) -> PyResult<Bound<'py, PyBytes>> {
-        joined(py, self.plan.copy(&late_ids.into_iter().collect()))
+        joined(py, self.plan.copy_data(&late_ids.into_iter().collect()))
     }
 
     fn late(&self, py: Python<'_>, late_ids: Vec<i64>) -> Vec<Row> {
-        let places = self.plan.late(&late_ids.into_iter().collect());
-        places
-            .into_iter()
-            .filter_map(|place| {
-                let (part, row) = self.plan.at(place)?;
-                Some(Row::new(py, part, row, self.key_ids.get(place.part)?))
+        let rows = self.plan.not_inserted(&late_ids.into_iter().collect());
+        rows.into_iter()
+            .filter_map(|index| {
+                let (part, row) = self.plan.at(index)?;
+                Some(Row::new(py, part, row, self.key_ids.get(index.part)?))
             })
             .collect()
     }
@@ -170,13 +168,13 @@ impl Row {
             event_id: rows.event_id(row).to_owned(),
             content: PyBytes::new(py, rows.content(row)).unbind(),
             request_id: rows.arrival.request_id,
-            sent_at_us: rows.sent_at(row).map(|sent_at| sent_at + POSTGRES_EPOCH_US),
+            sent_at_us: rows.sent_at(row),
             received_at_us: rows.arrival.received_at,
         }
     }
 }
 
-/// Joins *pieces* where Python has them: a flush is large, and would be allocated and copied twice.
+/// Joins *pieces* in memory of Python, so that a large flush is not allocated and copied twice.
 fn joined<'py, 'a>(
     py: Python<'py>,
     pieces: impl Iterator<Item = &'a [u8]> + Clone,

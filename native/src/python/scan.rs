@@ -1,19 +1,16 @@
-//! A scanned body, what is wrong with it, and the step from it to rows.
+//! A scanned body, what is wrong with it, and the rows of its events.
 #![forbid(unsafe_code)]
 
 use super::ids::RowIds;
 use super::rows::Rows;
-use crate::content;
-use crate::envelope::Scan as CoreScan;
-use crate::event::Event as CoreEvent;
-use crate::field::Field;
-use crate::plan::Part;
-use crate::row::Arrival as CoreArrival;
-use crate::rows::{Refused, Rows as CoreRows};
-use crate::violation::{Actual, Malformed as CoreMalformed, Violation as CoreViolation};
+use crate::event::envelope::Scan as CoreScan;
+use crate::event::violation::{Actual, Malformed as CoreMalformed, Violation as CoreViolation};
+use crate::rows::payload::Rows as CoreRows;
+use crate::rows::plan::Part;
+use crate::rows::row::Arrival as CoreArrival;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyString};
 use std::sync::Arc;
 
 #[pyclass(frozen, module = "service._native")]
@@ -22,7 +19,7 @@ pub(super) struct Scan {
     scan: CoreScan,
 }
 
-/// What is true for every event of one request: read from an object with these attributes.
+/// What is the same for every event of one request: read from an object with these attributes.
 #[derive(FromPyObject)]
 struct Arrival {
     tenant_id: i64,
@@ -31,17 +28,6 @@ struct Arrival {
     request_id: i64,
     received_at_us: i64,
     schema_version: String,
-}
-
-#[pyclass(frozen, get_all, module = "service._native")]
-#[expect(
-    clippy::struct_field_names,
-    reason = "event_id is one word, here as everywhere"
-)]
-pub(super) struct Event {
-    event_id: Option<String>,
-    sent_at: Option<String>,
-    content: Py<PyBytes>,
 }
 
 #[pyclass(frozen, get_all, module = "service._native")]
@@ -63,8 +49,8 @@ pub(super) struct Malformed {
     actual: Option<Py<PyAny>>,
 }
 
-/// Which of the payload's events, the id it would have had, and why it has no row.
-type Refusal = (usize, i64, Violation);
+/// An event without a row: its index in the payload, the id that its row would have had, and why.
+type RefusedEvent = (usize, i64, Violation);
 
 #[pymethods]
 impl Scan {
@@ -74,34 +60,8 @@ impl Scan {
     }
 
     #[getter]
-    fn sent_at(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        let body = self.text(py)?;
-        Ok(self.scan.sent_at.and_then(|value| value.kept_text(body)))
-    }
-
-    #[getter]
-    fn context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let body = self.text(py)?;
-        let context = self.scan.context.map(|value| value.raw(body).as_bytes());
-        Ok(context.map(|context| PyBytes::new(py, context)))
-    }
-
-    #[getter]
     const fn count(&self) -> usize {
         self.scan.count
-    }
-
-    #[getter]
-    fn events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let events = PyList::empty(py);
-        let body = self.text(py)?;
-        for event in &self.scan.events {
-            match event {
-                Ok(event) => events.append(Py::new(py, self.event(py, event, body))?)?,
-                Err(refused) => events.append(Py::new(py, violation(py, refused))?)?,
-            }
-        }
-        Ok(events)
     }
 
     fn rows(
@@ -109,7 +69,7 @@ impl Scan {
         py: Python<'_>,
         ids: &Bound<'_, RowIds>,
         arrival: Arrival,
-    ) -> PyResult<(Rows, Vec<Refusal>)> {
+    ) -> PyResult<(Rows, Vec<RefusedEvent>)> {
         let facts = CoreArrival {
             tenant_id: arrival.tenant_id,
             workspace_id: arrival.workspace_id,
@@ -123,13 +83,9 @@ impl Scan {
             range: 0..rows.rows.len(),
             rows: Arc::new(rows),
         };
-        let refused = refused.into_iter().map(
-            |Refused {
-                 place,
-                 id,
-                 violation: refused,
-             }| (place, id, violation(py, &refused)),
-        );
+        let refused = refused
+            .into_iter()
+            .map(|event| (event.index, event.id, violation(py, &event.violation)));
         Ok((Rows::new(part, arrival.key_id), refused.collect()))
     }
 }
@@ -139,21 +95,10 @@ impl Scan {
         Self { body, scan }
     }
 
-    /// The body, which was found to be UTF-8 when it was scanned.
+    /// The body as text: the scan has checked that it is UTF-8.
     fn text<'a>(&'a self, py: Python<'a>) -> PyResult<&'a str> {
         simdutf8::basic::from_utf8(self.body.as_bytes(py))
             .map_err(|_| PyValueError::new_err("the body has changed since it was scanned"))
-    }
-
-    fn event(&self, py: Python<'_>, event: &CoreEvent, body: &str) -> Event {
-        let mut content = Vec::new();
-        content::push(&mut content, event, self.scan.unknown_of(event), body);
-        let sent_at = event.fields.get(Field::SentAt);
-        Event {
-            event_id: event.event_id(body).map(std::borrow::Cow::into_owned),
-            sent_at: sent_at.map(|value| value.text(body).into_owned()),
-            content: PyBytes::new(py, &content).unbind(),
-        }
     }
 }
 

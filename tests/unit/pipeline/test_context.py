@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from service._native import BATCH_CONTEXT_BYTES_MAX
 from service.reasons import Reason, Refusal
 from service.testing import Sender
 from tests.pgcopy import read_copy
 from tests.unit.pipeline.checked import accepted, only
 
 GOOD = {"type": "page"}
+BATCH_CONTEXT_BYTES_MAX = 32 * 1_024
 
 
 @pytest.fixture

@@ -1,19 +1,18 @@
-//! The whole body of a request: its envelope's members, and each of its events on its own.
+//! The whole body of a request: the members of the envelope, and each event by itself.
 #![forbid(unsafe_code)]
 
-use crate::event::{Event, Members, Unknown, label};
-use crate::fault::{Expected, Fault};
-use crate::field::EventType;
-use crate::json::{Scanner, fault};
-use crate::rules;
-use crate::time;
-use crate::value::{Kind, Value};
-use crate::violation::{Actual, Code, Malformed, Violation};
+use super::field::EventType;
+use super::members::{Event, Members, UnknownMember, label};
+use super::violation::{Actual, Code, Malformed, Violation};
+use super::{rules, time};
+use crate::json::error::{Expected, JsonError};
+use crate::json::scanner::Scanner;
+use crate::json::value::{Kind, Value};
 
-/// Bytes of the context that a batch gives all of its events: it must not multiply a request.
+/// Bytes of a batch's own context, which is stored with each event.
 pub const BATCH_CONTEXT_BYTES_MAX: usize = 32 * 1_024;
 
-/// What a body holds; the places are places in it.
+/// The content of a body. Values are references into the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     pub write_key: Option<String>,
@@ -23,19 +22,19 @@ pub struct Scan {
     /// Events seen, also those past the limit.
     pub count: usize,
     pub events: Vec<Result<Event, Box<Violation>>>,
-    /// The members without a name of ours, of all events one after the other.
-    pub unknown: Vec<Unknown>,
+    /// The unknown members of all events, one event after the other.
+    pub unknown: Vec<UnknownMember>,
 }
 
 impl Scan {
-    /// Those of *event*.
+    /// The unknown members of *event*.
     #[must_use]
-    pub fn unknown_of(&self, event: &Event) -> &[Unknown] {
+    pub fn unknown_of(&self, event: &Event) -> &[UnknownMember] {
         self.unknown.get(event.unknown.clone()).unwrap_or_default()
     }
 
     #[inline]
-    fn keep(&mut self, checked: Result<Event, Box<Violation>>, members: &Members) {
+    fn add(&mut self, checked: Result<Event, Box<Violation>>, members: &Members) {
         self.events.push(checked);
         if let Some(Ok(event)) = self.events.last_mut() {
             let start = self.unknown.len();
@@ -56,13 +55,13 @@ pub fn scan_event(body: &[u8], expected: EventType) -> Result<Scan, Box<Malforme
     members
         .read(&mut scanner)
         .and_then(|()| scanner.end())
-        .map_err(|fault| Box::new(fault.malformed(body)))?;
+        .map_err(|error| Box::new(Malformed::new(error, body)))?;
     let mut scan = Scan {
         write_key: members.write_key(body),
         count: 1,
         ..Scan::default()
     };
-    scan.keep(rules::check(&members, body, Some(expected)), &members);
+    scan.add(rules::check(&members, body, Some(expected)), &members);
     Ok(scan)
 }
 
@@ -78,17 +77,17 @@ pub fn scan_batch(body: &[u8], events_max: usize) -> Result<Scan, Box<Malformed>
         events_max,
         seen: Seen::default(),
         scan: Scan::default(),
-        refusal: None,
+        error: None,
     };
     envelope
         .read()
-        .map_err(|fault| Box::new(fault.malformed(body)))?;
+        .map_err(|error| Box::new(Malformed::new(error, body)))?;
     envelope.finish()
 }
 
 fn utf8(body: &[u8]) -> Result<&str, Box<Malformed>> {
-    simdutf8::compat::from_utf8(body).map_err(|fault| {
-        let offset = fault.valid_up_to();
+    simdutf8::compat::from_utf8(body).map_err(|error| {
+        let offset = error.valid_up_to();
         let found = body
             .get(offset)
             .map_or_else(|| "the end".to_owned(), |byte| format!("0x{byte:02x}"));
@@ -103,10 +102,10 @@ fn utf8(body: &[u8]) -> Result<&str, Box<Malformed>> {
     })
 }
 
-/// Steps to the object that a body must be.
+/// A scanner at the object that a body must be.
 fn begin(body: &str) -> Result<Scanner<'_>, Box<Malformed>> {
     #[cfg(feature = "panic-for-tests")]
-    crate::planted::panic_if_asked(crate::planted::IN_SCAN, body.as_bytes());
+    crate::panic_for_tests::panic_if_asked(crate::panic_for_tests::IN_SCAN, body.as_bytes());
     let Some(mut scanner) = Scanner::new(body) else {
         return Err(Box::new(too_long(body)));
     };
@@ -119,8 +118,8 @@ fn begin(body: &str) -> Result<Scanner<'_>, Box<Malformed>> {
         b't' | b'f' => Kind::Boolean.phrase(),
         b'n' => Kind::Null.phrase(),
         _ => {
-            let fault = fault(scanner.position(), Expected::Object);
-            return Err(Box::new(fault.malformed(scanner.body)));
+            let error = JsonError::new(scanner.position(), Expected::Object);
+            return Err(Box::new(Malformed::new(error, body)));
         }
     };
     Err(Box::new(Malformed {
@@ -138,14 +137,14 @@ fn too_long(body: &str) -> Malformed {
     Malformed {
         code: Code::MalformedJson,
         field: None,
-        message: format!("the body has {actual} bytes, at most {limit} are read"),
+        message: format!("the body has {actual} bytes; the limit is {limit}"),
         offset: None,
         limit: Some(limit),
         actual: Some(Actual::Count(actual)),
     }
 }
 
-/// The members of the envelope that were there; each is used once.
+/// The members of the envelope that were read.
 #[derive(Debug, Default)]
 struct Seen {
     batch: bool,
@@ -159,16 +158,16 @@ struct Envelope<'a> {
     events_max: usize,
     seen: Seen,
     scan: Scan,
-    /// The first thing that refuses the body, told once the rest of it is known to be JSON.
-    refusal: Option<Malformed>,
+    /// The first error. Reported only if the rest of the body is JSON.
+    error: Option<Malformed>,
 }
 
 impl Envelope<'_> {
-    fn read(&mut self) -> Result<(), Fault> {
+    fn read(&mut self) -> Result<(), JsonError> {
         self.scanner.open()?;
         while let Some(name) = self.scanner.next_name()? {
-            if name.has_trouble {
-                self.note_trouble(name);
+            if name.is_unstorable {
+                self.note_unstorable(name);
             }
             match &*name.text(self.scanner.body) {
                 "batch" => self.batch(name)?,
@@ -189,16 +188,16 @@ impl Envelope<'_> {
             let message = "batch is missing: it must be an array of events".to_owned();
             self.refuse(Code::MissingField, "batch", message, None);
         }
-        self.refuse_wide_context();
+        self.refuse_large_context();
         self.read_sent_at();
-        self.refusal
-            .map_or(Ok(self.scan), |refusal| Err(Box::new(refusal)))
+        self.error
+            .map_or(Ok(self.scan), |error| Err(Box::new(error)))
     }
 
-    fn batch(&mut self, name: Value) -> Result<(), Fault> {
-        let is_second = std::mem::replace(&mut self.seen.batch, true);
-        self.refuse_second(is_second, name);
-        if self.scanner.skip_space() != b'[' || is_second {
+    fn batch(&mut self, name: Value) -> Result<(), JsonError> {
+        let is_duplicate = std::mem::replace(&mut self.seen.batch, true);
+        self.refuse_duplicate(is_duplicate, name);
+        if self.scanner.skip_space() != b'[' || is_duplicate {
             let value = self.scanner.value()?;
             self.refuse_kind(name, value, Kind::Array);
             return Ok(());
@@ -218,11 +217,11 @@ impl Envelope<'_> {
         Ok(())
     }
 
-    fn event(&mut self, members: &mut Members) -> Result<(), Fault> {
+    fn event(&mut self, members: &mut Members) -> Result<(), JsonError> {
         let body = self.scanner.body;
         if self.scanner.skip_space() == b'{' {
             members.read(&mut self.scanner)?;
-            self.scan.keep(rules::check(members, body, None), members);
+            self.scan.add(rules::check(members, body, None), members);
             return Ok(());
         }
         let value = self.scanner.value()?;
@@ -237,10 +236,10 @@ impl Envelope<'_> {
         Ok(())
     }
 
-    fn context(&mut self, name: Value) -> Result<(), Fault> {
-        let is_second = std::mem::replace(&mut self.seen.context, true);
-        self.refuse_second(is_second, name);
-        let value = self.kept_value(name)?;
+    fn context(&mut self, name: Value) -> Result<(), JsonError> {
+        let is_duplicate = std::mem::replace(&mut self.seen.context, true);
+        self.refuse_duplicate(is_duplicate, name);
+        let value = self.stored_value(name)?;
         if value.kind != Kind::Null {
             self.refuse_kind(name, value, Kind::Object);
             self.scan.context = Some(value);
@@ -248,22 +247,22 @@ impl Envelope<'_> {
         Ok(())
     }
 
-    fn write_key(&mut self, name: Value) -> Result<(), Fault> {
-        let is_second = std::mem::replace(&mut self.seen.write_key, true);
-        self.refuse_second(is_second, name);
-        let value = self.kept_value(name)?;
-        self.scan.write_key = value.kept_text(self.scanner.body);
+    fn write_key(&mut self, name: Value) -> Result<(), JsonError> {
+        let is_duplicate = std::mem::replace(&mut self.seen.write_key, true);
+        self.refuse_duplicate(is_duplicate, name);
+        let value = self.stored_value(name)?;
+        self.scan.write_key = value.storable_text(self.scanner.body);
         Ok(())
     }
 
-    fn sent_at(&mut self, name: Value, spelling: usize) -> Result<(), Fault> {
-        let is_second = self
+    fn sent_at(&mut self, name: Value, spelling: usize) -> Result<(), JsonError> {
+        let is_duplicate = self
             .seen
             .sent_at
             .get_mut(spelling)
             .is_some_and(|seen| std::mem::replace(seen, true));
-        self.refuse_second(is_second, name);
-        let value = self.kept_value(name)?;
+        self.refuse_duplicate(is_duplicate, name);
+        let value = self.stored_value(name)?;
         if value.kind == Kind::Null {
             return Ok(());
         }
@@ -271,7 +270,7 @@ impl Envelope<'_> {
         let body = self.scanner.body;
         let earlier = self.scan.sent_at.replace(value);
         if earlier.is_some_and(|earlier| earlier.text(body) != value.text(body)) {
-            let message = "sent_at and sentAt are both given, and differ".to_owned();
+            let message = "sent_at and sentAt are both given, with different values".to_owned();
             self.refuse(
                 Code::AmbiguousField,
                 &label(name, self.scanner.body),
@@ -282,33 +281,33 @@ impl Envelope<'_> {
         Ok(())
     }
 
-    /// Once all else is known to be in order.
+    /// Parses the time of sending, unless the body is refused already.
     fn read_sent_at(&mut self) {
         let given = self.scan.sent_at.filter(|value| !value.is_empty_text());
-        let Some(given) = given.filter(|_| self.refusal.is_none()) else {
+        let Some(given) = given.filter(|_| self.error.is_none()) else {
             return;
         };
         let text = given.text(self.scanner.body);
-        match time::read(&text) {
+        match time::parse(&text) {
             Ok(moment) => self.scan.sent_at_us = Some(moment),
-            Err(fault) => {
-                let message = rules::time_message("sentAt", &text, fault);
+            Err(error) => {
+                let message = rules::time_message("sentAt", &text, error);
                 self.refuse(Code::InvalidTimestamp, "sentAt", message, None);
             }
         }
     }
 
-    fn refuse_wide_context(&mut self) {
+    fn refuse_large_context(&mut self) {
         let (limit, actual) = (
             BATCH_CONTEXT_BYTES_MAX,
             self.scan.context.map_or(0, |context| context.span().len()),
         );
         if actual > limit {
-            self.refusal.get_or_insert(Malformed {
+            self.error.get_or_insert(Malformed {
                 code: Code::InvalidField,
                 field: Some("context".to_owned()),
                 message: format!(
-                    "context of the batch has {actual} bytes; at most {limit} may be shared by all of its events"
+                    "context of the batch has {actual} bytes; the limit is {limit}, because it is stored with each event"
                 ),
                 offset: None,
                 limit: Some(limit),
@@ -317,33 +316,33 @@ impl Envelope<'_> {
         }
     }
 
-    fn kept_value(&mut self, name: Value) -> Result<Value, Fault> {
+    fn stored_value(&mut self, name: Value) -> Result<Value, JsonError> {
         let value = self.scanner.value()?;
-        if value.has_trouble {
-            self.note_trouble(name);
+        if value.is_unstorable {
+            self.note_unstorable(name);
         }
         Ok(value)
     }
 
-    fn note_trouble(&mut self, name: Value) {
-        if let Some(trouble) = self.scanner.trouble() {
+    fn note_unstorable(&mut self, name: Value) {
+        if let Some(unstorable) = self.scanner.unstorable() {
             let field = label(name, self.scanner.body);
             let malformed = Malformed {
-                code: trouble.code(),
-                message: trouble.message(&field, self.scanner.body),
+                code: Code::of(unstorable),
+                message: unstorable.message(&field, self.scanner.body),
                 field: Some(field),
-                offset: Some(trouble.start),
-                limit: trouble.limit(),
+                offset: Some(unstorable.start),
+                limit: unstorable.limit(),
                 actual: None,
             };
-            self.refusal.get_or_insert(malformed);
+            self.error.get_or_insert(malformed);
         }
     }
 
-    fn refuse_second(&mut self, is_second: bool, name: Value) {
-        if is_second {
+    fn refuse_duplicate(&mut self, is_duplicate: bool, name: Value) {
+        if is_duplicate {
             let field = label(name, self.scanner.body);
-            let message = format!("{field} is given twice in one body");
+            let message = format!("duplicate {field} in the body");
             self.refuse(Code::AmbiguousField, &field, message, None);
         }
     }
@@ -358,7 +357,7 @@ impl Envelope<'_> {
     }
 
     fn refuse(&mut self, code: Code, field: &str, message: String, actual: Option<Actual>) {
-        self.refusal.get_or_insert(Malformed {
+        self.error.get_or_insert(Malformed {
             code,
             field: Some(field.to_owned()),
             message,

@@ -1,7 +1,7 @@
-//! A value of the body: what it is and where it stands, without a copy of it.
+//! A value of the body: its kind and its position, without a copy.
 #![forbid(unsafe_code)]
 
-use crate::text::unescape;
+use super::text::unescape;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -29,15 +29,15 @@ impl Kind {
     }
 }
 
-/// Where a value stands in the body, and what it is. Small: it travels in two registers.
+/// The position and the kind of a value. It fits two registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Value {
-    pub(crate) start: u32,
-    pub(crate) end: u32,
+    pub(super) start: u32,
+    pub(super) end: u32,
     pub kind: Kind,
     /// Text with at least one escape.
     pub is_escaped: bool,
-    pub has_trouble: bool,
+    pub is_unstorable: bool,
 }
 
 impl Value {
@@ -46,13 +46,13 @@ impl Value {
         body.get(self.span()).unwrap_or_default()
     }
 
-    /// The same as bytes, for who copies them: nobody has to find where a character begins.
+    /// The same as bytes, without the check that it begins and ends at characters.
     #[must_use]
     pub fn raw_bytes<'a>(&self, body: &'a str) -> &'a [u8] {
         body.as_bytes().get(self.span()).unwrap_or_default()
     }
 
-    /// The bytes of a text without escapes; none of anything else.
+    /// The bytes between the quotes of a string without escapes; none for another value.
     #[must_use]
     pub fn plain_bytes<'a>(&self, body: &'a str) -> Option<&'a [u8]> {
         match self.raw_bytes(body) {
@@ -66,7 +66,7 @@ impl Value {
         self.start as usize..self.end as usize
     }
 
-    /// The text of a text, decoded; of anything else its bytes as they stand.
+    /// A string decoded; another value as it is in the body.
     #[must_use]
     pub fn text<'a>(&self, body: &'a str) -> Cow<'a, str> {
         if self.kind != Kind::Text {
@@ -79,28 +79,28 @@ impl Value {
         }
     }
 
-    /// What stands between the brackets or quotes.
+    /// The text between the brackets or quotes.
     fn inner<'a>(&self, body: &'a str) -> &'a str {
         let span = self.span();
         body.get(span.start + 1..span.end.saturating_sub(1))
             .unwrap_or_default()
     }
 
-    /// What stands between the brackets of an object, without the space around it.
+    /// The text between the brackets of an object, without white space at its ends.
     #[must_use]
     pub fn members<'a>(&self, body: &'a str) -> &'a str {
         self.inner(body).trim_ascii()
     }
 
-    /// A text of no characters. (An escape is never none.)
+    /// Whether it is the empty string.
     #[must_use]
     pub const fn is_empty_text(&self) -> bool {
         matches!(self.kind, Kind::Text) && self.end - self.start == 2
     }
 
-    /// The text of a text that can be stored.
+    /// A string decoded; none for another value, or one that cannot be stored.
     #[must_use]
-    pub fn kept_text(&self, body: &str) -> Option<String> {
-        (self.kind == Kind::Text && !self.has_trouble).then(|| self.text(body).into_owned())
+    pub fn storable_text(&self, body: &str) -> Option<String> {
+        (self.kind == Kind::Text && !self.is_unstorable).then(|| self.text(body).into_owned())
     }
 }

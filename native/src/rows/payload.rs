@@ -1,25 +1,22 @@
-//! What is stored of one payload: a row for each event that passed, with its id, key and hash.
+//! The rows of one payload: one for each event that passed, with its id, key and hash.
 #![forbid(unsafe_code)]
 
-use crate::content;
-use crate::envelope::Scan;
-use crate::event::Event;
-use crate::field::EventType;
-use crate::hash::{Content, EVENT_KEY_BYTES, content_hash, event_key};
-use crate::ids::RowIds;
-use crate::row::{self, Arrival, Given};
-use crate::text::push_quoted;
-use crate::time::corrected;
-use crate::violation::{Code, Violation};
+use super::content::{self, Content, content_hash};
+use super::row::{self, Arrival, RowWriter};
+use crate::event::envelope::Scan;
+use crate::event::field::EventType;
+use crate::event::members::Event;
+use crate::event::time::corrected;
+use crate::event::violation::{Code, Violation};
+use crate::ids::{EventKey, RowIds, event_key};
+use crate::json::text::push_quoted;
 use std::borrow::Cow;
 use std::ops::Range;
 
-pub type EventKey = [u8; EVENT_KEY_BYTES];
-
-/// Numbers, times and lengths of a row, and texts of one, about.
+/// About what a row takes besides the bytes of its event.
 const FRAME_BYTES: usize = 320;
 
-/// The rows of one payload; their bytes one after the other.
+/// The rows of one payload; their bytes are one buffer.
 #[derive(Debug)]
 pub struct Rows {
     pub arrival: Arrival,
@@ -30,7 +27,7 @@ pub struct Rows {
     contents: Vec<u8>,
 }
 
-/// One row: what the ledger holds of it, and where its bytes are.
+/// One row: its values for the ledger, and the range of its bytes.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub id: i64,
@@ -40,10 +37,10 @@ pub struct Row {
     content: Range<usize>,
 }
 
-/// An event that has no row: which of the payload's it was, and the id it would have had.
+/// An event without a row: its index in the payload, and the id that its row would have had.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Refused {
-    pub place: usize,
+pub struct RefusedEvent {
+    pub index: usize,
     pub id: i64,
     pub violation: Violation,
 }
@@ -56,11 +53,11 @@ impl Rows {
         body: &str,
         ids: &mut RowIds,
         arrival: Arrival,
-    ) -> (Self, Vec<Refused>) {
-        // By the events that will have a row: a body may be anything else, which is not kept.
+    ) -> (Self, Vec<RefusedEvent>) {
+        // Counts only the events that will have a row: the rest of the body is not stored.
         let sent = scan.events.iter().flatten();
         let (count, sent_bytes) = sent.fold((0, 0), |(count, bytes), event| {
-            (count + 1, bytes + event.place.span.len())
+            (count + 1, bytes + event.span.bytes.len())
         });
         let mut rows = Self {
             arrival,
@@ -70,15 +67,15 @@ impl Rows {
             contents: Vec::with_capacity(sent_bytes),
         };
         let mut refused = Vec::new();
-        for (place, event) in scan.events.iter().enumerate() {
+        for (index, event) in scan.events.iter().enumerate() {
             let id = ids.take();
             let outcome = match event {
                 Ok(event) => rows.push((scan, body), event, (id, ids)),
                 Err(violation) => Err(*violation.clone()),
             };
             if let Err(violation) = outcome {
-                refused.push(Refused {
-                    place,
+                refused.push(RefusedEvent {
+                    index,
                     id,
                     violation,
                 });
@@ -105,13 +102,18 @@ impl Rows {
             times: [event.times.timestamp, event.times.original],
             documents: event.documents,
         });
-        let given = Given {
+        let bytes = self.bytes.len();
+        RowWriter {
+            out: &mut self.bytes,
+            scan,
+            body,
+            event,
+            arrival: &self.arrival,
             id,
             event_id: &event_id,
             timestamp,
-        };
-        let bytes = self.bytes.len();
-        row::push(&mut self.bytes, (scan, body), event, &self.arrival, &given);
+        }
+        .write();
         self.rows.push(Row {
             id,
             event_key: event_key(&event_id),
@@ -133,12 +135,12 @@ impl Rows {
             (Some(given), Some(_)) => (Some(given), None),
             (given, original) => (given.or(original), times.sent_at.or(scan.sent_at_us)),
         };
-        corrected(given, sent_at, self.arrival.received_at).map_err(|fault| Violation {
+        corrected(given, sent_at, self.arrival.received_at).map_err(|error| Violation {
             code: Code::InvalidTimestamp,
             field: Some("timestamp".to_owned()),
-            message: format!("timestamp {fault}"),
+            message: format!("timestamp {error}"),
             event_id: event.event_id(body).map(Cow::into_owned),
-            payload: event.place.payload(body),
+            payload: event.span.payload(body),
         })
     }
 
@@ -160,26 +162,26 @@ impl Rows {
         str::from_utf8(column.unwrap_or_default()).unwrap_or_default()
     }
 
-    /// When it was sent, by its sender's clock: microseconds since `PostgreSQL`'s epoch.
+    /// When the event was sent, by the sender's clock: microseconds since 1970.
     #[must_use]
     pub fn sent_at(&self, row: &Row) -> Option<i64> {
         let column = row::columns(self.bytes(row)).nth(row::SENT_AT).flatten()?;
-        Some(i64::from_be_bytes(*column.first_chunk()?))
+        Some(row::POSTGRES_EPOCH_US + i64::from_be_bytes(*column.first_chunk()?))
     }
 
-    /// Bytes that all of these rows take in memory.
+    /// Bytes that these rows take in memory.
     #[must_use]
     pub const fn size(&self) -> usize {
         self.bytes.len() + self.contents.len()
     }
 
-    /// The answer for *rows* when each of them is new: a JSON array, as the wire has it.
+    /// The JSON array of the answer when each of *rows* is new.
     #[must_use]
     pub fn accepted(&self, rows: &[Row]) -> Vec<u8> {
         let mut out = Vec::with_capacity(rows.len() * 64 + 2);
         out.push(b'[');
-        for (place, row) in rows.iter().enumerate() {
-            if place > 0 {
+        for (index, row) in rows.iter().enumerate() {
+            if index > 0 {
                 out.push(b',');
             }
             out.extend_from_slice(b"{\"event_id\":");
@@ -194,7 +196,7 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::envelope::scan_batch;
+    use crate::event::envelope::scan_batch;
     use crate::ids::SECRET_BYTES;
 
     const NOON: i64 = 1_772_366_400_000_000; // 2026-03-01T12:00:00Z
@@ -203,7 +205,7 @@ mod tests {
         RowIds::new(10, [7; SECRET_BYTES])
     }
 
-    fn made(body: &str) -> (Rows, Vec<Refused>) {
+    fn made(body: &str) -> (Rows, Vec<RefusedEvent>) {
         let scan = scan_batch(body.as_bytes(), 50).unwrap();
         let arrival = Arrival {
             tenant_id: 1,
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_row_is_told_with_its_place_and_id() {
+    fn an_event_without_a_row_has_its_index_and_id() {
         let (rows, refused) = made(
             r#"{"batch":[7,{"type":"page"},{"type":"page","messageId":"m","writeKey":"k",
             "timestamp":"2030-01-01"},{"type":"track","event":"e"}]}"#,
@@ -230,8 +232,8 @@ mod tests {
         let [first, second] = &refused[..] else {
             unreachable!("two events were refused");
         };
-        assert_eq!((0, 10), (first.place, first.id));
-        assert_eq!((2, 12), (second.place, second.id));
+        assert_eq!((0, 10), (first.index, first.id));
+        assert_eq!((2, 12), (second.index, second.id));
         assert_eq!(Code::InvalidTimestamp, second.violation.code);
         assert_eq!(Some("m"), second.violation.event_id.as_deref());
         assert!(second.violation.payload.ends_with(b"2030-01-01\"}"));
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_kept_takes_no_memory() {
+    fn what_is_not_stored_takes_no_memory() {
         let junk = "x".repeat(100_000);
         let (rows, _) = made(&format!(
             r#"{{"batch":[{{"type":"page"}},{{"type":"{junk}"}}],"junk":"{junk}"}}"#
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn another_way_of_writing_is_the_same_content() {
+    fn an_event_written_differently_has_the_same_hash() {
         let hash = |event: &str| made(&format!(r#"{{"batch":[{event}]}}"#)).0.rows[0].payload_hash;
         let one = hash(
             r#"{"type":"page","name":"É","timestamp":"2026-03-01T11:00:00Z","x":1,"y":[2],
@@ -313,21 +315,17 @@ mod tests {
             "timestamp":"2022-12-25T00:00:00Z","originalTimestamp":"2022-12-23T00:29:10Z"}]}"#,
         );
         let row = &rows.rows[0];
-        let times: Vec<_> = row::columns(rows.bytes(row))
-            .skip(row::COLUMNS.len() - 4)
-            .map(|column| i64::from_be_bytes(column.unwrap().try_into().unwrap()))
-            .collect();
-
-        let wanted = [
-            "2022-12-23T00:29:10Z",
-            "2022-12-23T00:29:12Z",
-            "2026-03-01T12:00:00Z",
-            "2022-12-25T00:00:00Z",
-        ];
-        assert_eq!(
-            wanted.map(|text| row::time(crate::time::read(text).unwrap())),
-            times[..]
-        );
+        for (name, text) in [
+            ("original_timestamp", "2022-12-23T00:29:10Z"),
+            ("sent_at", "2022-12-23T00:29:12Z"),
+            ("received_at", "2026-03-01T12:00:00Z"),
+            ("timestamp", "2022-12-25T00:00:00Z"),
+        ] {
+            let index = row::COLUMNS.iter().position(|column| column.0 == name);
+            let column = row::columns(rows.bytes(row)).nth(index.unwrap()).unwrap();
+            let expected = row::postgres_time(crate::event::time::parse(text).unwrap());
+            assert_eq!(expected.to_be_bytes(), column.unwrap(), "{name}");
+        }
         assert!(refused.is_empty());
     }
 
@@ -339,7 +337,13 @@ mod tests {
         );
         let sent: Vec<_> = rows.rows.iter().map(|row| rows.sent_at(row)).collect();
 
-        assert_eq!(vec![Some(1_000_000), Some(2_000_000)], sent);
+        assert_eq!(
+            vec![
+                Some(row::POSTGRES_EPOCH_US + 1_000_000),
+                Some(row::POSTGRES_EPOCH_US + 2_000_000)
+            ],
+            sent
+        );
     }
 
     #[test]

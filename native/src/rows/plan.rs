@@ -1,29 +1,30 @@
-//! The rows of several payloads that go down together: sorted, with twins set apart.
+//! The rows of one flush: sorted, with one row for each key.
 #![forbid(unsafe_code)]
 
-use crate::row::{self, BIGINT, COLUMNS, TIMESTAMPTZ, UUID};
-use crate::rows::{EventKey, Row, Rows};
+use super::payload::{Row, Rows};
+use super::row::{self, BIGINT, COLUMNS, TIMESTAMPTZ, UUID};
+use crate::ids::EventKey;
 use std::collections::HashSet;
 use std::iter::once;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What every file of COPY in its binary form begins with: signature, no flags, no extension.
+/// The header of COPY in its binary form: signature, no flags, no extension.
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_TRAILER: &[u8] = &(-1_i16).to_be_bytes();
 
-/// The columns of a row's place in the ledger.
+/// The columns of `event_deduplication`.
 const LEDGER_COLUMNS: usize = 5;
-/// Before the columns of `events`: the ledger's key and hash.
+/// The columns of an event row before those of `events`: `event_key` and `payload_hash`.
 const KEY_COLUMNS: usize = 2;
 
 const ARRAY_HEAD_BYTES: usize = 20;
-/// Of an element of an array.
+/// The length before each element of an array.
 const LENGTH_BYTES: usize = size_of::<i32>();
 /// The number of columns, then the columns, each with its type and its length.
 const LEDGER_ROW_BYTES: usize = 4 + 4 * (8 + 8) + (8 + 16);
-/// The same of a record up to the columns of `events`.
-const RECORD_HEAD_BYTES: usize = 4 + (8 + 16) + (8 + 8);
+/// The same for an event row, up to the columns of `events`.
+const EVENT_ROW_HEAD_BYTES: usize = 4 + (8 + 16) + (8 + 8);
 
 /// Rows of one payload, all of them or some.
 #[derive(Clone, Debug)]
@@ -39,20 +40,20 @@ impl Part {
     }
 }
 
-/// One row of a plan: which part, and which of its rows.
+/// The index of a part in a plan, and of a row in that part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct RowIndex {
     pub part: usize,
     pub row: usize,
 }
 
-/// `firsts` holds one row per key, in the one order that all writers use: by tenant, then by the
-/// bytes of the key. `twins` holds the further rows with the same keys, in the order they came.
+/// `firsts` holds the first row of each key, in the order that all writers use: by tenant, then by
+/// the bytes of the key. `duplicates` holds the other rows, in the order of their arrival.
 #[derive(Debug)]
 pub struct Plan {
     parts: Vec<Part>,
-    firsts: Vec<Place>,
-    twins: Vec<Place>,
+    firsts: Vec<RowIndex>,
+    duplicates: Vec<RowIndex>,
 }
 
 impl Plan {
@@ -63,65 +64,68 @@ impl Plan {
             let tenant_id = rows.rows.arrival.tenant_id;
             for (row, facts) in rows.rows().iter().enumerate() {
                 #[cfg(feature = "panic-for-tests")]
-                crate::planted::panic_if_asked(crate::planted::IN_FLUSH, rows.rows.bytes(facts));
-                // As numbers, that are compared at once.
+                crate::panic_for_tests::panic_if_asked(
+                    crate::panic_for_tests::IN_FLUSH,
+                    rows.rows.bytes(facts),
+                );
+                // As a number: one comparison instead of sixteen.
                 let event_key = u128::from_be_bytes(facts.event_key);
-                keyed.push((tenant_id, event_key, Place { part, row }));
+                keyed.push((tenant_id, event_key, RowIndex { part, row }));
             }
         }
         keyed.sort_unstable();
         let mut plan = Self {
             parts,
             firsts: Vec::with_capacity(keyed.len()),
-            twins: Vec::new(),
+            duplicates: Vec::new(),
         };
         let mut last = None;
-        for (tenant_id, event_key, place) in keyed {
+        for (tenant_id, event_key, index) in keyed {
             if last.replace((tenant_id, event_key)) == Some((tenant_id, event_key)) {
-                plan.twins.push(place);
+                plan.duplicates.push(index);
             } else {
-                plan.firsts.push(place);
+                plan.firsts.push(index);
             }
         }
-        plan.twins.sort_unstable();
+        plan.duplicates.sort_unstable();
         plan
     }
 
-    /// Rows that may be new.
+    /// The number of keys, each of which has one row that may be new.
     #[must_use]
     pub const fn count(&self) -> usize {
         self.firsts.len()
     }
 
     #[must_use]
-    pub const fn has_twins(&self) -> bool {
-        !self.twins.is_empty()
+    pub const fn has_duplicates(&self) -> bool {
+        !self.duplicates.is_empty()
     }
 
-    /// The payload and the row at *place*.
+    /// The part and the row at *index*.
     #[must_use]
-    pub fn at(&self, place: Place) -> Option<(&Part, &Row)> {
-        let part = self.parts.get(place.part)?;
-        Some((part, part.rows().get(place.row)?))
+    pub fn at(&self, index: RowIndex) -> Option<(&Part, &Row)> {
+        let part = self.parts.get(index.part)?;
+        Some((part, part.rows().get(index.row)?))
     }
 
-    /// Who did not come first: those of *late* ids, and every twin.
+    /// The rows that were not inserted: those with *ids*, then every duplicate.
     #[must_use]
-    pub fn late(&self, late: &HashSet<i64>) -> Vec<Place> {
-        let is_late = |place: &Place| {
-            self.at(*place)
-                .is_some_and(|(_, row)| late.contains(&row.id))
+    pub fn not_inserted(&self, ids: &HashSet<i64>) -> Vec<RowIndex> {
+        let is_among = |index: &RowIndex| {
+            let found = self.at(*index);
+            found.is_some_and(|(_, row)| ids.contains(&row.id))
         };
-        let firsts = self.firsts.iter().filter(|place| is_late(place));
-        firsts.chain(&self.twins).copied().collect()
+        let firsts = self.firsts.iter().filter(|index| is_among(index));
+        firsts.chain(&self.duplicates).copied().collect()
     }
 
-    /// The array of `ledger_row` (*oid*) that claims the keys.
+    /// The array of ledger rows (type *oid*) that claims the keys.
     #[must_use]
-    pub fn ledger(&self, oid: u32) -> Vec<u8> {
+    pub fn ledger_rows(&self, oid: u32) -> Vec<u8> {
         let bytes = self.count() * (LENGTH_BYTES + LEDGER_ROW_BYTES);
         self.array(oid, bytes, |out, part, row| {
-            // Words of one size, many at a time: every row of the ledger is as long as the next.
+            // Every ledger row has the same length: whole blocks are faster than single values.
             let before = [
                 pair(LEDGER_ROW_BYTES, LEDGER_COLUMNS),
                 head::<i64>(BIGINT),
@@ -134,7 +138,7 @@ impl Plan {
                 head::<i64>(BIGINT),
                 row.payload_hash.to_be_bytes(),
                 head::<i64>(TIMESTAMPTZ),
-                row::time(part.arrival.received_at).to_be_bytes(),
+                row::postgres_time(part.arrival.received_at).to_be_bytes(),
             ];
             out.extend_from_slice(before.as_flattened());
             out.extend_from_slice(&row.event_key);
@@ -142,17 +146,20 @@ impl Plan {
         })
     }
 
-    /// The array of `event_row` (*oid*) that claims the keys and stores the events.
+    /// The array of event rows (type *oid*) that claims the keys and stores the events.
     #[must_use]
-    pub fn records(&self, oid: u32) -> Vec<u8> {
-        let lengths = self.rows().map(|(part, row)| record_bytes(part, row));
+    pub fn event_rows(&self, oid: u32) -> Vec<u8> {
+        let lengths = self.rows().map(|(part, row)| event_row_bytes(part, row));
         let bytes = lengths.map(|length| LENGTH_BYTES + length).sum();
         self.array(oid, bytes, |out, part, row| {
             #[cfg(feature = "panic-for-tests")]
-            crate::planted::panic_if_asked(crate::planted::IN_WRITE, part.bytes(row));
+            crate::panic_for_tests::panic_if_asked(
+                crate::panic_for_tests::IN_WRITE,
+                part.bytes(row),
+            );
             let columns = KEY_COLUMNS + COLUMNS.len();
             let before = [
-                pair(record_bytes(part, row), columns),
+                pair(event_row_bytes(part, row), columns),
                 head::<EventKey>(UUID),
             ];
             let after = [head::<i64>(BIGINT), row.payload_hash.to_be_bytes()];
@@ -166,21 +173,24 @@ impl Plan {
         })
     }
 
-    /// The stream of COPY for `events`, without the rows whose ids are *late*: its pieces in order.
-    pub fn copy<'a>(&'a self, late: &'a HashSet<i64>) -> impl Iterator<Item = &'a [u8]> + Clone {
-        let is_late = |row: &Row| !late.is_empty() && late.contains(&row.id);
-        let kept = self.rows().filter(move |(_, row)| !is_late(row));
-        let kept = kept.map(|(part, row)| {
+    /// The stream of COPY for `events` without the rows that have *`not_inserted`* ids, in pieces.
+    pub fn copy_data<'a>(
+        &'a self,
+        not_inserted: &'a HashSet<i64>,
+    ) -> impl Iterator<Item = &'a [u8]> + Clone {
+        let is_inserted = |row: &Row| not_inserted.is_empty() || !not_inserted.contains(&row.id);
+        let rows = self.rows().filter(move |(_, row)| is_inserted(row));
+        let rows = rows.map(|(part, row)| {
             let bytes = part.bytes(row);
             #[cfg(feature = "panic-for-tests")]
-            crate::planted::panic_if_asked(crate::planted::IN_WRITE, bytes);
+            crate::panic_for_tests::panic_if_asked(crate::panic_for_tests::IN_WRITE, bytes);
             bytes
         });
-        once(COPY_HEADER).chain(kept).chain(once(COPY_TRAILER))
+        once(COPY_HEADER).chain(rows).chain(once(COPY_TRAILER))
     }
 
-    /// An array in its binary form: dimensions, nulls, type, length, lower bound, and the elements
-    /// that *push* appends, which have *bytes*.
+    /// An array in its binary form: dimensions, nulls, type, length, lower bound, then the elements,
+    /// which *push* appends and which have *bytes* in all.
     fn array(&self, oid: u32, bytes: usize, push: impl Fn(&mut Vec<u8>, &Rows, &Row)) -> Vec<u8> {
         let mut out = Vec::with_capacity(ARRAY_HEAD_BYTES + bytes);
         row::push_i32(&mut out, 1);
@@ -194,20 +204,20 @@ impl Plan {
         out
     }
 
-    /// Those that are written, in their order.
+    /// The first row of each key, in order.
     fn rows(&self) -> impl Iterator<Item = (&Rows, &Row)> + Clone {
-        let places = self.firsts.iter().filter_map(|place| self.at(*place));
-        places.map(|(part, row)| (&*part.rows, row))
+        let rows = self.firsts.iter().filter_map(|index| self.at(*index));
+        rows.map(|(part, row)| (&*part.rows, row))
     }
 }
 
-/// Bytes of *row* as the element of an array: its columns, and before each the number of its type.
-fn record_bytes(part: &Rows, row: &Row) -> usize {
+/// Bytes of *row* as an event row: its columns, each with the oid of its type.
+fn event_row_bytes(part: &Rows, row: &Row) -> usize {
     let columns = part.bytes(row).len().saturating_sub(size_of::<i16>());
-    RECORD_HEAD_BYTES + columns + COLUMNS.len() * size_of::<u32>()
+    EVENT_ROW_HEAD_BYTES + columns + COLUMNS.len() * size_of::<u32>()
 }
 
-/// What stands before a value of this type: the type's number, and its length.
+/// The header of a value of this type: the oid, and the length.
 fn head<T>(oid: u32) -> [u8; 8] {
     pair(oid as usize, size_of::<T>())
 }
@@ -220,10 +230,9 @@ fn pair(first: usize, second: usize) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::envelope::scan_batch;
-    use crate::hash::event_key;
-    use crate::ids::{RowIds, SECRET_BYTES};
-    use crate::row::Arrival;
+    use crate::event::envelope::scan_batch;
+    use crate::ids::{RowIds, SECRET_BYTES, event_key};
+    use crate::rows::row::Arrival;
 
     const OID: u32 = 70_000;
 
@@ -250,14 +259,14 @@ mod tests {
         }
     }
 
-    fn ids(plan: &Plan, places: &[Place]) -> Vec<i64> {
-        places
+    fn ids(plan: &Plan, indexes: &[RowIndex]) -> Vec<i64> {
+        indexes
             .iter()
-            .map(|place| plan.at(*place).unwrap().1.id)
+            .map(|index| plan.at(*index).unwrap().1.id)
             .collect()
     }
 
-    fn late(ids: &[i64]) -> HashSet<i64> {
+    fn set(ids: &[i64]) -> HashSet<i64> {
         ids.iter().copied().collect()
     }
 
@@ -270,8 +279,8 @@ mod tests {
         let keys: Vec<_> = plan
             .firsts
             .iter()
-            .map(|place| {
-                let (part, row) = plan.at(*place).unwrap();
+            .map(|index| {
+                let (part, row) = plan.at(*index).unwrap();
                 (part.rows.arrival.tenant_id, row.event_key)
             })
             .collect();
@@ -282,17 +291,17 @@ mod tests {
         expected.sort_unstable();
 
         assert_eq!(expected, keys);
-        assert_eq!((8, false), (plan.count(), plan.has_twins()));
+        assert_eq!((8, false), (plan.count(), plan.has_duplicates()));
     }
 
     #[test]
-    fn the_first_to_come_is_written_and_its_twins_keep_their_order() {
+    fn the_first_row_of_a_key_is_written_and_duplicates_keep_their_order() {
         let plan = Plan::new(vec![part(1, 1, &["b", "a", "b"]), part(1, 4, &["a", "b"])]);
 
-        assert_eq!(vec![3, 4, 5], ids(&plan, &plan.twins));
-        assert_eq!((2, true), (plan.count(), plan.has_twins()));
-        assert_eq!(vec![2, 3, 4, 5], ids(&plan, &plan.late(&late(&[2]))));
-        assert_eq!(vec![3, 4, 5], ids(&plan, &plan.late(&late(&[99]))));
+        assert_eq!(vec![3, 4, 5], ids(&plan, &plan.duplicates));
+        assert_eq!((2, true), (plan.count(), plan.has_duplicates()));
+        assert_eq!(vec![2, 3, 4, 5], ids(&plan, &plan.not_inserted(&set(&[2]))));
+        assert_eq!(vec![3, 4, 5], ids(&plan, &plan.not_inserted(&set(&[99]))));
     }
 
     #[test]
@@ -307,15 +316,15 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_holds_the_rows_in_order_but_for_the_late_ones() {
+    fn copy_data_holds_the_inserted_rows_in_order() {
         let plan = Plan::new(vec![part(1, 1, &["a", "b", "c"])]);
-        let kept = plan.firsts.iter().map(|place| plan.at(*place).unwrap());
+        let kept = plan.firsts.iter().map(|index| plan.at(*index).unwrap());
         let kept = kept.filter(|(_, row)| row.id != 2);
         let rows: Vec<u8> = kept
             .flat_map(|(part, row)| part.rows.bytes(row).to_vec())
             .collect();
 
-        let copied = |ids| plan.copy(&late(ids)).collect::<Vec<_>>().concat();
+        let copied = |ids| plan.copy_data(&set(ids)).collect::<Vec<_>>().concat();
         let expected = [COPY_HEADER, &rows, &[0xff, 0xff]].concat();
         assert_eq!(expected, copied(&[2]));
         assert_eq!([COPY_HEADER, &[0xff, 0xff]].concat(), copied(&[1, 2, 3]));
@@ -325,7 +334,10 @@ mod tests {
     fn an_array_has_one_dimension_no_nulls_and_its_rows_measured() {
         let plan = Plan::new(vec![part(1, 1, &["a", "b"])]);
 
-        for (array, columns) in [(plan.ledger(OID), 5), (plan.records(OID), 24)] {
+        for (array, columns) in [
+            (plan.ledger_rows(OID), LEDGER_COLUMNS),
+            (plan.event_rows(OID), KEY_COLUMNS + COLUMNS.len()),
+        ] {
             assert_eq!(array.capacity(), array.len());
             let numbers = [1, 0, OID, 2, 1].map(u32::to_be_bytes).concat();
             assert_eq!(numbers, array[..20]);
@@ -333,14 +345,14 @@ mod tests {
             for _ in 0..2 {
                 let (length, after) = rest.split_first_chunk::<4>().unwrap();
                 let (row, after) = after.split_at(u32::from_be_bytes(*length) as usize);
-                assert_eq!(u32::to_be_bytes(columns), row[..4]);
+                assert_eq!(u32::try_from(columns).unwrap().to_be_bytes(), row[..4]);
                 rest = after;
             }
             assert!(rest.is_empty());
         }
         assert_eq!(
             [1, 0, OID, 0, 1].map(u32::to_be_bytes).concat(),
-            Plan::new(vec![]).ledger(OID)
+            Plan::new(vec![]).ledger_rows(OID)
         );
     }
 }

@@ -1,31 +1,31 @@
-//! One event's members, gathered from the body in one walk.
+//! The members of one event, collected in one pass over the body.
 #![forbid(unsafe_code)]
 
-use crate::digest::fold;
-use crate::fault::Fault;
-use crate::field::{EventType, Field, SPELLINGS, Shape};
-use crate::json::Scanner;
-use crate::text::excerpt;
-use crate::value::{Kind, Value};
-use crate::violation::{Code, Refusal, Violation};
+use super::field::{EventType, Field, SPELLINGS};
+use super::violation::{Code, FieldError, Violation};
+use crate::json::digest::fold;
+use crate::json::error::JsonError;
+use crate::json::scanner::Scanner;
+use crate::json::text::excerpt;
+use crate::json::value::{Kind, Value};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// An event that passed every check: where its values stand in the body, and when it happened.
+/// An event that passed every rule: where its values are in the body, and its times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub event_type: EventType,
     pub fields: Fields,
     pub times: Times,
-    /// Its members without a name of ours, in the list that its scan keeps for all events.
+    /// Its unknown members, as a range of `Scan::unknown`.
     pub unknown: Range<usize>,
     /// Sum of the digests of its documents and unknown members.
     pub documents: u64,
-    pub place: Place,
+    pub span: EventSpan,
 }
 
 impl Event {
-    /// The client's id; none when it was absent, null or empty.
+    /// The client's id; none when it is missing, null or empty.
     #[must_use]
     pub fn event_id<'a>(&self, body: &'a str) -> Option<Cow<'a, str>> {
         self.fields
@@ -34,7 +34,7 @@ impl Event {
     }
 }
 
-/// The fields of one event: one value each, nulls and empty ids taken out.
+/// The fields of one event: one value each, without nulls and empty ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
     values: [Option<Value>; Field::COUNT],
@@ -61,105 +61,105 @@ pub struct Times {
     pub sent_at: Option<i64>,
 }
 
-/// Where an event stands in the body, and what in it is secret.
+/// The bytes of an event in the body, and which of them are secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    pub span: Range<usize>,
+pub struct EventSpan {
+    pub bytes: Range<usize>,
     /// Values of writeKey, which no copy of the event may show; a second one is refused.
     pub secrets: Vec<Range<usize>>,
 }
 
-impl Place {
-    /// The event as it was sent, for quarantine: all but the secret.
+impl EventSpan {
+    /// The event as it was sent, for quarantine, with its secrets masked.
     #[must_use]
     pub fn payload(&self, body: &str) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(self.span.len());
-        let mut from = self.span.start;
+        let mut payload = Vec::with_capacity(self.bytes.len());
+        let mut from = self.bytes.start;
         for secret in &self.secrets {
-            payload.extend_from_slice(piece(body, from..secret.start));
+            payload.extend_from_slice(slice(body, from..secret.start));
             payload.extend_from_slice(b"\"***\"");
             from = secret.end;
         }
-        payload.extend_from_slice(piece(body, from..self.span.end));
+        payload.extend_from_slice(slice(body, from..self.bytes.end));
         payload
     }
 }
 
-/// A member that we have no name for, and keep.
+/// A member that is not a known field. It is stored in `extra`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unknown {
+pub struct UnknownMember {
     pub name: Value,
     pub value: Value,
 }
 
-/// Where the members of one event stand. Kept from event to event, for its memory.
+/// The members of one event. Reused for the next event, to reuse its memory.
 #[derive(Debug, Default)]
 pub struct Members {
     /// The value of each field under the spelling that came first.
     known: Fields,
-    /// A bit for each of them whose first spelling was that of Segment's SDKs.
+    /// A bit for each field that came first in the spelling of Segment's SDKs.
     theirs: u32,
-    /// Values of fields that came in both spellings, which is rare: those of the later one.
+    /// Of fields that came in both spellings, which is rare: the value under the later spelling.
     others: Vec<(Field, Value)>,
-    /// A bit for each field that is known.
+    /// A bit for each field that was sent.
     sent: u32,
-    unknown: Vec<Unknown>,
+    unknown: Vec<UnknownMember>,
     documents: u64,
-    /// The first thing that the walk itself refuses.
-    refusal: Option<Refusal>,
-    place: Place,
+    /// The first error that was found while the members were read.
+    error: Option<FieldError>,
+    span: EventSpan,
 }
 
 impl Members {
-    /// Reads the object that begins here.
+    /// Reads the object at the scanner's position.
     ///
     /// # Errors
-    /// Where it breaks the grammar.
-    pub fn read(&mut self, scanner: &mut Scanner) -> Result<(), Fault> {
+    /// When it is not JSON.
+    pub fn read(&mut self, scanner: &mut Scanner) -> Result<(), JsonError> {
         self.known = Fields::default();
         (self.sent, self.theirs) = (0, 0);
         self.others.clear();
         self.unknown.clear();
         self.documents = 0;
-        self.place.secrets.clear();
-        self.refusal = None;
+        self.span.secrets.clear();
+        self.error = None;
         let start = scanner.position();
         scanner.open()?;
         while let Some(name) = scanner.next_name()? {
-            if name.has_trouble {
-                self.note_trouble(scanner, name);
+            if name.is_unstorable {
+                self.note_unstorable(scanner, name);
             }
             let value = scanner.value()?;
-            if value.has_trouble {
-                self.note_trouble(scanner, name);
+            if value.is_unstorable {
+                self.note_unstorable(scanner, name);
             }
-            self.keep(scanner, name, value);
+            self.add(scanner, name, value);
         }
-        self.place.span = start..scanner.position();
-        self.refuse_repeated_unknown(scanner.body);
+        self.span.bytes = start..scanner.position();
+        self.refuse_duplicate_unknown(scanner.body);
         Ok(())
     }
 
-    fn keep(&mut self, scanner: &Scanner, name: Value, value: Value) {
+    fn add(&mut self, scanner: &Scanner, name: Value, value: Value) {
         let body = scanner.body;
         let found = match name.plain_bytes(body) {
             Some(plain) => Field::find(plain),
             None => Field::find(name.text(body).as_bytes()),
         };
         let Some((field, spelling)) = found else {
-            self.unknown.push(Unknown { name, value });
+            self.unknown.push(UnknownMember { name, value });
             self.add_document(scanner, name, value);
             return;
         };
-        if field.shape() == Shape::Object && value.kind == Kind::Object {
+        let bit = field.bit();
+        if Field::HASHED_AS_MEMBERS & bit != 0 && value.kind != Kind::Null {
             self.add_document(scanner, name, value);
         }
         if field == Field::WriteKey {
-            self.place.secrets.push(value.span());
+            self.span.secrets.push(value.span());
         }
-        let bit = 1 << field as u32;
         if self.sent & bit != 0 {
-            return self.keep_other(body, name, field, spelling, value);
+            return self.add_other(body, name, field, spelling, value);
         }
         self.sent |= bit;
         if spelling > 0 {
@@ -174,10 +174,10 @@ impl Members {
         self.documents = self.documents.wrapping_add(member);
     }
 
-    /// Keeps the value of a field that came before: under its other spelling, or twice.
+    /// Adds a further value of a field: under its other spelling, or a duplicate.
     #[cold]
-    fn keep_other(&mut self, body: &str, name: Value, field: Field, spelling: usize, value: Value) {
-        let is_theirs = self.theirs & (1 << field as u32) != 0;
+    fn add_other(&mut self, body: &str, name: Value, field: Field, spelling: usize, value: Value) {
+        let is_theirs = self.theirs & field.bit() != 0;
         let other = self.others.iter_mut().find(|(other, _)| *other == field);
         if is_theirs == (spelling > 0) {
             self.known.set(field, Some(value));
@@ -187,23 +187,23 @@ impl Members {
             self.others.push((field, value));
             return;
         }
-        self.refuse(repeated(&name.text(body)));
+        self.refuse(duplicate(&name.text(body)));
     }
 
     #[cold]
-    fn note_trouble(&mut self, scanner: &Scanner, name: Value) {
-        if let Some(trouble) = scanner.trouble() {
+    fn note_unstorable(&mut self, scanner: &Scanner, name: Value) {
+        if let Some(unstorable) = scanner.unstorable() {
             let field = label(name, scanner.body);
-            self.refuse(Refusal {
-                code: trouble.code(),
-                message: trouble.message(&field, scanner.body),
+            self.refuse(FieldError {
+                code: Code::of(unstorable),
+                message: unstorable.message(&field, scanner.body),
                 field,
             });
         }
     }
 
-    /// Sorted, so that thousands of members cost no more than their sorting.
-    fn refuse_repeated_unknown(&mut self, body: &str) {
+    /// Sorts the names, so that many members cost no more than a sort.
+    fn refuse_duplicate_unknown(&mut self, body: &str) {
         if self.unknown.len() < 2 {
             return;
         }
@@ -213,22 +213,22 @@ impl Members {
             .map(|member| member.name.text(body))
             .collect();
         names.sort_unstable();
-        let twin = names.windows(2).find_map(|pair| match pair {
-            [left, right] if left == right => Some(repeated(left)),
+        let duplicate = names.windows(2).find_map(|pair| match pair {
+            [left, right] if left == right => Some(duplicate(left)),
             _ => None,
         });
-        if let Some(refusal) = twin {
-            self.refuse(refusal);
+        if let Some(error) = duplicate {
+            self.refuse(error);
         }
     }
 
-    fn refuse(&mut self, refusal: Refusal) {
-        self.refusal.get_or_insert(refusal);
+    fn refuse(&mut self, error: FieldError) {
+        self.error.get_or_insert(error);
     }
 
     #[must_use]
-    pub const fn refusal(&self) -> Option<&Refusal> {
-        self.refusal.as_ref()
+    pub const fn error(&self) -> Option<&FieldError> {
+        self.error.as_ref()
     }
 
     /// What was sent for *field*, under each of its spellings.
@@ -237,7 +237,7 @@ impl Members {
         let first = self.known.get(field);
         let mut others = self.others.iter().filter(|(other, _)| *other == field);
         let other = others.next().map(|(_, value)| *value);
-        if self.theirs & (1 << field as u32) != 0 {
+        if self.theirs & field.bit() != 0 {
             [other, first]
         } else {
             [first, other]
@@ -254,26 +254,26 @@ impl Members {
         })
     }
 
-    /// The value of each field under the spelling that came first: all there is, but for `others`.
+    /// The value of each field under the spelling that came first.
     #[must_use]
     pub const fn known(&self) -> &Fields {
         &self.known
     }
 
     #[must_use]
-    pub const fn has_others(&self) -> bool {
+    pub const fn has_both_spellings(&self) -> bool {
         !self.others.is_empty()
     }
 
-    /// The key that a client with no headers sends in the body.
+    /// The API key that a client sends in the body when it cannot set headers.
     #[must_use]
     pub fn write_key(&self, body: &str) -> Option<String> {
         let [value, _] = self.sent(Field::WriteKey);
-        value.and_then(|value| value.kept_text(body))
+        value.and_then(|value| value.storable_text(body))
     }
 
     #[must_use]
-    pub fn unknown(&self) -> &[Unknown] {
+    pub fn unknown(&self) -> &[UnknownMember] {
         &self.unknown
     }
 
@@ -283,41 +283,41 @@ impl Members {
     }
 
     #[must_use]
-    pub const fn place(&self) -> &Place {
-        &self.place
+    pub const fn span(&self) -> &EventSpan {
+        &self.span
     }
 
     #[must_use]
-    pub fn violation(&self, body: &str, refusal: Refusal, event_id: Option<String>) -> Violation {
+    pub fn violation(&self, body: &str, error: FieldError, event_id: Option<String>) -> Violation {
         Violation {
-            code: refusal.code,
-            field: Some(refusal.field),
-            message: refusal.message,
+            code: error.code,
+            field: Some(error.field),
+            message: error.message,
             event_id,
-            payload: self.place.payload(body),
+            payload: self.span.payload(body),
         }
     }
 }
 
-fn piece(body: &str, range: Range<usize>) -> &[u8] {
+fn slice(body: &str, range: Range<usize>) -> &[u8] {
     body.as_bytes().get(range).unwrap_or_default()
 }
 
-/// A member's name as a message may show it: as sent, when decoding it would make it unfit to store.
+/// A member's name for a message: decoded, or as sent when the decoded name cannot be stored.
 #[must_use]
 pub fn label(name: Value, body: &str) -> String {
-    if name.has_trouble {
+    if name.is_unstorable {
         excerpt(name.raw(body).trim_matches('"'))
     } else {
         excerpt(&name.text(body))
     }
 }
 
-fn repeated(name: &str) -> Refusal {
+fn duplicate(name: &str) -> FieldError {
     let field = excerpt(name);
-    Refusal {
+    FieldError {
         code: Code::AmbiguousField,
-        message: format!("{field} is given twice in one event"),
+        message: format!("duplicate {field} in the event"),
         field,
     }
 }

@@ -1,14 +1,14 @@
-//! JSON text in its one normal form: decoded, then written again with no escape that is not needed.
+//! JSON strings: decoded, and encoded with the fewest escapes.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
 
-/// Characters of a stranger's text that a message of ours repeats.
+/// Characters of a sender's text that a message repeats.
 const EXCERPT_CHARS: usize = 64;
 
-/// The text that stands between the quotes, its escapes decoded.
+/// The text of a string without its quotes, with its escapes decoded.
 ///
-/// *raw* has passed the lexer. Half a surrogate pair, which the rules refuse, becomes U+FFFD.
+/// *raw* is valid JSON. Half a surrogate pair, which the rules refuse, becomes U+FFFD.
 #[must_use]
 pub fn unescape(raw: &str) -> Cow<'_, str> {
     if !raw.contains('\\') {
@@ -40,7 +40,7 @@ pub fn unescape(raw: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The character that begins with the four digits after `\u`, and what follows it.
+/// The character whose `\u` escape has these digits, and the text after it.
 fn unicode_escape(digits: &str) -> (char, &str) {
     let Some((high, rest)) = code_unit(digits) else {
         return (char::REPLACEMENT_CHARACTER, "");
@@ -93,7 +93,7 @@ pub fn push_quoted(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// At most `EXCERPT_CHARS` of *text*, and a sign that there was more.
+/// The first `EXCERPT_CHARS` characters of *text*, with an ellipsis if it is longer.
 #[must_use]
 pub fn excerpt(text: &str) -> String {
     match text.char_indices().nth(EXCERPT_CHARS) {
@@ -139,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn an_excerpt_says_that_there_was_more() {
+    fn an_excerpt_ends_in_an_ellipsis() {
         assert_eq!("short", excerpt("short"));
         assert_eq!(format!("{}…", "é".repeat(64)), excerpt(&"é".repeat(65)));
     }
 
     proptest! {
         #[test]
-        fn text_comes_back_from_its_normal_form(text: String) {
+        fn an_encoded_text_decodes_again(text: String) {
             let written = quoted(&text);
 
             prop_assert_eq!(&text, &serde_json::from_str::<String>(&written).unwrap());
@@ -154,7 +154,7 @@ mod tests {
         }
 
         #[test]
-        fn another_encoder_reads_as_the_same_text(text: String) {
+        fn other_escapes_decode_to_the_same_text(text: String) {
             let units: Vec<String> =
                 text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
             let escaped = units.concat();

@@ -1,17 +1,19 @@
-//! Texts, numbers and words: the tokens of JSON that hold no other values.
+//! Strings, numbers and words: the tokens of JSON that hold no other values.
+//!
+//! Each function takes the position at which the token begins and returns the position after it. A
+//! position in a field of a struct would be written to memory and read again for every token.
 #![forbid(unsafe_code)]
 
-use crate::fault::{Expected, Fault};
-use crate::json::{Scanner, fault};
-use crate::value::Kind;
-use crate::violation::{EXPONENT_MAX, NUMBER_BYTES_MAX, TroubleKind};
+use super::error::{
+    EXPONENT_MAX, Expected, JsonError, NUMBER_BYTES_MAX, UnstorableJson, UnstorableKind,
+};
+use super::value::Kind;
 use wide::u8x16;
 
-/// A vector of the smallest processor that this is built for.
+/// The vector width that every supported processor has.
 const BLOCK_BYTES: usize = size_of::<u8x16>();
 
-/// A bit for each byte of *block* that ends a run of plain text: a quote, a backslash or a control
-/// character.
+/// A bit for each byte of *block* that is a quote, a backslash or a control character.
 #[inline]
 fn interruptions(block: u8x16) -> u32 {
     let controls = block.cmp_eq(block.min(u8x16::splat(0x1f)));
@@ -22,7 +24,8 @@ fn interruptions(block: u8x16) -> u32 {
         .cast_unsigned()
 }
 
-/// The end of the text that needs no second look.
+/// The end of the plain characters that begin at *at*: the first quote, backslash or control
+/// character.
 #[inline]
 fn plain_text(bytes: &[u8], mut at: usize) -> usize {
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
@@ -35,7 +38,7 @@ fn plain_text(bytes: &[u8], mut at: usize) -> usize {
     last_plain_text(bytes, at)
 }
 
-/// The same where less than a block is left of the body.
+/// The same for the last bytes of the body, less than a block.
 #[cold]
 fn last_plain_text(bytes: &[u8], mut at: usize) -> usize {
     while !matches!(bytes.get(at), None | Some(0..0x20 | b'"' | b'\\')) {
@@ -44,10 +47,39 @@ fn last_plain_text(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-impl Scanner<'_> {
-    /// The text whose opening quote is at *at*: its end, and whether it holds an escape.
+/// The bytes of a body, read token by token.
+#[derive(Debug)]
+pub struct Tokens<'a> {
+    pub(super) bytes: &'a [u8],
+    /// The first unstorable part. The caller resets it.
+    pub(super) unstorable: Option<UnstorableJson>,
+}
+
+impl Tokens<'_> {
+    /// The byte at *at*, or 0 at the end of the body. No token begins with 0.
     #[inline]
-    pub(crate) fn string(&mut self, at: usize) -> Result<(usize, bool), Fault> {
+    pub(super) fn byte(&self, at: usize) -> u8 {
+        self.bytes.get(at).copied().unwrap_or(0)
+    }
+
+    /// The first position from *at* on that is not white space.
+    #[inline]
+    pub(super) fn space(&self, mut at: usize) -> usize {
+        while matches!(self.byte(at), b' ' | b'\n' | b'\r' | b'\t') {
+            at += 1;
+        }
+        at
+    }
+
+    #[cold]
+    pub(super) fn note(&mut self, kind: UnstorableKind, start: usize, end: usize) {
+        self.unstorable
+            .get_or_insert(UnstorableJson { kind, start, end });
+    }
+
+    /// Reads the string whose opening quote is at *at*: its end, and whether it holds an escape.
+    #[inline]
+    pub(super) fn string(&mut self, at: usize) -> Result<(usize, bool), JsonError> {
         let end = plain_text(self.bytes, at + 1);
         if self.byte(end) == b'"' {
             return Ok((end + 1, false));
@@ -55,8 +87,8 @@ impl Scanner<'_> {
         self.rest_of_string(end)
     }
 
-    #[inline(never)] // texts without escapes are the rule, and shall not pay for this
-    fn rest_of_string(&mut self, mut at: usize) -> Result<(usize, bool), Fault> {
+    #[inline(never)] // most strings hold no escape, and are faster without this code inlined
+    fn rest_of_string(&mut self, mut at: usize) -> Result<(usize, bool), JsonError> {
         let mut is_escaped = false;
         loop {
             match self.bytes.get(at) {
@@ -65,37 +97,37 @@ impl Scanner<'_> {
                     is_escaped = true;
                     at = self.escape(at)?;
                 }
-                Some(_) => return Err(fault(at, Expected::EscapedControl)),
-                None => return Err(fault(at, Expected::Quote)),
+                Some(_) => return Err(JsonError::new(at, Expected::EscapedControl)),
+                None => return Err(JsonError::new(at, Expected::Quote)),
             }
             at = plain_text(self.bytes, at);
         }
     }
 
-    fn escape(&mut self, start: usize) -> Result<usize, Fault> {
+    fn escape(&mut self, start: usize) -> Result<usize, JsonError> {
         let at = start + 1;
         match self.byte(at) {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => return Ok(at + 1),
             b'u' => {}
-            _ => return Err(fault(at, Expected::Escape)),
+            _ => return Err(JsonError::new(at, Expected::Escape)),
         }
         let unit = self.code_unit(at + 1)?;
         let end = at + 5;
         match unit {
-            0 => self.note(TroubleKind::Nul, start, end),
+            0 => self.note(UnstorableKind::Nul, start, end),
             0xd800..0xdc00 if self.has_low_surrogate(end) => return Ok(end + 6),
-            0xd800..0xe000 => self.note(TroubleKind::Surrogate, start, end),
+            0xd800..0xe000 => self.note(UnstorableKind::Surrogate, start, end),
             _ => {}
         }
         Ok(end)
     }
 
-    fn code_unit(&self, at: usize) -> Result<u32, Fault> {
+    fn code_unit(&self, at: usize) -> Result<u32, JsonError> {
         let mut unit = 0;
         for at in at..at + 4 {
             let digit = char::from(self.byte(at))
                 .to_digit(16)
-                .ok_or_else(|| fault(at, Expected::HexDigits))?;
+                .ok_or_else(|| JsonError::new(at, Expected::HexDigits))?;
             unit = unit << 4 | digit;
         }
         Ok(unit)
@@ -109,8 +141,8 @@ impl Scanner<'_> {
         )
     }
 
-    /// A number or a word.
-    pub(crate) fn scalar(&mut self, at: usize) -> Result<(usize, Kind), Fault> {
+    /// Reads a number or a word.
+    pub(super) fn scalar(&mut self, at: usize) -> Result<(usize, Kind), JsonError> {
         let (word, kind): (&[u8], _) = match self.byte(at) {
             b'-' if self.has_word(at + 1, b"Infinity") => (b"-Infinity", Kind::Number),
             b'-' | b'0'..=b'9' => return Ok((self.number(at)?, Kind::Number)),
@@ -119,15 +151,15 @@ impl Scanner<'_> {
             b'n' => (b"null", Kind::Null),
             b'N' => (b"NaN", Kind::Number),
             b'I' => (b"Infinity", Kind::Number),
-            _ => return Err(fault(at, Expected::Value)),
+            _ => return Err(JsonError::new(at, Expected::Value)),
         };
         if !self.has_word(at, word) {
-            return Err(fault(at, Expected::Value));
+            return Err(JsonError::new(at, Expected::Value));
         }
         let end = at + word.len();
         if kind == Kind::Number {
-            // Python's json writes these; the event that holds them is refused, not the body.
-            self.note(TroubleKind::NumberName, at, end);
+            // Python's json module writes these words. They refuse the event, not the body.
+            self.note(UnstorableKind::NumberName, at, end);
         }
         Ok((end, kind))
     }
@@ -138,7 +170,7 @@ impl Scanner<'_> {
             .is_some_and(|rest| rest.starts_with(word))
     }
 
-    fn number(&mut self, start: usize) -> Result<usize, Fault> {
+    fn number(&mut self, start: usize) -> Result<usize, JsonError> {
         let mut at = start + usize::from(self.byte(start) == b'-');
         let mut exponent = 0;
         if self.byte(at) == b'0' {
@@ -155,15 +187,15 @@ impl Scanner<'_> {
             (at, exponent) = self.digits(at)?;
         }
         if at - start > NUMBER_BYTES_MAX {
-            self.note(TroubleKind::NumberLength, start, at);
+            self.note(UnstorableKind::NumberLength, start, at);
         } else if exponent > EXPONENT_MAX {
-            self.note(TroubleKind::NumberExponent, start, at);
+            self.note(UnstorableKind::NumberExponent, start, at);
         }
         Ok(at)
     }
 
-    /// One digit or more: their end, and their value as far as it fits.
-    fn digits(&self, start: usize) -> Result<(usize, u32), Fault> {
+    /// Reads one digit or more: their end, and their value, at most `u32::MAX`.
+    fn digits(&self, start: usize) -> Result<(usize, u32), JsonError> {
         let mut at = start;
         let mut value = 0_u32;
         while let digit @ b'0'..=b'9' = self.byte(at) {
@@ -173,7 +205,7 @@ impl Scanner<'_> {
             at += 1;
         }
         if at == start {
-            return Err(fault(at, Expected::Digit));
+            return Err(JsonError::new(at, Expected::Digit));
         }
         Ok((at, value))
     }

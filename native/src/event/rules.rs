@@ -1,21 +1,21 @@
-//! What each field and each type of event must be. The first rule that is broken decides.
+//! The rules for each field and each type of event. The first broken rule decides the answer.
 #![forbid(unsafe_code)]
 
-use crate::event::{Event, Fields, Members, Times};
-use crate::field::{EventType, Field, SPELLINGS, Shape};
-use crate::text::excerpt;
-use crate::time::{self, TimeFault};
-use crate::value::{Kind, Value};
-use crate::violation::{Code, Refusal, Violation};
+use super::field::{EventType, Field, SPELLINGS, Shape};
+use super::members::{Event, Fields, Members, Times};
+use super::time::{self, TimeError};
+use super::violation::{Code, FieldError, Violation};
+use crate::json::text::excerpt;
+use crate::json::value::{Kind, Value};
 
 pub const EVENT_ID_BYTES_MAX: usize = 200;
 
-/// The checked event, or why it is refused.
+/// Applies every rule to *members*.
 ///
-/// *expected* is the type that the endpoint stands for; a batch stands for none.
+/// *expected* is the endpoint's event type, none for a batch.
 ///
 /// # Errors
-/// The violation, with all that quarantine keeps.
+/// The violation, with what quarantine stores.
 #[inline]
 pub fn check(
     members: &Members,
@@ -23,45 +23,45 @@ pub fn check(
     expected: Option<EventType>,
 ) -> Result<Event, Box<Violation>> {
     let mut fields = members.known().clone();
-    match judge(members, body, expected, &mut fields) {
+    match apply(members, body, expected, &mut fields) {
         Ok((event_type, times)) => Ok(Event {
             event_type,
             fields,
             times,
             unknown: 0..0,
             documents: members.documents(),
-            place: members.place().clone(),
+            span: members.span().clone(),
         }),
-        Err(refusal) => Err(Box::new(refused(members, body, refusal))),
+        Err(error) => Err(Box::new(violation(members, body, error))),
     }
 }
 
 #[cold]
-fn refused(members: &Members, body: &str, refusal: Refusal) -> Violation {
+fn violation(members: &Members, body: &str, error: FieldError) -> Violation {
     let event_id = one_value(members, body, Field::EventId)
         .ok()
         .and_then(|value| event_id(members, body, value).ok())
         .flatten()
-        .filter(|value| !value.has_trouble)
+        .filter(|value| !value.is_unstorable)
         .map(|value| value.text(body).into_owned());
-    members.violation(body, refusal, event_id)
+    members.violation(body, error, event_id)
 }
 
-fn judge(
+fn apply(
     members: &Members,
     body: &str,
     expected: Option<EventType>,
     fields: &mut Fields,
-) -> Result<(EventType, Times), Refusal> {
-    if let Some(refusal) = members.refusal() {
-        return Err(refusal.clone());
+) -> Result<(EventType, Times), FieldError> {
+    if let Some(error) = members.error() {
+        return Err(error.clone());
     }
     for field in members.fields_sent() {
-        let is_fit = fields
+        let is_valid = fields
             .get(field)
             .is_some_and(|value| is_plain(field.shape(), value));
-        if !is_fit || members.has_others() {
-            let value = one_value(members, body, field).map_err(|refusal| *refusal)?;
+        if !is_valid || members.has_both_spellings() {
+            let value = one_value(members, body, field).map_err(|error| *error)?;
             fields.set(field, value);
         }
     }
@@ -80,7 +80,7 @@ fn judge(
     Ok((event_type, times))
 }
 
-/// Whether a value is what most are: fit for its field, and neither null nor empty.
+/// Whether *value* has the right kind and is neither null nor empty: true of most values.
 const fn is_plain(shape: Shape, value: Value) -> bool {
     match shape {
         Shape::Object => matches!(value.kind, Kind::Object),
@@ -89,18 +89,22 @@ const fn is_plain(shape: Shape, value: Value) -> bool {
     }
 }
 
-/// The one value of *field*, whichever spelling it came under.
-fn one_value(members: &Members, body: &str, field: Field) -> Result<Option<Value>, Box<Refusal>> {
+/// The value of *field*, under either spelling.
+fn one_value(
+    members: &Members,
+    body: &str,
+    field: Field,
+) -> Result<Option<Value>, Box<FieldError>> {
     let spelling = spelling_used(&members.sent(field), body, field)?;
     Ok(spelling.and_then(|spelling| members.sent(field).get(spelling).copied().flatten()))
 }
 
-/// Which of the spellings carries the value. (Its place in registers; the value would go by memory.)
+/// The index of the spelling that has the value: returned in a register, which a value is not.
 fn spelling_used(
     sent: &[Option<Value>; SPELLINGS],
     body: &str,
     field: Field,
-) -> Result<Option<usize>, Box<Refusal>> {
+) -> Result<Option<usize>, Box<FieldError>> {
     let mut used: Option<(usize, &Value)> = None;
     for (spelling, (value, name)) in sent.iter().zip(field.names()).enumerate() {
         let Some(value) = value.as_ref().filter(|value| value.kind != Kind::Null) else {
@@ -114,10 +118,10 @@ fn spelling_used(
         match used {
             Some((_, first)) if first.text(body) != value.text(body) => {
                 let [ours, theirs] = field.names();
-                return Err(Box::new(Refusal {
+                return Err(Box::new(FieldError {
                     code: Code::AmbiguousField,
                     field: name.to_owned(),
-                    message: format!("{ours} and {theirs} are both given, and differ"),
+                    message: format!("{ours} and {theirs} are both given, with different values"),
                 }));
             }
             _ => used = Some((spelling, value)),
@@ -126,21 +130,21 @@ fn spelling_used(
     Ok(used.map(|(spelling, _)| spelling))
 }
 
-fn check_shape(shape: Shape, value: Value, name: &str, body: &str) -> Result<(), Box<Refusal>> {
-    let is_fit = match shape {
+fn check_shape(shape: Shape, value: Value, name: &str, body: &str) -> Result<(), Box<FieldError>> {
+    let is_valid = match shape {
         Shape::Id => matches!(value.kind, Kind::Text | Kind::Number),
         Shape::EventId | Shape::Text => value.kind == Kind::Text,
         Shape::Object => value.kind == Kind::Object,
         Shape::Secret => true,
     };
-    if is_fit {
+    if is_valid {
         return Ok(());
     }
-    Err(Box::new(misshapen(shape, value, name, body)))
+    Err(Box::new(wrong_kind(shape, value, name, body)))
 }
 
 #[cold]
-fn misshapen(shape: Shape, value: Value, name: &str, body: &str) -> Refusal {
+fn wrong_kind(shape: Shape, value: Value, name: &str, body: &str) -> FieldError {
     let wanted = match shape {
         Shape::Id => "text or a number",
         Shape::EventId | Shape::Text => "text",
@@ -151,7 +155,7 @@ fn misshapen(shape: Shape, value: Value, name: &str, body: &str) -> Refusal {
         Kind::Number => format!("the number {}", excerpt(value.raw(body))),
         kind => kind.phrase().to_owned(),
     };
-    Refusal {
+    FieldError {
         code: Code::InvalidField,
         field: name.to_owned(),
         message: format!("{name} must be {wanted}, this is {found}"),
@@ -162,9 +166,9 @@ fn event_type(
     fields: &Fields,
     body: &str,
     expected: Option<EventType>,
-) -> Result<EventType, Refusal> {
+) -> Result<EventType, FieldError> {
     let name = Field::Type.names()[0];
-    let refusal = |code, message| Refusal {
+    let error = |code, message| FieldError {
         code,
         field: name.to_owned(),
         message,
@@ -172,7 +176,7 @@ fn event_type(
     let Some(given) = fields.get(Field::Type) else {
         return expected.ok_or_else(|| {
             let message = format!("each event of a batch needs {name}: {}", EventType::NAMES);
-            refusal(Code::MissingField, message)
+            error(Code::MissingField, message)
         });
     };
     let text = given.text(body);
@@ -183,21 +187,25 @@ fn event_type(
         (Some(expected), _) => {
             let (expected, found) = (expected.name(), excerpt(&text));
             let message = format!("{name} is {found:?}, and the endpoint takes {expected:?}");
-            Err(refusal(Code::AmbiguousField, message))
+            Err(error(Code::AmbiguousField, message))
         }
         (None, None) => {
             let (names, found) = (EventType::NAMES, excerpt(&text));
             let message = format!("{name} must be one of {names}, this is {found:?}");
-            Err(refusal(Code::InvalidType, message))
+            Err(error(Code::InvalidType, message))
         }
     }
 }
 
-/// *value*, if it may be an event id.
-fn event_id(members: &Members, body: &str, value: Option<Value>) -> Result<Option<Value>, Refusal> {
+/// *value*, if it is a valid event id.
+fn event_id(
+    members: &Members,
+    body: &str,
+    value: Option<Value>,
+) -> Result<Option<Value>, FieldError> {
     let Some(value) = value else { return Ok(None) };
     let name = spelling(members, Field::EventId);
-    let refusal = |message| Refusal {
+    let error = |message| FieldError {
         code: Code::InvalidEventId,
         field: name.to_owned(),
         message,
@@ -205,46 +213,46 @@ fn event_id(members: &Members, body: &str, value: Option<Value>) -> Result<Optio
     let text = value.text(body);
     let bytes = text.len();
     if bytes > EVENT_ID_BYTES_MAX {
-        return Err(refusal(format!(
+        return Err(error(format!(
             "{name} must have 1 to {EVENT_ID_BYTES_MAX} bytes, this has {bytes}"
         )));
     }
     if let Some(control) = control_character(&text) {
         let code_point = u32::from(control);
-        return Err(refusal(format!(
+        return Err(error(format!(
             "{name} must have no control characters, this has U+{code_point:04X}"
         )));
     }
     Ok(Some(value))
 }
 
-/// The time that *given* is, the text of *field*.
-fn read_time(members: &Members, body: &str, field: Field, given: Value) -> Result<i64, Refusal> {
+/// Parses *given*, the value of *field*.
+fn read_time(members: &Members, body: &str, field: Field, given: Value) -> Result<i64, FieldError> {
     let text = given.text(body);
-    time::read(&text).map_err(|fault| {
+    time::parse(&text).map_err(|error| {
         let name = spelling(members, field);
-        Refusal {
+        FieldError {
             code: Code::InvalidTimestamp,
             field: name.to_owned(),
-            message: time_message(name, &text, fault),
+            message: time_message(name, &text, error),
         }
     })
 }
 
-/// One sentence about a text that is no time.
+/// One sentence about *text*, which is not a valid time.
 #[must_use]
-pub fn time_message(name: &str, text: &str, fault: TimeFault) -> String {
+pub fn time_message(name: &str, text: &str, error: TimeError) -> String {
     let found = excerpt(text);
-    match fault {
-        TimeFault::NotATime => {
+    match error {
+        TimeError::NotATime => {
             format!("{name} {found:?} is not an ISO 8601 time such as 2026-01-31T12:00:00.000Z")
         }
-        TimeFault::Before1970 => format!("{name} {found:?} is before 1970"),
+        TimeError::Before1970 => format!("{name} {found:?} is before 1970"),
     }
 }
 
 fn control_character(text: &str) -> Option<char> {
-    // Bytes first: nearly every id is ASCII, and with no way out many of them are taken at a time.
+    // Bytes first: nearly every id is ASCII, and a loop without an exit compares many at a time.
     let is_plain = |is_plain, byte| is_plain & matches!(byte, b' '..=b'~');
     if text.bytes().fold(true, is_plain) {
         return None;
@@ -252,9 +260,9 @@ fn control_character(text: &str) -> Option<char> {
     text.chars().find(|character| character.is_control())
 }
 
-fn required(members: &Members, fields: &Fields, event_type: EventType) -> Result<(), Refusal> {
+fn required(members: &Members, fields: &Fields, event_type: EventType) -> Result<(), FieldError> {
     let missing = |field: Field, needs: &str| {
-        Err(Refusal {
+        Err(FieldError {
             code: Code::MissingField,
             field: spelling(members, field).to_owned(),
             message: format!(
@@ -282,7 +290,7 @@ fn has_text(fields: &Fields, field: Field) -> bool {
         .is_some_and(|value| !value.is_empty_text())
 }
 
-/// The name that the client used for *field*; ours if it used none.
+/// The spelling that the client used for *field*; ours if it sent none.
 fn spelling(members: &Members, field: Field) -> &'static str {
     let [ours, theirs] = field.names();
     match members.sent(field) {

@@ -1,36 +1,32 @@
-//! The walk over a body's JSON: one pass, no recursion, every byte looked at by the strict grammar.
+//! A strict JSON scanner: one pass, no recursion.
 //!
-//! What only the grammar forbids is a `Fault` and ends the walk. What the grammar allows and
-//! `PostgreSQL` does not is a `Trouble`, noted for the caller, who knows whose value it was.
-//!
-//! Inside, the place in the body is handed from step to step and not kept in the scanner: in
-//! memory it would be written and read again for every token, and each would wait for the last.
+//! A body that breaks the grammar ends the scan with a `JsonError`. A value that the grammar allows
+//! and `PostgreSQL` cannot store is noted as an `UnstorableJson`: the caller knows which event it
+//! belongs to.
 #![forbid(unsafe_code)]
 
-use crate::digest::{self, Digest};
-use crate::fault::{Expected, Fault};
-use crate::value::{Kind, Value};
-use crate::violation::{EVENT_LEVELS_MAX, Trouble, TroubleKind};
-
-/// Levels of the whole body: no honest event is near it, and the walk's own stack has this size.
-pub const BODY_LEVELS_MAX: usize = 1_024;
+use super::digest::{self, Digest};
+use super::error::{
+    BODY_LEVELS_MAX, EVENT_LEVELS_MAX, Expected, JsonError, UnstorableJson, UnstorableKind, offset,
+};
+use super::token::Tokens;
+use super::value::{Kind, Value};
 
 const WORD_BITS: usize = u64::BITS as usize;
 
-/// The position in a body, and the containers that are open there.
+/// A position in a body, and the containers that are open at it.
 #[derive(Debug)]
 pub struct Scanner<'a> {
     pub body: &'a str,
-    pub(crate) bytes: &'a [u8],
+    tokens: Tokens<'a>,
     position: usize,
-    trouble: Option<Trouble>,
-    /// Deeper levels than this are trouble: an event's limit, counted from the body.
+    /// The deepest level that may be stored: an event's limit, counted from the body.
     deepest: usize,
     level: usize,
-    /// The innermost container is an object; a bit for each one around it.
+    /// Whether the innermost open container is an object; below, a bit for each one around it.
     is_object: bool,
     is_object_at: [u64; BODY_LEVELS_MAX / WORD_BITS],
-    /// The innermost container was just opened, and holds nothing yet.
+    /// Whether the innermost container was just opened, and has no content yet.
     is_fresh: bool,
     open: Digest,
     /// The digest of the object or array that was read last.
@@ -38,15 +34,17 @@ pub struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// None for a body whose places do not fit 32 bits.
+    /// None for a body whose offsets do not fit 32 bits.
     #[must_use]
     pub fn new(body: &'a str) -> Option<Self> {
         u32::try_from(body.len()).ok()?;
         Some(Self {
             body,
-            bytes: body.as_bytes(),
+            tokens: Tokens {
+                bytes: body.as_bytes(),
+                unstorable: None,
+            },
             position: 0,
-            trouble: None,
             deepest: EVENT_LEVELS_MAX,
             level: 0,
             is_object: false,
@@ -57,12 +55,12 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    /// The next event's levels count from the container that is open now.
+    /// Counts the levels of the next event from the container that is open now.
     pub const fn count_levels_from_here(&mut self) {
         self.deepest = self.level + EVENT_LEVELS_MAX;
     }
 
-    /// The levels count from the body again.
+    /// Counts levels from the body again.
     pub const fn count_levels_from_body(&mut self) {
         self.deepest = EVENT_LEVELS_MAX;
     }
@@ -72,10 +70,10 @@ impl<'a> Scanner<'a> {
         self.position
     }
 
-    /// The first trouble in the name or value that was read last.
+    /// The first unstorable part of the name or value that was read last.
     #[must_use]
-    pub const fn trouble(&self) -> Option<Trouble> {
-        self.trouble
+    pub const fn unstorable(&self) -> Option<UnstorableJson> {
+        self.tokens.unstorable
     }
 
     /// The digest of *value*, which was read last.
@@ -93,90 +91,93 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn text_digest(&self, start: usize, end: usize, is_escaped: bool) -> u64 {
         digest::text(
-            self.bytes.get(start + 1..end - 1).unwrap_or_default(),
+            self.tokens
+                .bytes
+                .get(start + 1..end - 1)
+                .unwrap_or_default(),
             is_escaped,
         )
     }
 
-    /// Steps over white space; the byte that follows, or 0, with which no token begins.
+    /// Skips white space, and returns the next byte: 0 at the end of the body.
     pub fn skip_space(&mut self) -> u8 {
-        self.position = self.space(self.position);
-        self.byte(self.position)
+        self.position = self.tokens.space(self.position);
+        self.tokens.byte(self.position)
     }
 
     /// # Errors
     /// When anything but white space follows.
-    pub fn end(&mut self) -> Result<(), Fault> {
+    pub fn end(&mut self) -> Result<(), JsonError> {
         self.skip_space();
-        if self.position < self.bytes.len() {
-            return Err(fault(self.position, Expected::End));
+        if self.position < self.tokens.bytes.len() {
+            return Err(JsonError::new(self.position, Expected::End));
         }
         Ok(())
     }
 
-    /// Steps into the object or array that begins here.
+    /// Opens the object or array at the current position.
     ///
     /// # Errors
-    /// When there are too many levels to keep.
-    pub fn open(&mut self) -> Result<(), Fault> {
+    /// When the body has too many levels.
+    pub fn open(&mut self) -> Result<(), JsonError> {
         self.position = self.opened(self.position)?;
         Ok(())
     }
 
-    /// Whether the open container holds one more; if not, it is closed.
+    /// Tells whether the open container has one more element, and closes it if not.
     ///
     /// # Errors
-    /// When neither a comma nor the closing bracket is there.
-    pub fn has_next(&mut self) -> Result<bool, Fault> {
+    /// When there is neither a comma nor the closing bracket.
+    pub fn has_next(&mut self) -> Result<bool, JsonError> {
         let (after, has_next) = self.next(self.position)?;
         self.position = after;
         Ok(has_next)
     }
 
-    /// The name of the open object's next member, or none after the last: then the object is closed.
+    /// Reads the name of the next member of the open object. After the last it closes the object.
     ///
     /// # Errors
-    /// When neither is there.
+    /// When there is neither a name nor the closing bracket.
     #[expect(
         clippy::inline_always,
-        reason = "its result in registers: a fifth of the walk"
+        reason = "returns its result in registers: a fifth of the scan"
     )]
     #[inline(always)]
-    pub fn next_name(&mut self) -> Result<Option<Value>, Fault> {
-        self.trouble = None;
+    pub fn next_name(&mut self) -> Result<Option<Value>, JsonError> {
+        self.tokens.unstorable = None;
         let (start, has_next) = self.next(self.position)?;
         if !has_next {
             self.position = start;
             return Ok(None);
         }
-        let start = self.space(start);
+        let start = self.tokens.space(start);
         let (end, is_escaped) = self.name(start)?;
         self.position = self.colon(end)?;
         Ok(Some(self.value_of(start, end, Kind::Text, is_escaped)))
     }
 
-    /// One whole value, whatever it holds.
+    /// Reads one whole value of any kind.
     ///
     /// # Errors
-    /// Where it breaks the grammar.
+    /// When it is not JSON.
     #[expect(
         clippy::inline_always,
-        reason = "its result in registers: a fifth of the walk"
+        reason = "returns its result in registers: a fifth of the scan"
     )]
     #[inline(always)]
-    pub fn value(&mut self) -> Result<Value, Fault> {
-        self.trouble = None;
-        let start = self.space(self.position);
+    pub fn value(&mut self) -> Result<Value, JsonError> {
+        self.tokens.unstorable = None;
+        let start = self.tokens.space(self.position);
         let mut is_escaped = false;
-        let (end, kind) = match self.byte(start) {
+        let (end, kind) = match self.tokens.byte(start) {
             b'"' => {
                 let end;
-                (end, is_escaped) = self.string(start)?;
+                (end, is_escaped) = self.tokens.string(start)?;
                 (end, Kind::Text)
             }
             b'{' => (self.container(start)?, Kind::Object),
             b'[' => (self.container(start)?, Kind::Array),
-            _ => self.scalar(start)?,
+            _ => self.tokens.scalar(start)?,
         };
         self.position = end;
         Ok(self.value_of(start, end, kind, is_escaped))
@@ -188,12 +189,12 @@ impl<'a> Scanner<'a> {
             end: offset(end),
             kind,
             is_escaped,
-            has_trouble: self.trouble.is_some(),
+            is_unstorable: self.tokens.unstorable.is_some(),
         }
     }
 
-    /// Everything up to the bracket that closes the container that begins at *at*.
-    fn container(&mut self, at: usize) -> Result<usize, Fault> {
+    /// Reads the container at *at*, and returns the position after it.
+    fn container(&mut self, at: usize) -> Result<usize, JsonError> {
         let outside = self.level;
         let mut at = self.opened(at)?;
         self.open.open(self.is_object);
@@ -209,18 +210,18 @@ impl<'a> Scanner<'a> {
                 self.open.value(self.container, self.is_object);
                 continue;
             }
-            at = self.space(at);
+            at = self.tokens.space(at);
             if was_object {
                 let (end, is_escaped) = self.name(at)?;
                 self.open.name(self.text_digest(at, end, is_escaped));
                 at = self.colon(end)?;
-                at = self.space(at);
+                at = self.tokens.space(at);
             }
             let start = at;
-            let digest = match self.byte(at) {
+            let digest = match self.tokens.byte(at) {
                 b'"' => {
                     let is_escaped;
-                    (at, is_escaped) = self.string(start)?;
+                    (at, is_escaped) = self.tokens.string(start)?;
                     self.text_digest(start, at, is_escaped)
                 }
                 b'{' | b'[' => {
@@ -229,19 +230,19 @@ impl<'a> Scanner<'a> {
                     continue;
                 }
                 _ => {
-                    (at, _) = self.scalar(start)?;
-                    digest::scalar(self.bytes.get(start..at).unwrap_or_default())
+                    (at, _) = self.tokens.scalar(start)?;
+                    digest::scalar(self.tokens.bytes.get(start..at).unwrap_or_default())
                 }
             };
             self.open.value(digest, was_object);
         }
     }
 
-    fn opened(&mut self, at: usize) -> Result<usize, Fault> {
+    fn opened(&mut self, at: usize) -> Result<usize, JsonError> {
         if self.level == BODY_LEVELS_MAX {
-            return Err(fault(at, Expected::FewerLevels));
+            return Err(JsonError::new(at, Expected::FewerLevels));
         }
-        self.is_object = self.byte(at) == b'{';
+        self.is_object = self.tokens.byte(at) == b'{';
         let bit = 1 << (self.level % WORD_BITS);
         if let Some(word) = self.is_object_at.get_mut(self.level / WORD_BITS) {
             *word = if self.is_object {
@@ -253,7 +254,7 @@ impl<'a> Scanner<'a> {
         self.level += 1;
         self.is_fresh = true;
         if self.level > self.deepest {
-            self.note(TroubleKind::Depth, at, at + 1);
+            self.tokens.note(UnstorableKind::Depth, at, at + 1);
         }
         Ok(at + 1)
     }
@@ -269,69 +270,34 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn next(&mut self, at: usize) -> Result<(usize, bool), Fault> {
-        let at = self.space(at);
+    fn next(&mut self, at: usize) -> Result<(usize, bool), JsonError> {
+        let at = self.tokens.space(at);
         let is_first = std::mem::replace(&mut self.is_fresh, false);
-        match self.byte(at) {
+        match self.tokens.byte(at) {
             b'}' if self.is_object => self.closed(),
             b']' if !self.is_object => self.closed(),
             _ if is_first => return Ok((at, true)),
             b',' => return Ok((at + 1, true)),
-            _ if self.is_object => return Err(fault(at, Expected::CommaOrBrace)),
-            _ => return Err(fault(at, Expected::CommaOrBracket)),
+            _ if self.is_object => return Err(JsonError::new(at, Expected::CommaOrBrace)),
+            _ => return Err(JsonError::new(at, Expected::CommaOrBracket)),
         }
         Ok((at + 1, false))
     }
 
     #[inline]
-    fn name(&mut self, at: usize) -> Result<(usize, bool), Fault> {
-        if self.byte(at) != b'"' {
-            return Err(fault(at, Expected::Name));
+    fn name(&mut self, at: usize) -> Result<(usize, bool), JsonError> {
+        if self.tokens.byte(at) != b'"' {
+            return Err(JsonError::new(at, Expected::Name));
         }
-        self.string(at)
+        self.tokens.string(at)
     }
 
     #[inline]
-    fn colon(&self, at: usize) -> Result<usize, Fault> {
-        let at = self.space(at);
-        if self.byte(at) != b':' {
-            return Err(fault(at, Expected::Colon));
+    fn colon(&self, at: usize) -> Result<usize, JsonError> {
+        let at = self.tokens.space(at);
+        if self.tokens.byte(at) != b':' {
+            return Err(JsonError::new(at, Expected::Colon));
         }
         Ok(at + 1)
     }
-
-    #[inline]
-    pub(crate) fn byte(&self, at: usize) -> u8 {
-        self.bytes.get(at).copied().unwrap_or(0)
-    }
-
-    #[inline]
-    fn space(&self, mut at: usize) -> usize {
-        while matches!(self.byte(at), b' ' | b'\n' | b'\r' | b'\t') {
-            at += 1;
-        }
-        at
-    }
-
-    #[cold]
-    pub(crate) fn note(&mut self, kind: TroubleKind, start: usize, end: usize) {
-        self.trouble.get_or_insert(Trouble { kind, start, end });
-    }
-}
-
-#[cold]
-pub(crate) const fn fault(at: usize, expected: Expected) -> Fault {
-    Fault {
-        offset: offset(at),
-        expected,
-    }
-}
-
-/// A place of the body, for which `new` has seen to it that it fits.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "no longer body comes this far"
-)]
-const fn offset(at: usize) -> u32 {
-    at as u32
 }

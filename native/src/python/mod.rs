@@ -5,10 +5,10 @@ mod ids;
 mod rows;
 mod scan;
 
-use crate::envelope::{self, Scan as CoreScan};
-use crate::field::EventType;
-use crate::violation::{Code, Malformed as CoreMalformed};
-use crate::{base36, hash, row};
+use crate::event::envelope::{self, Scan as CoreScan};
+use crate::event::field::EventType;
+use crate::event::violation::{Code, Malformed as CoreMalformed};
+use crate::rows::{content, row};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -25,28 +25,13 @@ fn answer<'py>(
 }
 
 #[pyfunction]
-fn base36_encode(value: u64) -> String {
-    base36::encode(value)
-}
-
-#[pyfunction]
-fn base36_decode(text: &str) -> PyResult<u64> {
-    base36::decode(text).map_err(PyValueError::new_err)
-}
-
-#[pyfunction]
-fn event_key(event_id: &str) -> [u8; hash::EVENT_KEY_BYTES] {
-    hash::event_key(event_id)
-}
-
-#[pyfunction]
-fn sha256(content: &[u8]) -> [u8; hash::SHA_256_BYTES] {
-    hash::sha256(content)
+fn sha256(content: &[u8]) -> [u8; crate::ids::SHA_256_BYTES] {
+    crate::ids::sha256(content)
 }
 
 #[pyfunction]
 fn is_same_content(stored: i64, given: i64) -> bool {
-    hash::is_same_content(stored, given)
+    content::is_same_content(stored, given)
 }
 
 #[pyfunction]
@@ -71,13 +56,17 @@ fn event_columns() -> Vec<&'static str> {
 }
 
 #[pyfunction]
+fn content_names() -> Vec<&'static str> {
+    content::names()
+}
+
+#[pyfunction]
 fn violation_codes() -> Vec<&'static str> {
     Code::ALL.map(Code::name).to_vec()
 }
 
 #[pymodule]
 mod _native {
-    use crate::{envelope, hash};
     use pyo3::prelude::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_export]
@@ -87,29 +76,16 @@ mod _native {
     use super::rows::{Plan, Row, Rows};
 
     #[pymodule_export]
-    use super::scan::{Event, Malformed, Scan, Violation};
+    use super::scan::{Malformed, Scan, Violation};
 
     #[pymodule_export]
     use super::{
-        base36_decode, base36_encode, event_columns, event_key, is_same_content, scan_batch,
-        scan_event, sha256, violation_codes,
+        content_names, event_columns, is_same_content, scan_batch, scan_event, sha256,
+        violation_codes,
     };
-
-    #[pymodule_export]
-    const CONTENT_HASH_VERSION: u64 = hash::CONTENT_HASH_VERSION;
-
-    #[pymodule_export]
-    const BATCH_CONTEXT_BYTES_MAX: usize = envelope::BATCH_CONTEXT_BYTES_MAX;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        let profile = if cfg!(debug_assertions) {
-            "debug"
-        } else {
-            "release"
-        };
-        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        module.add("build_profile", profile)?;
-        module.add("source_fingerprint", env!("SOURCE_FINGERPRINT"))
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
