@@ -1,4 +1,8 @@
-"""The peer is worth comparing with: it stores, drops repeats and answers as it says."""
+"""
+The naive peer stores events, drops duplicates and answers as its README says.
+
+If these tests fail: the published comparison with the naive peer is wrong.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,13 +13,13 @@ import httpx
 import pytest
 
 from bench.database import own_database
-from bench.server import naive_peer
+from bench.processes import naive_peer
 from provision.keys import NewKey
 
 TRACK: Final = {"type": "track", "event": "Order Completed", "userId": "u1"}
 
 
-class Site(NamedTuple):
+class PeerSite(NamedTuple):
     """A running peer, its database, and the keys of two tenants."""
 
     client: httpx.Client
@@ -40,14 +44,14 @@ class Site(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
+def site() -> Iterator[PeerSite]:
     with own_database() as database, naive_peer(database.url, workers=1) as server:
         acme, zenith, *_ = database.keys
         with httpx.Client(base_url=f"http://{server.address}") as client:
-            yield Site(client, database.url, acme, zenith)
+            yield PeerSite(client, database.url, acme, zenith)
 
 
-def test_an_event_is_stored_before_it_is_acknowledged(site: Site) -> None:
+def test_an_event_is_stored_before_it_is_acknowledged(site: PeerSite) -> None:
     answer = site.post(
         "/v1/track",
         TRACK | {"messageId": "one", "properties": {"total": 1.5}, "new": 1},
@@ -64,7 +68,7 @@ def test_an_event_is_stored_before_it_is_acknowledged(site: Site) -> None:
     ] == site.stored(columns, "one")
 
 
-def test_an_event_sent_twice_is_stored_once_and_called_a_duplicate(site: Site) -> None:
+def test_an_event_sent_twice_is_stored_once_and_called_a_duplicate(site: PeerSite) -> None:
     statuses = [
         site.post("/v1/identify", {"user_id": "u1", "event_id": "twice"}).json()["status"]
         for _ in range(2)
@@ -74,9 +78,9 @@ def test_an_event_sent_twice_is_stored_once_and_called_a_duplicate(site: Site) -
     assert 1 == len(site.stored("id", "twice"))
 
 
-def test_a_batch_tells_new_events_from_duplicates_in_order(site: Site) -> None:
+def test_a_batch_tells_new_events_from_duplicates_in_order(site: PeerSite) -> None:
     site.post("/v1/track", TRACK | {"event_id": "old"})
-    ids = ["new", "old", "twin", "twin"]
+    ids = ["new", "old", "same", "same"]
 
     answer = site.post("/v1/batch", {"batch": [TRACK | {"event_id": name} for name in ids]}).json()
 
@@ -84,10 +88,10 @@ def test_a_batch_tells_new_events_from_duplicates_in_order(site: Site) -> None:
     assert list(zip(ids, ["accepted", "duplicate", "accepted", "duplicate"], strict=True)) == [
         (result["event_id"], result["status"]) for result in answer["results"]
     ]
-    assert [1, 1, 1] == [len(site.stored("id", name)) for name in ("new", "old", "twin")]
+    assert [1, 1, 1] == [len(site.stored("id", name)) for name in ("new", "old", "same")]
 
 
-def test_two_tenants_may_use_the_same_id(site: Site) -> None:
+def test_two_tenants_may_use_the_same_id(site: PeerSite) -> None:
     for key in (site.acme, site.zenith):
         site.post("/v1/track", TRACK | {"event_id": "shared"}, key.api_key)
 
@@ -96,11 +100,11 @@ def test_two_tenants_may_use_the_same_id(site: Site) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "fb1_none", "nonsense"])
-def test_an_unknown_key_is_refused(site: Site, key: str) -> None:
+def test_an_unknown_key_is_refused(site: PeerSite, key: str) -> None:
     assert 401 == site.post("/v1/track", TRACK, key).status_code
 
 
-def test_the_key_may_come_as_basic_auth_or_bearer(site: Site) -> None:
+def test_the_key_may_come_as_basic_auth_or_bearer(site: PeerSite) -> None:
     key = site.acme.api_key
     bearer = {"Authorization": f"Bearer {key}"}
 
@@ -122,5 +126,5 @@ def test_the_key_may_come_as_basic_auth_or_bearer(site: Site) -> None:
         ("/v1/batch", {"batch": [TRACK, {"type": "nothing"}]}),
     ],
 )
-def test_what_is_not_valid_is_refused(site: Site, path: str, body: dict[str, Any]) -> None:
+def test_an_invalid_body_is_refused(site: PeerSite, path: str, body: dict[str, Any]) -> None:
     assert 422 == site.post(path, body).status_code
