@@ -3,17 +3,26 @@
 
 local requests, sent = {}, 0
 
+-- Splits a request at the first 8 characters of each event id: they become the request's number.
+local function split(text)
+  local parts, from = {}, 1
+  for before, after in text:gmatch('"messageId":"()%x%x%x%x%x%x%x%x()') do
+    parts[#parts + 1] = text:sub(from, before - 1)
+    from = after
+  end
+  parts[#parts + 1] = text:sub(from)
+  return parts
+end
+
 function init(arguments)
   local file = assert(io.open(arguments[1], "rb"))
   for text in (file:read("*a") .. "\0"):gmatch("(.-)%z") do
-    table.insert(requests, text)
+    table.insert(requests, split(text))
   end
   file:close()
 end
 
 function request()
   sent = sent + 1
-  local text = requests[sent % #requests + 1]
-  -- The first 8 characters of an event id are random, and become the number of the request.
-  return (text:gsub('("messageId":")%x%x%x%x%x%x%x%x', string.format("%%1%08x", sent)))
+  return table.concat(requests[sent % #requests + 1], string.format("%08x", sent))
 end
