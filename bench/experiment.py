@@ -67,14 +67,9 @@ class Experiment:
     def server(
         self, side: str, workers: int, *, request_log: bool = True
     ) -> contextlib.AbstractContextManager[ServerProcess]:
-        """Run the server of a *side*: service, http_floor or naive."""
-        if side == "http_floor":
-            return processes.http_floor(workers)
-        if side == "naive":
-            return processes.naive_peer(self.database.url, workers)
-        settings = self.options.settings
-        url = self.database.url
-        return processes.service(url, workers, request_log=request_log, settings=settings)
+        """Run the server of a side; see `processes.running`."""
+        url, settings = self.database.url, self.options.settings
+        return processes.running(side, workers, url, request_log=request_log, settings=settings)
 
     def alternate(self, steps: list[Step]) -> None:
         """Take all steps once a round, in reverse in every second round: drift favours no side."""

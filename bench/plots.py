@@ -45,7 +45,7 @@ _STYLE: Final[Any] = {
 }
 
 
-def draw(samples: Samples, folder: Path, suffix: str = "svg") -> None:
+def draw(samples: Samples, folder: Path) -> None:
     """Draw each plot that *samples* have data for."""
     plots: dict[str, tuple[str, float, Callable[[Figure, Samples], None]]] = {
         "throughput-by-connections": ("singles", 4.0, _throughput),
@@ -59,8 +59,7 @@ def draw(samples: Samples, folder: Path, suffix: str = "svg") -> None:
             with mpl.rc_context(_STYLE):
                 figure = Figure(figsize=(7.2, height), layout="constrained")
                 plot(figure, samples)
-                metadata = {"Date": None} if suffix == "svg" else None
-                figure.savefig(folder / f"{name}.{suffix}", metadata=metadata, dpi=110)
+                figure.savefig(folder / f"{name}.svg", metadata={"Date": None}, dpi=110)
 
 
 def _throughput(figure: Figure, samples: Samples) -> None:

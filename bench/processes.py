@@ -21,6 +21,7 @@ _TIMEOUT_S: Final = 60.0  # to start, and to stop
 _POLL_S: Final = 0.05
 _IDLE_CHECK_S: Final = 0.3
 _OK: Final = 200
+_MODULES: Final = {"http_floor": "bench.http_floor", "naive": "bench.peers.naive"}
 _PROC: Final = Path("/proc")
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 # Fields of /proc/PID/stat after the name, counted from 0.
@@ -55,10 +56,10 @@ class ServerProcess:
         """Return the memory of its largest process; *field* "VmHWM:" gives the peak."""
         return max(rss_bytes(pid, field) for pid in process_tree(self.pid))
 
-    def wait_until_ready(self, path: str) -> None:
-        """Return when *path* answers 200 and all processes have finished their start."""
+    def wait_until_ready(self) -> None:
+        """Return when the server is ready and all processes have finished their start."""
         deadline = time.monotonic() + _TIMEOUT_S
-        while not (self._answers(path) and self._is_idle()):
+        while not (self._is_ready() and self._is_idle()):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise ServerError(f"{self._process.args!r} did not start: {self._end_of_log()}")
             time.sleep(_POLL_S)
@@ -75,10 +76,10 @@ class ServerProcess:
                 f"{self._process.args!r} did not stop: {self._end_of_log()}"
             ) from None
 
-    def _answers(self, path: str) -> bool:
+    def _is_ready(self) -> bool:
         connection = http.client.HTTPConnection(self.address, timeout=_TIMEOUT_S)
         try:
-            connection.request("GET", path)
+            connection.request("GET", "/health/ready")
             return connection.getresponse().status == _OK
         except OSError:
             return False
@@ -95,51 +96,36 @@ class ServerProcess:
         return self.log.read_text(errors="replace")[-2_000:]
 
 
-def service(
-    database_url: str,
+@contextlib.contextmanager
+def running(
+    side: str,
     workers: int,
+    database_url: str = "",
     *,
     request_log: bool = True,
     settings: dict[str, str] | None = None,
-) -> contextlib.AbstractContextManager[ServerProcess]:
-    """Run the service. *settings* are environment variables, such as FOREBAY_FLUSHES_MAX."""
-    port, metrics_port = free_port(), free_port()
-    environment = {
-        "DATABASE_URL": database_url,
-        "FOREBAY_PORT": str(port),
-        "FOREBAY_METRICS_PORT": str(metrics_port),
-        "FOREBAY_WORKERS": str(workers),
-        "FOREBAY_REQUEST_LOG": str(request_log).lower(),
-        "FOREBAY_LOG_FORMAT": "json",
-    }
-    environment |= settings or {}
-    return _running(["-m", "service"], port, "/health/ready", environment, metrics_port)
-
-
-def http_floor(workers: int) -> contextlib.AbstractContextManager[ServerProcess]:
-    """Run the bare HTTP server."""
-    port = free_port()
-    return _running(["-m", "bench.http_floor", str(port), str(workers)], port, "/", {})
-
-
-def naive_peer(database_url: str, workers: int) -> contextlib.AbstractContextManager[ServerProcess]:
-    """Run the naive peer."""
-    port = free_port()
-    command = ["-m", "bench.peers.naive", "--port", str(port), "--workers", str(workers)]
-    return _running(command, port, "/health/ready", {"DATABASE_URL": database_url})
-
-
-@contextlib.contextmanager
-def _running(
-    command: list[str],
-    port: int,
-    ready_path: str,
-    environment: dict[str, str],
-    metrics_port: int | None = None,
 ) -> Iterator[ServerProcess]:
+    """
+    Run the server of a side: "service", "naive" (the peer) or "http_floor" (the bare HTTP server).
+
+    *settings* are environment variables of the service, such as FOREBAY_FLUSHES_MAX.
+    """
+    port, metrics_port = free_port(), None
+    environment = {"DATABASE_URL": database_url}
+    if side == "service":
+        metrics_port = free_port()
+        environment |= {
+            "FOREBAY_PORT": str(port),
+            "FOREBAY_METRICS_PORT": str(metrics_port),
+            "FOREBAY_WORKERS": str(workers),
+            "FOREBAY_REQUEST_LOG": str(request_log).lower(),
+            "FOREBAY_LOG_FORMAT": "json",
+        } | (settings or {})
+        command = ["-m", "service"]
+    else:
+        command = ["-m", _MODULES[side], str(port), str(workers)]
     # The caller's settings do not count, nor does an `.env` in the current folder.
     inherited = {name: value for name, value in os.environ.items() if "FOREBAY_" not in name}
-    inherited.pop("DATABASE_URL", None)
     folder = Path(tempfile.mkdtemp(prefix="forebay-bench-server-"))
     try:
         with (folder / "log").open("wb") as log:
@@ -154,7 +140,7 @@ def _running(
             )
         server = ServerProcess(process, port, metrics_port, folder / "log")
         try:
-            server.wait_until_ready(ready_path)
+            server.wait_until_ready()
             yield server
         finally:
             if process.poll() is None:

@@ -1,6 +1,5 @@
 """`python -m bench.render`: the results as tables and plots in bench/README.md."""
 
-import argparse
 import statistics
 import sys
 from collections.abc import Callable, Iterable
@@ -147,9 +146,6 @@ SECTIONS: Final = (
 
 def main() -> int:
     """Render what has been measured; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.render", description=__doc__)
-    parser.add_argument("--png", type=Path, help="only draw the plots, as PNG into this folder")
-    options = parser.parse_args()
     results = read_results()
     if not results:
         sys.stderr.write("bench: there are no results: run make bench\n")
@@ -157,19 +153,14 @@ def main() -> int:
     # Only this needs the packages of requirements/bench.txt.
     from bench import plots  # noqa: PLC0415
 
-    samples = [sample for result in results.values() for sample in result["samples"]]
-    if options.png:
-        plots.draw(samples, options.png, "png")
-        return 0
-    plots.draw(samples, BENCH / "plots")
+    plots.draw(_samples(results), BENCH / "plots")
     PAGE.write_text(inserted(PAGE.read_text(), page(results)))
     return 0
 
 
 def page(results: dict[str, dict[str, Any]]) -> str:
     """Return the rendered part of the page."""
-    samples = [sample for result in results.values() for sample in result["samples"]]
-    parts = [*_caution(results), "## Goals", goals_table(samples)]
+    parts = [*_caution(results), "## Goals", goals_table(_samples(results))]
     for section in SECTIONS:
         if section.scenario in results:
             plot = section.plot and f"![{section.title}](plots/{section.plot})"
@@ -177,6 +168,10 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             parts.append(section_table(section, results[section.scenario]["samples"]))
     parts += ["## Where and with what", *_abouts(results)]
     return "\n\n".join(parts)
+
+
+def _samples(results: dict[str, dict[str, Any]]) -> Samples:
+    return [sample for result in results.values() for sample in result["samples"]]
 
 
 def inserted(text: str, rendered: str) -> str:

@@ -17,7 +17,7 @@ from typing import Final
 
 from bench.database import own_database
 from bench.load.tally import Tally, failures, summary
-from bench.processes import ROOT, service
+from bench.processes import ROOT, running
 
 LOCUST: Final = ROOT / ".venv/load/bin/locust"
 # After the end, time for the last answers.
@@ -48,12 +48,12 @@ def main() -> int:
 
 def _send_to_own_service(options: argparse.Namespace) -> tuple[Tally, int]:
     """Return also how many events are stored."""
-    with own_database() as database, service(database.url, options.workers) as server:
+    with own_database() as database, running("service", 2, database.url) as server:
         print(f"load: a service of its own, {len(database.keys)} tenants", flush=True)
         try:
             keys = [key.api_key for key in database.keys]
             tally = _send(options, f"http://{server.address}", keys)
-            server.wait_until_ready("/health/ready")
+            server.wait_until_ready()
         finally:
             shutil.copyfile(server.log, options.reports / "service.log")
         return tally, database.stored()
@@ -88,7 +88,6 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--duration", type=int, default=30, help="seconds")
-    parser.add_argument("--workers", type=int, default=2, help="of the service that is started")
     parser.add_argument("--url", default="", help="a deployment; events are stored there")
     parser.add_argument("--keys", default="", help="API keys of that deployment, with blanks")
     parser.add_argument("--reports", type=Path, default=ROOT / "bench/reports/load")

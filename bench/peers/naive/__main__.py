@@ -1,16 +1,16 @@
-"""`python -m bench.peers.naive --port N --workers N`, with DATABASE_URL: the peer on uvicorn."""
+"""`python -m bench.peers.naive PORT WORKERS`, with DATABASE_URL: the peer on uvicorn."""
 
-import argparse
 import asyncio
 import os
+import sys
 from pathlib import Path
 
 import asyncpg
 import uvicorn
 
 
-async def _create_schema(database_url: str) -> None:
-    connection = await asyncpg.connect(database_url)
+async def _create_schema() -> None:
+    connection = await asyncpg.connect(os.environ["DATABASE_URL"])
     try:
         await connection.execute(Path(__file__).with_name("schema.sql").read_text())
     finally:
@@ -19,16 +19,11 @@ async def _create_schema(database_url: str) -> None:
 
 def main() -> None:
     """Create the table, then serve until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m bench.peers.naive")
-    parser.add_argument("--port", type=int, default=8100)
-    parser.add_argument("--workers", type=int, default=1)
-    options = parser.parse_args()
-    asyncio.run(_create_schema(os.environ["DATABASE_URL"]))
+    asyncio.run(_create_schema())
     uvicorn.run(
         "bench.peers.naive.app:app",
-        host="127.0.0.1",
-        port=options.port,
-        workers=options.workers,
+        port=int(sys.argv[1]),
+        workers=int(sys.argv[2]),
         loop="uvloop",
         http="httptools",
         access_log=False,
