@@ -13,10 +13,9 @@ EventFields = dict[str, Any]
 """The members of one event."""
 
 _ALPHABET: Final = string.ascii_letters + string.digits
-EVENT_ID_CHARS: Final = 22
-OPEN_ID: Final = "%b"
-"""Stands in a template for an event id."""
-
+_EVENT_ID_CHARS: Final = 22
+# Stands in a template for an event id.
+_OPEN_ID: Final = "%b"
 _NAMES: Final = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
 _CATEGORIES: Final = ("Garden Tools", "Kitchen", "Outdoor Lighting", "Books and Maps")
 _PLANS: Final = ("free", "team", "enterprise")
@@ -74,7 +73,7 @@ class EventMaker:
         age = timedelta(milliseconds=chance.randrange(5_000))
         return {
             "type": event_type,
-            "messageId": "".join(chance.choices(_ALPHABET, k=EVENT_ID_CHARS)),
+            "messageId": "".join(chance.choices(_ALPHABET, k=_EVENT_ID_CHARS)),
             "userId": f"user-{chance.randrange(1_000_000):06}",
             "anonymousId": f"{chance.getrandbits(128):032x}",
             "timestamp": _iso(self._now - age),
@@ -99,10 +98,10 @@ class RequestMaker:
             one = batch["batch"][number % 5]
             path, body = (one["type"], one) if events == 1 else ("batch", batch)
             for event in batch["batch"]:
-                event["messageId"] = OPEN_ID
+                event["messageId"] = _OPEN_ID
             key = base64.b64encode(f"{api_keys[number % len(api_keys)]}:".encode()).decode()
             text = compact_json(body)
-            length = len(text) + events * (EVENT_ID_CHARS - len(OPEN_ID))
+            length = len(text) + events * (_EVENT_ID_CHARS - len(_OPEN_ID))
             head = (
                 f"POST /v1/{path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Basic {key}\r\n"
                 f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
@@ -112,13 +111,10 @@ class RequestMaker:
 
     def next(self) -> bytes:
         """Return the next request, head and body."""
-        return next(self._templates) % new_event_ids(self._events)
-
-
-def new_event_ids(count: int) -> tuple[bytes, ...]:
-    """Return random event ids, to put into a template in place of `OPEN_ID`."""
-    digits = os.urandom(count * EVENT_ID_CHARS // 2).hex().encode()
-    return tuple(digits[at : at + EVENT_ID_CHARS] for at in range(0, len(digits), EVENT_ID_CHARS))
+        digits = os.urandom(self._events * _EVENT_ID_CHARS // 2).hex().encode()
+        starts = range(0, len(digits), _EVENT_ID_CHARS)
+        ids = tuple(digits[start : start + _EVENT_ID_CHARS] for start in starts)
+        return next(self._templates) % ids
 
 
 def compact_json(value: Any) -> bytes:

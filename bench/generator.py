@@ -40,7 +40,7 @@ _PERCENTILES: Final = {"p50": 500, "p90": 900, "p99": 990, "p999": 999, "max": 1
 """In thousandths."""
 
 
-class Generator:
+class LoadGenerator:
     """One run: a warm-up, the measured time, then the answers that are still due."""
 
     def __init__(self, load: dict[str, Any]) -> None:
@@ -195,7 +195,7 @@ def percentile(ordered: list[int], permille: int) -> int:
 def main() -> None:
     """Run once."""
     gc.disable()  # a collection would count in the latency of an answer
-    figures = Generator(json.loads(sys.argv[1])).run()
+    figures = LoadGenerator(json.loads(sys.argv[1])).run()
     print(json.dumps(figures), flush=True)
 
 

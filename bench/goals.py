@@ -21,12 +21,12 @@ Cells = tuple[str, ...]
 
 
 class Goal(NamedTuple):
-    """A figure with its bound: at least the bound if *is_minimum*, at most otherwise."""
+    """A figure with its bound; None without samples."""
 
     name: str
-    value: float | None
+    sign: str
     bound: float
-    is_minimum: bool
+    value: float | None
     digits: int
 
     @property
@@ -34,14 +34,7 @@ class Goal(NamedTuple):
         """Whether the value keeps the bound; false without a value."""
         if self.value is None:
             return False
-        return self.value >= self.bound if self.is_minimum else self.value <= self.bound
-
-    @property
-    def cells(self) -> Cells:
-        """The row of a table."""
-        bound = f"{'≥' if self.is_minimum else '≤'} {self.bound:g}"
-        value = f"{self.value:,.{self.digits}f}"
-        return self.name, bound, value, "yes" if self.is_met else "**no**"
+        return self.value >= self.bound if self.sign == "≥" else self.value <= self.bound
 
 
 def goals(samples: Samples) -> list[Goal]:
@@ -52,7 +45,15 @@ def goals(samples: Samples) -> list[Goal]:
 
 def goals_table(samples: Samples) -> str:
     """Return the goals as a Markdown table; empty without any."""
-    rows = [goal.cells for goal in goals(samples)]
+    rows: list[Cells] = [
+        (
+            goal.name,
+            f"{goal.sign} {goal.bound:g}",
+            f"{goal.value:,.{goal.digits}f}",
+            "yes" if goal.is_met else "**no**",
+        )
+        for goal in goals(samples)
+    ]
     return table(("figure", "goal", "measured", "reached"), rows) if rows else ""
 
 
@@ -70,9 +71,9 @@ def _batches(samples: Samples) -> Iterator[Goal]:
         peer = median(samples, "events_per_s", side="naive", **at)
         own = median(samples, cpu("service"), side="service", **at)
         where = f"batches of {BATCH_EVENTS}, {_where(at)}"
-        yield _least(f"{where}: events/s ÷ store floor", 0.80, ratio(service, floor), 2)
-        yield _least(f"{where}: events/s ÷ naive peer", 5, ratio(service, peer), 1)
-        yield _most(f"{where}: service CPU per event, us", 5, own, 1)
+        yield Goal(f"{where}: events/s ÷ store floor", "≥", 0.80, ratio(service, floor), 2)
+        yield Goal(f"{where}: events/s ÷ naive peer", "≥", 5, ratio(service, peer), 1)
+        yield Goal(f"{where}: service CPU per event, us", "≤", 5, own, 1)
 
 
 def _singles(samples: Samples) -> Iterator[Goal]:
@@ -87,21 +88,21 @@ def _singles(samples: Samples) -> Iterator[Goal]:
                     for is_on in (False, True)
                 )
                 what = "service CPU ÷ HTTP floor CPU, request log off"
-                yield _most(f"{where}: {what}", bound, off, 2)
+                yield Goal(f"{where}: {what}", "≤", bound, off, 2)
                 added = None if off is None or on is None else on - off
-                yield _most(f"{where}: what the request log adds to that", 0.2, added, 2)
+                yield Goal(f"{where}: what the request log adds to that", "≤", 0.2, added, 2)
             if connections in PEER_CONNECTIONS:
                 peer = median(samples, "events_per_s", side="naive", **at)
                 service = median(samples, "events_per_s", request_log=True, **at)
-                yield _least(f"{where}: events/s ÷ naive peer", 4, ratio(service, peer), 1)
+                yield Goal(f"{where}: events/s ÷ naive peer", "≥", 4, ratio(service, peer), 1)
 
 
 def _latency(samples: Samples) -> Iterator[Goal]:
     for workers in WORKERS:
         at = {"scenario": "latency", "workers": workers, "share": HALF}
         where = f"single events at half of peak, {_workers(workers)}"
-        yield _most(f"{where}: p50, ms", 5, median(samples, "p50_ms", **at), 2)
-        yield _most(f"{where}: p99, ms", 25, median(samples, "p99_ms", **at), 2)
+        yield Goal(f"{where}: p50, ms", "≤", 5, median(samples, "p50_ms", **at), 2)
+        yield Goal(f"{where}: p99, ms", "≤", 25, median(samples, "p99_ms", **at), 2)
 
 
 def _long(samples: Samples) -> Iterator[Goal]:
@@ -112,25 +113,17 @@ def _long(samples: Samples) -> Iterator[Goal]:
     )
     millions = LEDGER_IDS[-1] // 1_000_000
     what = f"events/s with {millions} million ids in the ledger ÷ with none"
-    yield _least(what, 0.85, ratio(full, empty), 2)
+    yield Goal(what, "≥", 0.85, ratio(full, empty), 2)
     peak = median(samples, lambda sample: sample["peak_rss_bytes"] / 1e6, scenario="memory")
     later = median(samples, second_half_rss, scenario="memory")
     minutes = "ten minutes of batches"
-    yield _most(f"{minutes}: peak RSS of a worker, MB", 120, peak, 0)
-    yield _most(f"{minutes}: mean RSS of the second half ÷ the first", 1.05, later, 3)
+    yield Goal(f"{minutes}: peak RSS of a worker, MB", "≤", 120, peak, 0)
+    yield Goal(f"{minutes}: mean RSS of the second half ÷ the first", "≤", 1.05, later, 3)
     fresh, after = (
         median(samples, "p99_ms", scenario="tidying", phase=phase) for phase in ("fresh", "after")
     )
     what = "single events, 4 connections: p99 right after a heavy load ÷ on a fresh database"
-    yield _most(what, 3, ratio(after, fresh), 2)
-
-
-def _least(name: str, bound: float, value: float | None, digits: int) -> Goal:
-    return Goal(name, value, bound, is_minimum=True, digits=digits)
-
-
-def _most(name: str, bound: float, value: float | None, digits: int) -> Goal:
-    return Goal(name, value, bound, is_minimum=False, digits=digits)
+    yield Goal(what, "≤", 3, ratio(after, fresh), 2)
 
 
 def _where(at: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 import uvloop
 
-from bench.events import OPEN_ID, EventMaker, compact_json, new_event_ids
+from bench.events import RequestMaker
 from service import _native
 from service.config import Config
 from service.pipeline.check import Arrival, random_row_ids
@@ -30,7 +30,6 @@ from service.store.sql import statement
 
 # No core stores more; flushes that run out all the same end the measured time.
 _ROWS_PER_S_MAX: Final = 100_000 * (os.cpu_count() or 1)
-_TEMPLATES: Final = 16
 _BATCH_EVENTS: Final = 50
 
 
@@ -49,8 +48,7 @@ class FlushMaker:
         self._owners = owners
         self._types = types
         self._row_ids = random_row_ids()
-        maker = EventMaker()
-        self._templates = [_template(maker.batch(_BATCH_EVENTS)) for _ in range(_TEMPLATES)]
+        self._requests = RequestMaker("", [""], _BATCH_EVENTS)
 
     def make(self, rows: int) -> PreparedFlush:
         """Return a flush of *rows* rows, made from batch requests."""
@@ -59,7 +57,7 @@ class FlushMaker:
         return PreparedFlush(len(plan), plan.ledger(self._types.ledger_row), plan.copy([]))
 
     def _rows(self) -> _native.Rows:
-        body = random.choice(self._templates) % new_event_ids(_BATCH_EVENTS)
+        body = self._requests.next().partition(b"\r\n\r\n")[2]
         scanned = _native.scan_batch(body, _BATCH_EVENTS)
         assert isinstance(scanned, _native.Scan)
         owner = random.choice(self._owners)
@@ -67,12 +65,6 @@ class FlushMaker:
         rows, refused = scanned.rows(self._row_ids, arrival)
         assert not refused
         return rows
-
-
-def _template(batch: dict[str, Any]) -> bytes:
-    for event in batch["batch"]:
-        event["messageId"] = OPEN_ID
-    return compact_json(batch)
 
 
 class Replay:
