@@ -21,7 +21,10 @@ FLUSHES_PER_WORKER: Final = 2
 # Above this the machine is too busy for absolute figures; ratios within a round still hold.
 BUSY_CORES: Final = 0.2
 _EVENT_TABLES: Final = {"service": "events", "naive": "naive.events"}
-_LABELS: Final = ("scenario", "side", "phase", "workers", "request_log", "connections", "batch")
+_LABELS: Final = (
+    *("scenario", "side", "tool", "phase", "workers", "request_log"),
+    *("connections", "batch", "rate"),
+)
 
 Step = Callable[[], object]
 
@@ -216,7 +219,7 @@ def _flush_metrics(server: ServerProcess) -> tuple[float, float]:
 
 
 def _line(sample: Sample) -> str:
-    labels = [f"{name}={sample[name]}" for name in (*_LABELS, "rate") if sample.get(name)]
+    labels = [f"{name}={sample[name]}" for name in _LABELS if sample.get(name) is not None]
     return f"{' '.join(labels)}  ->  {', '.join(_figures(sample))}"
 
 

@@ -39,18 +39,22 @@ def batches(experiment: Experiment) -> None:
     for workers in WORKERS:
         labels = {"scenario": "batches", "workers": workers}
         # The service first: the floor replays flushes of the same size.
-        steps: list[Step] = [partial(_batches, experiment, labels | {"side": "service"})]
+        sent = (BATCH_CONNECTIONS, BATCH_EVENTS)
+        steps: list[Step] = [partial(_send_all, experiment, labels | {"side": "service"}, *sent)]
         steps.append(partial(_store_floor, experiment, labels))
         if has_peer():
-            steps.append(partial(_batches, experiment, labels | {"side": "naive"}))
+            steps.append(partial(_send_all, experiment, labels | {"side": "naive"}, *sent))
         experiment.alternate(steps)
 
 
-def _batches(experiment: Experiment, labels: Sample) -> None:
-    with experiment.server(labels["side"], labels["workers"]) as server:
-        for connections in BATCH_CONNECTIONS:
-            load = experiment.options.load(connections, batch=BATCH_EVENTS)
-            experiment.send(server, load, labels)
+def _send_all(
+    experiment: Experiment, labels: Sample, counts: tuple[int, ...], batch: int = 1
+) -> None:
+    """Start the server of a side, and take a sample for each number of connections."""
+    request_log = labels.get("request_log", True)
+    with experiment.server(labels["side"], labels["workers"], request_log=request_log) as server:
+        for connections in counts:
+            experiment.send(server, experiment.options.load(connections, batch=batch), labels)
 
 
 def _store_floor(experiment: Experiment, labels: Sample) -> None:
@@ -75,15 +79,8 @@ def singles(
         if has_peer():
             sides.append(({"side": "naive"}, PEER_CONNECTIONS))
         experiment.alternate(
-            [partial(_singles, experiment, labels | side, counts) for side, counts in sides]
+            [partial(_send_all, experiment, labels | side, counts) for side, counts in sides]
         )
-
-
-def _singles(experiment: Experiment, labels: Sample, counts: tuple[int, ...]) -> None:
-    request_log = labels.get("request_log", True)
-    with experiment.server(labels["side"], labels["workers"], request_log=request_log) as server:
-        for connections in counts:
-            experiment.send(server, experiment.options.load(connections), labels)
 
 
 def latency(experiment: Experiment, shares: tuple[float, ...] = SHARES) -> None:

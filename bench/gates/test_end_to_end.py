@@ -23,7 +23,7 @@ from bench.figures import Sample, cpu_us_per_event
 
 ROUNDS: Final = 2
 # Without checkpoints, which take a tenth of the time; none is due by itself in so short a run.
-OPTIONS: Final = RunOptions(seconds=1.5, warmup=0.5, checkpoint=False)
+OPTIONS: Final = RunOptions(seconds=1.5, warmup=0.3, checkpoint=False)
 WORKERS: Final = 2
 
 # These hold on any machine.
