@@ -19,7 +19,7 @@ from provision import postgres
 from provision.migrate import migrate
 from provision.tenants import create_tenant
 
-Settings = dict[str, str | int]
+Settings = dict[str, Any]
 
 SETTINGS: Final[Settings] = {
     "fsync": "on",
@@ -113,11 +113,10 @@ def own_database(
     """
     folder = Path(tempfile.mkdtemp(prefix="forebay-bench-"))
     folder.chmod(0o711)  # root runs the server as another user, who needs access
-    # The default locale provider is not in versions before 17.
-    other: Any = {"programs": programs, "locale": ("--locale", "C")} if programs else {}
+    folders = [folder, *([programs] if programs else [])]
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        server = stack.enter_context(postgres.start(folder, **other, **settings))
+        server = stack.enter_context(postgres.start(*folders, **settings))
         url = server.url(_NAME)
         data, keys = asyncio.run(_create(server.url(), url))
         # As root, the data may be in another folder.

@@ -125,7 +125,7 @@ def running(
     else:
         command = ["-m", _MODULES[side], str(port), str(workers)]
     # The caller's settings do not count, nor does an `.env` in the current folder.
-    inherited = {name: value for name, value in os.environ.items() if "FOREBAY_" not in name}
+    inherited = {name: value for name, value in os.environ.items() if name[:8] != "FOREBAY_"}
     folder = Path(tempfile.mkdtemp(prefix="forebay-bench-server-"))
     try:
         with (folder / "log").open("wb") as log:
