@@ -110,9 +110,9 @@ class Experiment:
         del sample["warmup"]
         require_all_accepted(sample)
         table = _EVENT_TABLES.get(labels["side"])
-        if empty_first and table and self.database.stored(table) != sample["accepted_ever"]:
-            stored = self.database.stored(table)
-            raise LoadError(f"{sample['accepted_ever']} events accepted, {stored} stored")
+        accepted = sample["accepted_ever"]
+        if empty_first and table and (stored := self.database.stored(table)) != accepted:
+            raise LoadError(f"{accepted} events accepted, {stored} stored")
         rows_after, flushes_after = _flush_metrics(server)
         flushes = flushes_after - flushes
         sample["flush_rows"] = (rows_after - rows) / flushes if flushes else None
