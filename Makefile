@@ -9,8 +9,6 @@ PYTHON ?= python3
 # Tests side by side: most of them wait for processes.
 JOBS ?= 3
 NATIVE_SOURCES := Cargo.toml Cargo.lock native/Cargo.toml $(wildcard native/src/*.rs native/src/*/*.rs)
-# A workspace of its own: a change of it makes no native core stale.
-GENERATOR := --manifest-path bench/generator/Cargo.toml --target-dir target/generator
 UV := $(BIN)/uv
 # uv keeps its own index settings; a lock of ours names no address.
 export UV_PYTHON_DOWNLOADS := never
@@ -53,8 +51,6 @@ run: setup ## From a fresh clone to a running service, its PostgreSQL included
 test: setup ## The whole suite, with its own PostgreSQL (or the one of DATABASE_URL)
 	@echo "test: native core"
 	cargo test --quiet --locked --no-default-features
-	@echo "test: load generator"
-	cargo test --quiet --locked $(GENERATOR)
 	@echo "test: suite"
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -rfEs -n $(JOBS) --dist loadfile $(ARGS)
@@ -84,15 +80,12 @@ check: setup ## Lint, types, import contracts, native lints
 	cargo fmt --check
 	cargo clippy --quiet --locked --all-targets -- -D warnings
 	cargo clippy --quiet --locked --all-targets --no-default-features -- -D warnings
-	cargo fmt --manifest-path bench/generator/Cargo.toml --check
-	cargo clippy --quiet --locked --all-targets $(GENERATOR) -- -D warnings
 
 .PHONY: format
 format: setup ## Format Python and Rust
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	cargo fmt
-	cargo fmt --manifest-path bench/generator/Cargo.toml
 
 .PHONY: columns
 columns: setup ## Write every list of the columns of events from native/columns.toml

@@ -1,8 +1,7 @@
 """
-The PostgreSQL of a benchmark: its own, new, and removed afterwards.
+The PostgreSQL of a benchmark: new for each run, and removed afterwards.
 
-No other is ever written to: DATABASE_URL is not looked at, and `require_own` refuses a server whose
-data is not in the folder made here.
+No other database is ever touched: DATABASE_URL is not read.
 """
 
 import asyncio
@@ -15,13 +14,12 @@ from typing import Any, Final
 
 import asyncpg
 
-from bench import processes
+from bench.processes import cpu_s
 from provision import postgres
-from provision.keys import NewKey
 from provision.migrate import migrate
 from provision.tenants import create_tenant
 
-Settings = dict[str, str | int]
+Settings = dict[str, Any]
 
 SETTINGS: Final[Settings] = {
     "fsync": "on",
@@ -30,158 +28,119 @@ SETTINGS: Final[Settings] = {
     "max_wal_size": "8GB",
     "max_connections": 200,
 }
-# What `forebay dev` runs with; the benchmark's samples connect more often than a developer.
+# The settings of `forebay dev`, with more connections: each sample opens new ones.
 DEV_SETTINGS: Final[Settings] = {**postgres.SETTINGS, "max_connections": 200}
-NAME: Final = "forebay_bench"
-# How the programs of a benchmark are told which database is the one made for them.
-URL: Final = "BENCH_DATABASE_URL"
-DATA: Final = "BENCH_DATABASE_DATA"
+_NAME: Final = "forebay_bench"
 _TENANTS: Final = ("acme", "globex", "initech", "umbrella")
 _LEDGER: Final = "event_deduplication"
-# The peer's table is there only once the peer has run.
+# The table of the peer exists after the first start of the peer.
 _EVENT_TABLES: Final = ("events", _LEDGER, "rejected_events", "naive.events")
 _EXISTING: Final = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
-
-# Keys as random as the hashes of real ids, so that they land all over the index.
+# Random keys, as hashes of real ids are, so that rows go to all parts of the index.
 _FILL: Final = f"""
 INSERT INTO {_LEDGER} (tenant_id, event_key, id, payload_hash, received_at)
 SELECT 1 + number % {len(_TENANTS)}, event_key('long-ago-' || number), number, number,
        now() - interval '1 day'
-FROM generate_series({{first}}, {{end}}) AS number
-"""  # noqa: S608 - names of our own
+FROM generate_series({{first}}, {{end}} - 1) AS number
+"""  # noqa: S608 - our own names
 
 
-class ForeignDatabaseError(Exception):
-    """The database is not one that this benchmark made."""
+class BenchDatabase:
+    """A migrated database with tenants and keys, on a server that only this run uses."""
 
-
-class Database:
-    """A migrated database with tenants and keys on a server of its own."""
-
-    def __init__(self, server: postgres.EmbeddedPostgres, url: str, keys: list[NewKey]) -> None:
+    def __init__(self, url: str, keys: list[Any], data: Path) -> None:
         self.url = url
         self.keys = keys
-        self._server = server
-
-    @property
-    def pid(self) -> int:
-        """The process above all of the server's."""
-        return int((self._server.files.data / "postmaster.pid").read_text().splitlines()[0])
-
-    @property
-    def version(self) -> str:
-        """What the server calls itself."""
-        return str(self.value("SHOW server_version"))
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a program needs to know to use this database."""
-        return {URL: self.url, DATA: str(self._server.files.data)}
+        self._pid_file = data / "postmaster.pid"
 
     def cpu_s(self) -> float:
-        """Return the CPU time of all of the server's processes."""
-        return processes.cpu_s(self.pid)
+        """Return the CPU time of all processes of the server, in seconds."""
+        return cpu_s(int(self._pid_file.read_text().splitlines()[0]))
 
-    def empty(self, *, keeps_ledger: bool = False) -> None:
-        """Begin anew: no events, no ledger, nothing left to write from before."""
-        tables = [table for table in _EVENT_TABLES if not (keeps_ledger and table == _LEDGER)]
-
-        async def empty(own: Any) -> None:
-            found = [row["name"] for row in await own.fetch(_EXISTING, tables)]
-            await own.execute(f"TRUNCATE {', '.join(found)}")
-            # Written now, so that no run pays for the one before.
-            await own.execute("CHECKPOINT")
-
-        asyncio.run(self._on_own(empty))
+    def empty(self, *, checkpoint: bool = True, keep_ledger: bool = False) -> None:
+        """Delete all events and the ledger."""
+        tables = [table for table in _EVENT_TABLES if not (keep_ledger and table == _LEDGER)]
+        existing = self.value(
+            f"SELECT string_agg(name, ', ') FROM ({_EXISTING}) AS existing",  # noqa: S608
+            tables,
+        )
+        self.execute(f"TRUNCATE {existing}", *(["CHECKPOINT"] if checkpoint else []))
 
     def fill_ledger(self, first: int, end: int) -> None:
-        """Put ids into the ledger as if they had come long ago: those numbered from *first*."""
-        self.execute(_FILL.format(first=first, end=end - 1))
-        self.execute(f"ANALYZE {_LEDGER}")
-        self.execute("CHECKPOINT")
+        """Insert ledger rows of yesterday, numbered from *first* up to *end* (exclusive)."""
+        self.execute(_FILL.format(first=first, end=end), f"ANALYZE {_LEDGER}", "CHECKPOINT")
 
-    def forget_all_but(self, ids: int) -> None:
-        """Take out of the ledger what runs have put there, and leave what was filled in."""
+    def shrink_ledger(self, ids: int) -> None:
+        """Delete the ledger rows that samples have added to the first *ids*."""
         if ids == 0:
             self.execute(f"TRUNCATE {_LEDGER}")
-            return
-        self.execute(f"DELETE FROM {_LEDGER} WHERE id >= {ids}")  # noqa: S608 - a number of ours
-        self.execute(f"VACUUM {_LEDGER}")
+        else:
+            self.execute(f"DELETE FROM {_LEDGER} WHERE id >= {ids}", f"VACUUM {_LEDGER}")  # noqa: S608
 
-    def stored(self, table: str) -> int:
-        """Return how many events are in *table*."""
+    def stored(self, table: str = "events") -> int:
+        """Return the number of events in *table*."""
         assert table in _EVENT_TABLES
         return int(self.value(f"SELECT count(*) FROM {table}"))  # noqa: S608 - one of ours
 
-    def execute(self, command: str) -> None:
-        """Run one statement, on a database of our own only."""
-        asyncio.run(self._on_own(lambda own: own.execute(command)))
+    def execute(self, *commands: str) -> None:
+        """Run statements, each in a transaction of its own."""
+
+        async def execute() -> None:
+            async with _connected(self.url) as connection:
+                for command in commands:
+                    await connection.execute(command)
+
+        asyncio.run(execute())
 
     def value(self, query: str, *arguments: object) -> Any:
-        """Return one value."""
-        return asyncio.run(self._on_own(lambda own: own.fetchval(query, *arguments)))
+        """Return the value of a query."""
 
-    async def _on_own(self, do: Any) -> Any:
-        connection = await asyncpg.connect(self.url)
-        try:
-            await require_own(connection, self._server.files.data)
-            return await do(connection)
-        finally:
-            connection.terminate()
+        async def fetch() -> Any:
+            async with _connected(self.url) as connection:
+                return await connection.fetchval(query, *arguments)
 
-
-async def require_own(connection: Any, data: Path) -> None:
-    """
-    Refuse a server that keeps its data elsewhere than in *data*.
-
-    Raises
-    ------
-    ForeignDatabaseError
-        It does.
-    """
-    found = await connection.fetchval("SHOW data_directory")
-    if not _is_same_folder(found, data):
-        raise ForeignDatabaseError(
-            f"the benchmark made a database in {data}, and this one keeps its data in {found}: "
-            "it is not touched"
-        )
-
-
-def _is_same_folder(found: str, expected: Path) -> bool:
-    return Path(found).resolve() == expected.resolve()
+        return asyncio.run(fetch())
 
 
 @contextlib.contextmanager
-def own_database(programs: Path | None = None, settings: Settings = SETTINGS) -> Iterator[Database]:
+def own_database(
+    programs: Path | None = None, settings: Settings = SETTINGS
+) -> Iterator[BenchDatabase]:
     """
-    Lend a new database on a server of its own with *settings*.
+    Create a database on a new server with *settings*.
 
-    *programs* is the folder of the programs of another PostgreSQL than the embedded one.
+    *programs* is the folder with the programs of a PostgreSQL other than the embedded one.
     """
     folder = Path(tempfile.mkdtemp(prefix="forebay-bench-"))
-    folder.chmod(0o711)  # as root the server runs as another user, who has to get in
+    folder.chmod(0o711)  # root runs the server as another user, who needs access
+    folders = [folder, *([programs] if programs else [])]
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        server = postgres.start(folder, programs, **settings)
-        stack.callback(shutil.rmtree, server.files.home, ignore_errors=True)
-        stack.enter_context(server)
-        yield asyncio.run(_made(server))
+        server = stack.enter_context(postgres.start(*folders, **settings))
+        url = server.url(_NAME)
+        data, keys = asyncio.run(_create(server.url(), url))
+        # As root, the data may be in another folder.
+        stack.callback(shutil.rmtree, data.parent, ignore_errors=True)
+        yield BenchDatabase(url, keys, data)
 
 
-async def _made(server: postgres.EmbeddedPostgres) -> Database:
-    admin = await asyncpg.connect(server.url())
-    try:
-        await admin.execute(f"CREATE DATABASE {NAME}")
-    finally:
-        admin.terminate()
-    url = server.url(NAME)
+async def _create(admin_url: str, url: str) -> tuple[Path, list[Any]]:
+    """Create the database; return the folder of the server's data, and the keys."""
+    async with _connected(admin_url) as admin:
+        await admin.execute(f"CREATE DATABASE {_NAME}")
+        data = Path(await admin.fetchval("SHOW data_directory"))
     await migrate(url)
-    connection = await asyncpg.connect(url)
-    try:
+    async with _connected(url) as connection:
         await connection.execute(
             "SELECT ensure_event_partitions_v1(current_date - 1, current_date + 7)"
         )
-        keys = [await create_tenant(connection, name) for name in _TENANTS]
+        return data, [await create_tenant(connection, name) for name in _TENANTS]
+
+
+@contextlib.asynccontextmanager
+async def _connected(url: str) -> Any:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
     finally:
         connection.terminate()
-    return Database(server, url, keys)

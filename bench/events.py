@@ -1,32 +1,41 @@
-"""Events as a shop's site would send them, about 560 bytes each. The same seed, the same events."""
+"""Events as the site of a shop sends them, about 560 bytes each, and requests made of them."""
 
+import base64
+import itertools
+import json
+import os
 import random
 import string
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-Event = dict[str, Any]
+EventFields = dict[str, Any]
+"""The members of one event."""
 
 _ALPHABET: Final = string.ascii_letters + string.digits
 _EVENT_ID_CHARS: Final = 22
+# Stands in a template for an event id.
+_OPEN_ID: Final = "%b"
 _NAMES: Final = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
 _CATEGORIES: Final = ("Garden Tools", "Kitchen", "Outdoor Lighting", "Books and Maps")
 _PLANS: Final = ("free", "team", "enterprise")
 _PAGES: Final = ("https://shop.example.com/c/spring", "https://shop.example.com/basket")
+# So many that texts differ, so few that they stay in the processor's cache.
+_TEMPLATES: Final = 32
 
 
 class EventMaker:
-    """Makes events whose ids nobody else makes, as long as no two makers share a seed."""
+    """Makes events. The same seed makes the same events; two seeds never make the same event id."""
 
     def __init__(self, seed: int | None = None, now: datetime | None = None) -> None:
-        """Without a *seed* it is the operating system's, without *now* this moment."""
+        """Without *seed* the operating system gives one; without *now* it is the current time."""
         self._random = random.Random(seed)
         self._now = datetime.now(UTC) if now is None else now
 
-    def track(self) -> Event:
-        """Return something that a user did."""
+    def track(self) -> EventFields:
+        """Return an action of a user."""
         chance = self._random
-        return self._envelope("track") | {
+        return self._event("track") | {
             "event": chance.choice(_NAMES),
             "properties": {
                 "product_id": f"sku-{chance.randrange(100_000):05}",
@@ -35,39 +44,39 @@ class EventMaker:
                 "quantity": chance.randrange(1, 9),
                 "currency": "EUR",
                 "coupon": None,
-                "is_gift": chance.random() < 0.1,  # noqa: PLR2004 - a tenth
+                "is_gift": chance.random() < 0.1,  # noqa: PLR2004 - one in ten
             },
         }
 
-    def identify(self) -> Event:
-        """Return what is known of a user."""
+    def identify(self) -> EventFields:
+        """Return the traits of a user."""
         chance = self._random
         number = chance.randrange(1_000_000)
-        return self._envelope("identify") | {
+        return self._event("identify") | {
             "traits": {
                 "email": f"user-{number:06}@example.com",
                 "name": f"Visitor Number {number:06}",
                 "plan": chance.choice(_PLANS),
                 "logins": chance.randrange(1_000),
-                "newsletter": chance.random() < 0.5,  # noqa: PLR2004 - a half
+                "newsletter": chance.random() < 0.5,  # noqa: PLR2004 - one in two
                 "city": "São Paulo",
             },
         }
 
     def batch(self, count: int) -> dict[str, Any]:
         """Return the body of a batch request: four track events to one identify."""
-        events = [self.identify() if place % 5 == 0 else self.track() for place in range(count)]
-        return {"batch": events, "sentAt": _text(self._now)}
+        events = [self.identify() if number % 5 == 0 else self.track() for number in range(count)]
+        return {"batch": events, "sentAt": _iso(self._now)}
 
-    def _envelope(self, event_type: str) -> Event:
+    def _event(self, event_type: str) -> EventFields:
         chance = self._random
-        ago = timedelta(milliseconds=chance.randrange(5_000))
+        age = timedelta(milliseconds=chance.randrange(5_000))
         return {
             "type": event_type,
             "messageId": "".join(chance.choices(_ALPHABET, k=_EVENT_ID_CHARS)),
             "userId": f"user-{chance.randrange(1_000_000):06}",
             "anonymousId": f"{chance.getrandbits(128):032x}",
-            "timestamp": _text(self._now - ago),
+            "timestamp": _iso(self._now - age),
             "context": {
                 "library": {"name": "analytics-node", "version": "2.2.1"},
                 "locale": "en-GB",
@@ -77,5 +86,41 @@ class EventMaker:
         }
 
 
-def _text(moment: datetime) -> str:
+class RequestMaker:
+    """Makes HTTP requests from templates; only the event ids of each request are new."""
+
+    def __init__(self, host: str, api_keys: list[str], events: int) -> None:
+        """*events* is the number of events in a request; 1 makes requests of one event."""
+        self._events = events
+        maker, templates = EventMaker(), []
+        for number in range(_TEMPLATES):
+            batch = maker.batch(max(events, 5))
+            one = batch["batch"][number % 5]
+            path, body = (one["type"], one) if events == 1 else ("batch", batch)
+            for event in batch["batch"]:
+                event["messageId"] = _OPEN_ID
+            key = base64.b64encode(f"{api_keys[number % len(api_keys)]}:".encode()).decode()
+            text = compact_json(body)
+            length = len(text) + events * (_EVENT_ID_CHARS - len(_OPEN_ID))
+            head = (
+                f"POST /v1/{path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Basic {key}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+            )
+            templates.append(head.encode() + text)
+        self._templates = itertools.cycle(templates)
+
+    def next(self) -> bytes:
+        """Return the next request, head and body."""
+        digits = os.urandom(self._events * _EVENT_ID_CHARS // 2).hex().encode()
+        starts = range(0, len(digits), _EVENT_ID_CHARS)
+        ids = tuple(digits[start : start + _EVENT_ID_CHARS] for start in starts)
+        return next(self._templates) % ids
+
+
+def compact_json(value: Any) -> bytes:
+    """Return *value* as JSON, as SDKs send it."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _iso(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,61 +1,177 @@
 """`python -m bench.render`: the results as tables and plots in bench/README.md."""
 
-import argparse
 import statistics
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from bench import archive, tables
-from bench.experiment import BUSY_CORES, Plan
-from bench.figures import Samples, others_cores
-from bench.scenarios import batches, growth, latency, peaks, singles, tidying
+from bench.experiment import BUSY_CORES, RunOptions
+from bench.figures import (
+    Figure,
+    Sample,
+    Samples,
+    cpu,
+    median,
+    others_cores,
+    ratio,
+    read_results,
+    values,
+)
+from bench.goals import Cells, goals_table, table
 
-FOLDER: Final = Path(__file__).parent
-PAGE: Final = FOLDER / "README.md"
+BENCH: Final = Path(__file__).parent
+PAGE: Final = BENCH / "README.md"
 BEGIN: Final = "<!-- rendered by bench/render.py: begin -->"
 END: Final = "<!-- rendered by bench/render.py: end -->"
+_SIDES: Final = {
+    "store_floor": "store floor",
+    "http_floor": "HTTP floor",
+    "service": "Forebay",
+    "naive": "naive peer",
+}
+_TOOLS: Final = {"closed loop": "ours", "wrk": "wrk"}
+_PHASES: Final = {"fresh": "fresh database", "after": "right after the load"}
 
-_SECTIONS: Final = (
-    (batches.NAME, "Batches of 50", tables.batches_table, "cpu-per-event.svg"),
-    (singles.NAME, "Single events", tables.singles_table, "throughput-by-connections.svg"),
-    (latency.NAME, "Single events at a constant rate", tables.latency_table, "latency-by-load.svg"),
-    (peaks.NAME, "Peaks, by two generators", tables.peaks_table, None),
-    (tidying.NAME, "While PostgreSQL tidies up", tables.tidying_table, None),
-    (growth.NAME, "As the ledger grows", tables.growth_table, "ledger-growth.svg"),
+
+class Column(NamedTuple):
+    """A column of medians, with the range of all samples if *has_range*."""
+
+    name: str
+    figure: Figure
+    digits: int = 1
+    has_range: bool = False
+
+
+class Section(NamedTuple):
+    """A table with one row for each combination of *labels*, in this order."""
+
+    scenario: str
+    title: str
+    plot: str | None
+    labels: tuple[str, ...]
+    row_head: tuple[str, ...]
+    row_cells: Callable[[Sample], Cells]
+    columns: tuple[Column, ...]
+
+
+def _service_cpu(sample: Sample) -> float | None:
+    # The store floor is its own client.
+    figure = cpu("floor" if sample["side"] == "store_floor" else "service")
+    return figure(sample) if callable(figure) else None
+
+
+_CPUS: Final = (
+    Column("service us", _service_cpu),
+    Column("PostgreSQL us", cpu("postgres")),
+    Column("generator us", cpu("generator")),
+)
+_EVENTS: Final = Column("events/s (range)", "events_per_s", 0, has_range=True)
+_REQUESTS: Final = Column("requests/s (range)", "requests_per_s", 0, has_range=True)
+_P50: Final = Column("p50 ms", "p50_ms")
+_P90: Final = Column("p90 ms", "p90_ms")
+_P99: Final = Column("p99 ms", "p99_ms")
+_MAX: Final = Column("max ms", "max_ms")
+_TO_FLOOR: Final = "CPU ÷ HTTP floor"
+
+
+def _side(sample: Sample) -> str:
+    is_quiet = sample.get("request_log") is False
+    return _SIDES[sample["side"]] + (", request log off" if is_quiet else "")
+
+
+SECTIONS: Final = (
+    Section(
+        "batches",
+        "Batches of 50",
+        "cpu-per-event.svg",
+        ("workers", "connections", "side"),
+        ("workers", "connections", ""),
+        lambda sample: (str(sample["workers"]), str(sample["connections"]), _side(sample)),
+        (_EVENTS, _P50, _P99, *_CPUS, Column("rows a flush", "flush_rows", 0)),
+    ),
+    Section(
+        "singles",
+        "Single events",
+        "throughput-by-connections.svg",
+        ("workers", "connections", "side", "request_log"),
+        ("workers", "connections", ""),
+        lambda sample: (str(sample["workers"]), str(sample["connections"]), _side(sample)),
+        (_REQUESTS, _P50, _P99, *_CPUS, Column(_TO_FLOOR, _service_cpu, 2)),
+    ),
+    Section(
+        "latency",
+        "Single events at a constant rate",
+        "latency-by-load.svg",
+        ("workers", "share"),
+        ("workers", "share of peak"),
+        lambda sample: (
+            str(sample["workers"]),
+            "closed loop" if sample["share"] == 1.0 else f"{sample['share']:.0%}",
+        ),
+        (
+            Column("requests/s", "requests_per_s", 0),
+            *(_P50, _P90, _P99, Column("p99.9 ms", "p999_ms"), _MAX),
+        ),
+    ),
+    Section(
+        "peaks",
+        "Peaks, by two generators",
+        None,
+        ("batch", "tool"),
+        ("events a request", "generator"),
+        lambda sample: (str(sample["batch"]), _TOOLS[sample["tool"]]),
+        (_REQUESTS, _P50, _P99),
+    ),
+    Section(
+        "tidying",
+        "While PostgreSQL tidies up",
+        None,
+        ("phase",),
+        ("",),
+        lambda sample: (_PHASES[sample["phase"]],),
+        (_REQUESTS, _P50, _P90, _P99, _MAX),
+    ),
+    Section(
+        "growth",
+        "As the ledger grows",
+        "ledger-growth.svg",
+        ("is_again", "ledger_ids"),
+        ("ids in the ledger",),
+        lambda sample: (f"{sample['ledger_ids']:,}" + (", again" if sample["is_again"] else ""),),
+        (_EVENTS, _P50, _P99, *_CPUS),
+    ),
 )
 
 
 def main() -> int:
     """Render what has been measured; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.render", description=__doc__)
-    parser.add_argument("--png", type=Path, help="plots as PNG into this folder, to look at")
-    options = parser.parse_args()
-    measured = archive.read()
-    if not measured:
-        sys.stderr.write("bench: there are no results to render: run make bench\n")
+    results = read_results()
+    if not results:
+        sys.stderr.write("bench: there are no results: run make bench\n")
         return 1
-    # Here, not above: only this needs the packages of requirements/bench.txt.
-    from bench import drawing  # noqa: PLC0415
+    # Only this needs the packages of requirements/bench.txt.
+    from bench import plots  # noqa: PLC0415
 
-    samples = [sample for result in measured.values() for sample in result["samples"]]
-    if options.png:
-        drawing.draw(samples, options.png, "png")
-        return 0
-    drawing.draw(samples, FOLDER / "plots")
-    PAGE.write_text(inserted(PAGE.read_text(), page(measured, samples)))
+    plots.draw(_samples(results), BENCH / "plots")
+    PAGE.write_text(inserted(PAGE.read_text(), page(results)))
     return 0
 
 
-def page(measured: dict[str, dict[str, Any]], samples: Samples) -> str:
+def page(results: dict[str, dict[str, Any]]) -> str:
     """Return the rendered part of the page."""
-    parts = [*_caution(measured), "## Goals", tables.goals_table(samples)]
-    for name, title, table, plot in _SECTIONS:
-        if name in measured:
-            parts += [f"## {title}", *([f"![{title}](plots/{plot})"] if plot else [])]
-            parts.append(table(samples))
-    parts += ["## Where and with what", _abouts(measured)]
+    parts = [*_caution(results), "## Goals", goals_table(_samples(results))]
+    for section in SECTIONS:
+        if section.scenario in results:
+            plot = section.plot and f"![{section.title}](plots/{section.plot})"
+            parts += [f"## {section.title}", *([plot] if plot else [])]
+            parts.append(section_table(section, results[section.scenario]["samples"]))
+    parts += ["## Where and with what", *_abouts(results)]
     return "\n\n".join(parts)
+
+
+def _samples(results: dict[str, dict[str, Any]]) -> Samples:
+    return [sample for result in results.values() for sample in result["samples"]]
 
 
 def inserted(text: str, rendered: str) -> str:
@@ -63,13 +179,50 @@ def inserted(text: str, rendered: str) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"{PAGE} has lost its marks {BEGIN} and {END}")
+        raise ValueError(f"{PAGE} does not have the marks {BEGIN} and {END}")
     return f"{before}{BEGIN}\n\n{rendered}\n\n{END}{after}"
 
 
-def _abouts(measured: dict[str, dict[str, Any]]) -> str:
+def section_table(section: Section, samples: Samples) -> str:
+    """Return the table of a section."""
+    rows = []
+    known = [sample for sample in samples if sample.get("phase") != "load"]
+    for labels in _combinations(known, section.labels):
+        group = [sample for sample in known if labels.items() <= sample.items()]
+        cells = (_cell(column, group, known) for column in section.columns)
+        rows.append((*section.row_cells(group[0]), *cells))
+    head = (*section.row_head, *(column.name for column in section.columns))
+    return table(head, rows)
+
+
+def _combinations(samples: Samples, names: Iterable[str]) -> list[Sample]:
+    """Return the combinations of these labels, sorted; sides in the order of `_SIDES`."""
+    found = {tuple((name, s[name]) for name in names if name in s): s for s in samples}
+
+    def rank(labels: tuple[tuple[str, Any], ...]) -> list[Any]:
+        orders: dict[str, list[str]] = {"side": list(_SIDES), "phase": list(_PHASES)}
+        return [orders[n].index(value) if n in orders else value for n, value in labels]
+
+    return [dict(labels) for labels in sorted(found, key=rank)]
+
+
+def _cell(column: Column, group: Samples, samples: Samples) -> str:
+    value = median(group, column.figure)
+    if column.name == _TO_FLOOR:
+        at = {name: group[0][name] for name in ("workers", "connections")}
+        value = ratio(value, median(samples, column.figure, side="http_floor", **at))
+    if value is None:
+        return ""
+    text = f"{value:,.{column.digits}f}"
+    if not column.has_range:
+        return text
+    found = values(group, column.figure)
+    return f"{text} ({min(found):,.0f} to {max(found):,.0f})"
+
+
+def _abouts(results: dict[str, dict[str, Any]]) -> list[str]:
     head = ("scenario", "when", "commit", "rounds", "seconds each", "cores busy with other things")
-    rows = (
+    rows: list[Cells] = [
         (
             name,
             result["about"]["time"],
@@ -78,36 +231,35 @@ def _abouts(measured: dict[str, dict[str, Any]]) -> str:
             f"{result['seconds']:g}",
             _others(result["samples"]),
         )
-        for name, result in measured.items()
-    )
-    newest = max(measured.values(), key=lambda result: result["about"]["time"])
+        for name, result in results.items()
+    ]
+    newest = max(results.values(), key=lambda result: str(result["about"]["time"]))
     about, settings = newest["about"], newest["postgresql_settings"]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    memory_gib = about["memory_bytes"] / 2**30
-    machine = f"{about['cpu']}, {about['cores']} cores, {memory_gib:.0f} GiB, "
+    machine = f"{about['cpu']}, {about['cores']} cores, {about['memory_bytes'] / 2**30:.0f} GiB, "
     machine += f"Linux {about['kernel']}; {versions}."
     said = ", ".join(f"`{name} = {value}`" for name, value in settings.items())
-    return "\n\n".join((tables.table(head, rows), machine, f"PostgreSQL: {said}."))
+    return [table(head, rows), machine, f"PostgreSQL: {said}."]
 
 
-def _caution(measured: dict[str, dict[str, Any]]) -> list[str]:
-    """Say which scenarios were measured too briefly, or beside too much else, to be relied on."""
+def _caution(results: dict[str, dict[str, Any]]) -> list[str]:
+    """Name the scenarios that were measured too briefly, or beside too many other programs."""
     found = [
         name
-        for name, result in measured.items()
-        if result["rounds"] < Plan().rounds
+        for name, result in results.items()
+        if result["rounds"] < RunOptions().rounds
         or statistics.median(others_cores(s) for s in result["samples"] if "watched_s" in s)
         > BUSY_CORES
     ]
     if not found:
         return []
-    limits = f"in fewer rounds than {Plan().rounds}, or with more than {BUSY_CORES} cores busy"
-    said = f"Measured {limits} with other things: see the end."
+    limits = f"in fewer rounds than {RunOptions().rounds}, or with more than {BUSY_CORES} cores"
+    said = f"Measured {limits} busy with other things: see the end."
     return [f"**Not to be relied on: {', '.join(found)}.** {said}"]
 
 
 def _others(samples: Samples) -> str:
-    """Say how much of the machine was not ours: in the median sample, and in the worst."""
+    """Return how many cores were busy with other programs: median and maximum."""
     found = [others_cores(sample) for sample in samples if "others_cpu_s" in sample]
     return f"{statistics.median(found):.2f} (up to {max(found):.2f})" if found else "unknown"
 

@@ -80,27 +80,31 @@ class _Server(MPServer):
             os.close(listener.get_fd())
 
 
+def granian_options(settings: Config) -> dict[str, Any]:
+    """Return the options of the HTTP server."""
+    return {
+        "address": settings.host,
+        "port": settings.port,
+        "interface": Interfaces.ASGI,
+        "workers": settings.workers,
+        "loop": Loops.uvloop,
+        "http": HTTPModes.http1,
+        "websockets": False,
+        "backlog": _BACKLOG,
+        # Requests above this limit would wait uncounted in Granian; the queue's limits shed and
+        # count them.
+        "backpressure": _BACKLOG,
+        "http1_settings": HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS),
+        "log_level": LogLevels.warning,
+        "log_dictconfig": _LOGS_AS_OURS,
+    }
+
+
 def serve(settings: Config, on_end: Callable[[int], None]) -> None:
     """Serve until told to stop; *on_end* gets the process id of each worker that has ended."""
     # Workers that are spawned, not forked: none inherits a thread's lock or an open connection.
     multiprocessing.set_start_method("spawn", force=True)
-    server = _Server(
-        "service.app:create",
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.ASGI,
-        workers=settings.workers,
-        loop=Loops.uvloop,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=_BACKLOG,
-        # Requests above this limit would wait uncounted in Granian; the queue's limits shed and
-        # count them.
-        backpressure=_BACKLOG,
-        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS),
-        log_level=LogLevels.warning,
-        log_dictconfig=_LOGS_AS_OURS,
-    )
+    server = _Server("service.app:create", **granian_options(settings))
     server.workers_of_ours = Workers(settings.workers, settings.drain_timeout_s, on_end)
     server.serve()
 

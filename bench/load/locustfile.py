@@ -1,7 +1,8 @@
 """
-The users, for locust. `python -m bench.load` starts it with what it needs.
+The users, for locust; `python -m bench.load` starts locust with this file.
 
-LOAD_KEYS: the keys of the tenants. LOAD_SECONDS: how long it takes. LOAD_TALLY: where to count.
+Environment: LOAD_KEYS, the keys of the tenants; LOAD_SECONDS, the length of the run; LOAD_TALLY,
+the file for the counts.
 """
 
 import itertools
@@ -13,8 +14,8 @@ from typing import Any, Final
 import gevent
 from locust import FastHttpUser, between, events, task
 
+from bench.load.requests import RequestMix, UserRequest
 from bench.load.tally import Tally
-from bench.load.traffic import Request, Traffic
 
 KEYS: Final = itertools.cycle(os.environ["LOAD_KEYS"].split())
 SECONDS: Final = int(os.environ["LOAD_SECONDS"])
@@ -24,23 +25,23 @@ tally: Final = Tally()
 started: Final = time.monotonic()
 
 
-class Sender(FastHttpUser):
-    """One of a tenant's senders, which waits a moment after each answer."""
+class LoadUser(FastHttpUser):
+    """A sender of a tenant; it waits a moment after each answer."""
 
     wait_time = between(0.05, 0.15)
     network_timeout = 15.0
     connection_timeout = 5.0
 
     def on_start(self) -> None:
-        """Take the next tenant's key."""
+        """Take the key of the next tenant."""
         self._key = next(KEYS)
-        self._traffic = Traffic()
+        self._mix = RequestMix()
 
     @task
     def send(self) -> None:
         """Send one request and judge its answer."""
-        request = self._traffic.next()
-        tally.sent(request)
+        request = self._mix.next()
+        tally.count_sent(request)
         began = time.perf_counter()
         with self.client.post(
             request.path,
@@ -51,16 +52,16 @@ class Sender(FastHttpUser):
         ) as response:
             latency_ms = (time.perf_counter() - began) * 1000
             fault = request.fault_in(response.status_code, response.content or b"")
-            tally.settle(request, fault, latency_ms)
+            tally.count_answer(request, fault, latency_ms)
             tally.seconds = time.monotonic() - started
             if fault is None:
                 response.success()
-                self._traffic.remember(request)
+                self._mix.remember(request)
             else:
                 response.failure(fault)
 
 
-def _name(request: Request) -> str:
+def _name(request: UserRequest) -> str:
     if request.is_to_be_refused:
         return f"{request.path} (to be refused)"
     return f"{request.path} (sent again)" if request.is_retry else request.path
@@ -68,19 +69,19 @@ def _name(request: Request) -> str:
 
 @events.test_start.add_listener
 def begin(**_: Any) -> None:
-    """Say every few seconds how far it is."""
+    """Print the progress every few seconds."""
     gevent.spawn(_report_progress)
 
 
 @events.quitting.add_listener
 def end(environment: Any, **_: Any) -> None:
-    """Leave the judgement to who started us."""
+    """Leave the exit code to `python -m bench.load`."""
     environment.process_exit_code = 0
 
 
 @events.quit.add_listener
 def hand_over(**_: Any) -> None:
-    """Save the counts, now that no user sends any more."""
+    """Save the counts when all users have stopped."""
     tally.write(Path(os.environ["LOAD_TALLY"]))
 
 

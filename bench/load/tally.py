@@ -1,19 +1,19 @@
-"""What came of a run, and whether that will do."""
+"""The counts of a run, and the judgement on them."""
 
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.load.traffic import Request
+from bench.load.requests import UserRequest
 
-SUCCESS_FLOOR: Final = 0.95
+SUCCESS_MIN: Final = 0.95
 P50_MS_MAX: Final = 50.0
 
 
 @dataclass
 class Tally:
-    """Counts of one run; what is refused on purpose is counted apart."""
+    """Counts of one run. Requests that the service has to refuse are counted separately."""
 
     requests: int = 0
     answered: int = 0
@@ -22,17 +22,17 @@ class Tally:
     accepted: int = 0
     duplicates: int = 0
     rejected: int = 0
-    unsettled: int = 0  # events of which nobody knows: stored or not
+    unknown: int = 0  # events that may be stored or not, because no valid answer came
     retries: int = 0
     seconds: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
 
-    def sent(self, request: Request) -> None:
-        """Count what may be stored from now on, also if no answer comes."""
-        self.unsettled += request.expected.count("accepted")
+    def count_sent(self, request: UserRequest) -> None:
+        """Count events that may be stored from now on, even if no answer comes."""
+        self.unknown += request.expected.count("accepted")
 
-    def settle(self, request: Request, fault: str | None, latency_ms: float) -> None:
-        """Count the answer to what was sent; *fault* is what was wrong with it."""
+    def count_answer(self, request: UserRequest, fault: str | None, latency_ms: float) -> None:
+        """Count the answer to a request; *fault* says what was wrong with it."""
         if request.is_to_be_refused:
             self.to_refuse += 1
             self.refused += fault is None
@@ -42,68 +42,65 @@ class Tally:
         if fault is not None:
             return
         self.answered += 1
-        self.unsettled -= request.expected.count("accepted")
         self.latencies_ms.append(latency_ms)
+        self.unknown -= request.expected.count("accepted")
         self.accepted += request.expected.count("accepted")
         self.duplicates += request.expected.count("duplicate")
         self.rejected += request.expected.count("rejected")
 
     @property
     def success(self) -> float:
-        """The share of what was to be stored that was answered as it has to be."""
+        """The share of requests with the expected answer."""
         return self.answered / self.requests if self.requests else 0.0
 
     @property
     def refusal(self) -> float:
-        """The share of what was to be refused that was."""
+        """The share of invalid requests that were refused."""
         return self.refused / self.to_refuse if self.to_refuse else 1.0
 
     def percentile_ms(self, share: float) -> float:
-        """Return the latency that *share* of the answered requests did not pass; 0 of none."""
+        """Return the latency that *share* of the answered requests did not exceed; 0 of none."""
         ordered = sorted(self.latencies_ms)
-        if not ordered:
-            return 0.0
-        return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+        return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
 
     def write(self, path: Path) -> None:
-        """Save it as JSON."""
+        """Save the counts as JSON."""
         path.write_text(json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, path: Path) -> "Tally":
-        """Return what `write` saved."""
+        """Return the counts that `write` has saved."""
         return cls(**json.loads(path.read_text()))
 
 
 def summary(tally: Tally) -> list[str]:
-    """Say in a few lines what came of a run."""
+    """Return the result of a run in a few lines."""
     events = tally.accepted + tally.duplicates + tally.rejected + tally.refused
-    seconds = tally.seconds or 1.0
-    total = tally.requests + tally.to_refuse
+    total, seconds = tally.requests + tally.to_refuse, tally.seconds
     return [
-        f"{total:,} requests in {tally.seconds:.0f} s, {events / seconds:,.0f} events/s",
+        f"{total:,} requests in {seconds:.0f} s, {events / (seconds or 1):,.0f} events/s",
         f"accepted: {tally.accepted:,} events",
         f"duplicates: {tally.duplicates:,} events of {tally.retries:,} requests sent again",
         f"refused on purpose, in batches: {tally.rejected:,} events",
         f"refused on purpose, alone: {tally.refused:,} of {tally.to_refuse:,}",
-        f"success of the rest: {tally.success:.2%} (expected 100 %, floor {SUCCESS_FLOOR:.0%})",
+        f"success of the rest: {tally.success:.2%} (expected 100 %, at least {SUCCESS_MIN:.0%})",
         f"p50: {tally.percentile_ms(0.5):.1f} ms (at most {P50_MS_MAX:.0f} ms)",
         f"p99: {tally.percentile_ms(0.99):.1f} ms",
     ]
 
 
 def failures(tally: Tally, stored: int | None = None) -> list[str]:
-    """Return why a run will not do; *stored* is how many events the database holds, if known."""
+    """Return why a run failed; *stored* is the number of events in the database, if known."""
     found = []
-    if tally.success < SUCCESS_FLOOR:
-        found.append(f"success is {tally.success:.2%}, below the floor of {SUCCESS_FLOOR:.0%}")
-    if tally.refusal < SUCCESS_FLOOR:
-        found.append(f"only {tally.refusal:.2%} of what was to be refused was")
+    if tally.success < SUCCESS_MIN:
+        found.append(f"success is {tally.success:.2%}, below {SUCCESS_MIN:.0%}")
+    if tally.refusal < SUCCESS_MIN:
+        found.append(f"only {tally.refusal:.2%} of the invalid requests were refused")
     if tally.percentile_ms(0.5) > P50_MS_MAX:
         found.append(f"p50 is {tally.percentile_ms(0.5):.1f} ms, above {P50_MS_MAX:.0f} ms")
-    if stored is not None and not tally.accepted <= stored <= tally.accepted + tally.unsettled:
+    if stored is not None and not tally.accepted <= stored <= tally.accepted + tally.unknown:
         found.append(
             f"{stored:,} events are stored, {tally.accepted:,} were acknowledged"
-            f" and {tally.unsettled:,} are unsettled"
+            f" and {tally.unknown:,} had no answer"
         )
     return found

@@ -1,4 +1,4 @@
-"""Rows in plain Python, as one would write them without a core: the reference for its speed."""
+"""Rows in plain Python: the reference for the speed of the native core."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ _COLUMNS: Final = struct.pack(">h", 20)
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
 _LEDGER_ROW: Final = struct.Struct(">ii" + "iiq" + "ii16s" + "iiq" * 3)
-# The numbers of types, as pg_type has them.
+# Type numbers of pg_type.
 _BIGINT: Final = 20
 _UUID: Final = 2950
 _TIMESTAMPTZ: Final = 1184
@@ -24,16 +24,16 @@ _DOCUMENTS: Final = ("properties", "traits", "context")
 _KNOWN: Final = {"messageId", "timestamp", "sentAt", *_TEXTS, *_IDS, *_DOCUMENTS}
 
 
-class Row(NamedTuple):
-    """One event: its key in the ledger, its id, its content's hash, its row for COPY."""
+class EncodedRow(NamedTuple):
+    """One event: key of its ledger row, row id, hash of its content, row of the COPY data."""
 
     key: bytes
     id: int
     payload_hash: int
-    copy: bytes
+    copy_data: bytes
 
 
-def rows(body: bytes, received_at: datetime, first_id: int) -> list[Row]:
+def rows(body: bytes, received_at: datetime, first_id: int) -> list[EncodedRow]:
     """Return the rows of a batch request's events."""
     batch = json.loads(body)
     sent_at = datetime.fromisoformat(batch["sentAt"])
@@ -42,19 +42,19 @@ def rows(body: bytes, received_at: datetime, first_id: int) -> list[Row]:
         event_id = event["messageId"]
         content = json.dumps([event.get(name) for name in (*_TEXTS, *_IDS, *_DOCUMENTS)])
         made.append(
-            Row(
+            EncodedRow(
                 key=hashlib.sha256(event_id.encode()).digest()[:16],
                 id=row_id,
                 payload_hash=xxhash.xxh3_64_intdigest(content.encode(), seed=1) >> 4,
-                copy=_row(row_id, event, sent_at, received_at),
+                copy_data=_row(row_id, event, sent_at, received_at),
             )
         )
     return made
 
 
-def flush(payloads: list[list[Row]], received_at: datetime) -> tuple[bytes, bytes]:
-    """Return the ledger's rows and the stream of COPY, sorted by key and without twins."""
-    firsts: dict[bytes, Row] = {}
+def flush(payloads: list[list[EncodedRow]], received_at: datetime) -> tuple[bytes, bytes]:
+    """Return the ledger rows and the COPY data, sorted by key and without duplicates."""
+    firsts: dict[bytes, EncodedRow] = {}
     for payload in payloads:
         for row in payload:
             firsts.setdefault(row.key, row)
@@ -68,7 +68,7 @@ def flush(payloads: list[list[Row]], received_at: datetime) -> tuple[bytes, byte
         )
         for row in ordered
     )
-    return ledger, _SIGNATURE + b"".join(row.copy for row in ordered) + _TRAILER
+    return ledger, _SIGNATURE + b"".join(row.copy_data for row in ordered) + _TRAILER
 
 
 def _row(row_id: int, event: dict[str, Any], sent_at: datetime, received_at: datetime) -> bytes:

@@ -1,12 +1,18 @@
-"""Results as they are written, read again and shown."""
+"""
+Results on disk, and the page that shows them.
+
+If these tests fail: bench/README.md shows other figures than were measured.
+"""
 
 from pathlib import Path
 
 import pytest
 
-from bench import archive, render, tables
-from bench.traffic import LoadError
-from bench.wrk.command import read
+from bench import render
+from bench.experiment import LoadError
+from bench.figures import read_results, write_result
+from bench.goals import table
+from bench.scenarios import read_wrk
 
 WRK = """
   2 threads and 64 connections
@@ -22,9 +28,9 @@ Requests/sec:   2026.50
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     samples = [{"side": "service", "p50_ms": 1.25}, {"side": "naive", "p50_ms": 2.5}]
 
-    archive.write({"scenario": "batches", "rounds": 5}, samples, tmp_path / "results")
+    write_result({"scenario": "batches", "rounds": 5}, samples, tmp_path / "results")
 
-    assert archive.read(tmp_path / "results") == {
+    assert read_results(tmp_path / "results") == {
         "batches": {"scenario": "batches", "rounds": 5, "samples": samples}
     }
 
@@ -38,8 +44,8 @@ def test_the_rendered_part_alone_is_replaced() -> None:
     assert render.inserted(shown, "new") == shown
 
 
-def test_a_page_without_its_marks_is_left_alone() -> None:
-    with pytest.raises(ValueError, match="lost its marks"):
+def test_a_page_without_its_marks_is_not_changed() -> None:
+    with pytest.raises(ValueError, match="does not have the marks"):
         render.inserted("# Head\n", "new")
 
 
@@ -49,20 +55,21 @@ def test_the_page_has_its_marks() -> None:
 
 
 def test_a_table_is_markdown() -> None:
-    assert tables.table(("a", "b"), iter([("1", "2")])) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+    assert table(("a", "b"), [("1", "2")]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
 
 
-def test_every_table_of_what_is_measured_shows_medians_and_ranges() -> None:
+def test_a_table_shows_medians_and_ranges() -> None:
     at = {"scenario": "peaks", "side": "service", "batch": 1, "tool": "wrk", "p50_ms": 1.0}
     samples = [at | {"p99_ms": 9.0, "requests_per_s": rate} for rate in (1_000.0, 3_000.0, 1_500.0)]
 
-    assert tables.peaks_table(samples).splitlines()[2:] == [
+    (section,) = (section for section in render.SECTIONS if section.scenario == "peaks")
+    assert render.section_table(section, samples).splitlines()[2:] == [
         "| 1 | wrk | 1,500 (1,000 to 3,000) | 1.0 | 9.0 |"
     ]
 
 
-def test_wrk_is_read_in_whatever_unit_it_speaks() -> None:
-    assert read(WRK) == {
+def test_the_output_of_wrk_is_read_with_its_units() -> None:
+    assert read_wrk(WRK) == {
         "requests_per_s": 2026.5,
         "p50_ms": 23.9,
         "p90_ms": 1_200.0,
@@ -73,16 +80,22 @@ def test_wrk_is_read_in_whatever_unit_it_speaks() -> None:
 @pytest.mark.parametrize("line", ["Non-2xx or 3xx responses: 7", "Socket errors: connect 1"])
 def test_a_run_of_wrk_with_a_fault_does_not_count(line: str) -> None:
     with pytest.raises(LoadError, match="wrk: "):
-        read(WRK + line)
+        read_wrk(WRK + line)
 
 
 @pytest.mark.parametrize(
     ("rounds", "others_cpu_s", "is_warned_of"), [(5, 0.3, False), (2, 0.3, True), (5, 0.5, True)]
 )
-def test_the_page_says_what_was_measured_too_briefly_or_beside_too_much_else(
+def test_the_page_names_scenarios_that_were_measured_too_briefly_or_on_a_busy_machine(
     rounds: int, others_cpu_s: float, is_warned_of: bool
 ) -> None:
-    sample = {"scenario": "peaks", "others_cpu_s": others_cpu_s, "watched_s": 2.0}
+    sample = {
+        "scenario": "peaks",
+        "batch": 1,
+        "tool": "wrk",
+        "others_cpu_s": others_cpu_s,
+        "watched_s": 2.0,
+    }
     versions = {"versions": {}, "cpu": "any", "cores": 2, "memory_bytes": 2**30, "kernel": "6"}
     about = versions | {
         "time": "2026-01-31T12:00:00+00:00",
@@ -91,6 +104,6 @@ def test_the_page_says_what_was_measured_too_briefly_or_beside_too_much_else(
     }
     result = {"about": about, "postgresql_settings": {}, "rounds": rounds, "seconds": 5.0}
 
-    page = render.page({"peaks": result | {"samples": [sample]}}, [sample])
+    page = render.page({"peaks": result | {"samples": [sample]}})
 
     assert ("Not to be relied on: peaks." in page) is is_warned_of

@@ -1,5 +1,4 @@
--- A schema of the peer's own, beside the service's tables.
--- Keys are the service's: api_keys is only read.
+-- The peer's own schema. It also reads api_keys, a table of the service.
 CREATE SCHEMA IF NOT EXISTS naive;
 
 CREATE TABLE IF NOT EXISTS naive.events (
