@@ -29,7 +29,7 @@ from provision.migration_lock import LOCK_TIMEOUT_S, take_migration_lock
 from provision.output import print_message
 from provision.sql import statement
 from service.database_url import parse
-from service.store.server import unfit_server
+from service.store.schema import unfit_server
 
 FOLDER: Final = Path(__file__).parent.parent / "migrations"
 _FILE_NAME: Final = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")

@@ -9,7 +9,7 @@ from provision.database import Connection
 from provision.errors import ProvisionError
 from provision.sql import statement
 from service.store.partitions import DAYS_AHEAD
-from service.store.rights import missing_rights
+from service.store.schema import missing_rights
 
 _DAYS_BACK: Final = 1
 

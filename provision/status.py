@@ -14,7 +14,7 @@ from provision.migrate import (
 )
 from provision.partitions import partition_problems
 from provision.sql import statement
-from service.store.rights import missing_rights
+from service.store.schema import missing_rights
 
 
 class Partitions(msgspec.Struct, frozen=True):

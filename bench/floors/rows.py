@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from bench.events import EventMaker
 from service import _native
 from service.pipeline.check import Arrival, random_row_ids
-from service.store.pool import RowTypes
+from service.store.connections import RowTypes
 
 _KINDS: Final = 16
 _EVENTS: Final = 50

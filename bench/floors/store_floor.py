@@ -22,7 +22,7 @@ from bench.database import DATA, URL, require_own
 from bench.floors.rows import Flush, Flushes, Owner, batches
 from service import config
 from service._native import event_columns
-from service.store.pool import connect, pool_config
+from service.store.connections import connect, pool_config
 from service.store.sql import statement
 
 Connection = Any

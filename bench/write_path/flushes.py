@@ -27,9 +27,9 @@ from service.config import Config
 from service.model import Payload
 from service.pipeline.batcher import Batcher
 from service.pipeline.queue import QueueLimits
-from service.store.events import EventStore
-from service.store.pool import open_pool, pool_config
-from service.store.settle import Settler
+from service.store.attempt import FlushRetrier
+from service.store.connections import open_pool, pool_config
+from service.store.outcomes import EventStore
 from service.testing import always
 
 _SECONDS: Final = 1.5
@@ -207,15 +207,14 @@ async def _measure(url: str, setting: Setting, load: Load, payloads: Iterator[Pa
 
 def _batcher(settings: Config, setting: Setting, pool: Any, flushed: list[int]) -> Batcher:
     clock = SystemClock()
-    settler = Settler(
+    retrier = FlushRetrier(
         pool,
         clock,
         acquire_timeout_s=settings.acquire_timeout_s,
-        keep=always(True),
-        on_fault=_stop,
+        on_failure=_stop,
     )
     return Batcher(
-        write=EventStore(settler, clock, always(True)).write,
+        write=EventStore(retrier, clock, always(True)).write,
         clock=clock,
         limits=QueueLimits(
             queue_rows_max=settings.queue_rows_max,

@@ -8,7 +8,7 @@ import msgspec
 from service._native import Row, event_columns
 from service.clock import moment
 from service.content import decode_event
-from service.store.flush import Flush
+from service.store.ledger import Flush
 from service.store.sql import statement
 
 Connection = Any
@@ -33,7 +33,7 @@ _ARRAYS: Final = ", ".join(f"${place}::{type_}[]" for place, type_ in enumerate(
 _NAMES: Final = ", ".join(f'"{name}"' for name in ("event_key", "payload_hash", *event_columns()))
 # The service's statement, but for what it reads and what it returns.
 _AT_ONCE: Final = (
-    statement("insert_at_once")
+    statement("insert_single_statement")
     .replace("unnest($1::event_row_v1[])", f"unnest({_ARRAYS}) AS row ({_NAMES})")
     .replace("SELECT id FROM given WHERE id NOT IN (SELECT id FROM new)", "SELECT id FROM new")
 )

@@ -17,7 +17,7 @@ from bench.write_path.meter import Cost, Meter
 from bench.write_path.payloads import Payloads
 from service import config
 from service._native import event_columns
-from service.store.pool import connect, pool_config
+from service.store.connections import connect, pool_config
 from service.store.sql import statement
 
 Connection = Any

@@ -17,10 +17,9 @@ from bench.write_path.statements import owners_of
 from bench.write_path.writers import InSteps
 from service import config
 from service._native import Plan, event_columns
-from service.store.flush import Flush
-from service.store.pool import connect, pool_config
+from service.store.connections import connect, pool_config
+from service.store.ledger import AttemptState, Flush
 from service.store.sql import statement
-from service.testing import always
 
 Connection = Any
 
@@ -71,7 +70,7 @@ Store = Callable[[Connection, Given], Awaitable[bool]]
 
 async def on_conflict(connection: Connection, given: Given) -> bool:
     """Store as the service does."""
-    await InSteps(connection, given.flush, always(True)).run()
+    await InSteps(connection, given.flush, AttemptState()).run()
     return False
 
 

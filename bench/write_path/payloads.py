@@ -11,8 +11,9 @@ from bench.floors.rows import Owner
 from service import _native
 from service.model import Payload
 from service.pipeline.check import Arrival, random_row_ids
-from service.store.flush import Flush, flush_of
-from service.testing import make_payload
+from service.store.ledger import Flush
+from service.store.outcomes import flush_of
+from service.testing import always, make_payload
 
 PAYLOAD_EVENTS: Final = 50
 _KINDS: Final = 800
@@ -53,7 +54,7 @@ class Payloads:
         """Make a flush of so many rows, from requests of a batch each."""
         counts = range(0, rows, PAYLOAD_EVENTS)
         payloads = [self.payload(min(rows - start, PAYLOAD_EVENTS)) for start in counts]
-        return flush_of([payload.events for payload in payloads], [])
+        return flush_of([payload.events for payload in payloads], [], always(True))
 
     def _event(self) -> str:
         if self._sent and self._random.random() < self._repeated:

@@ -24,7 +24,7 @@ from bench.write_path.writers import (
     WRITERS,
 )
 from service import config
-from service.store.pool import connect, pool_config
+from service.store.connections import connect, pool_config
 
 SIZES: Final = (1, 8, 16, 32, 64, 80, 100, 128, 160, 200, 250, 320, 500, 1_000, 2_000)
 _ROWS: Final = 12_000

@@ -5,9 +5,7 @@ from typing import Any, Final
 
 from bench.write_path import former
 from service._native import event_columns
-from service.store.flush import Flush
-from service.store.transaction import Transaction
-from service.testing import always
+from service.store.ledger import AttemptState, Flush, LedgerTransaction
 
 Connection = Any
 Write = Callable[[Connection, Flush], Callable[[], Awaitable[Any]]]
@@ -18,20 +16,16 @@ _NEW_IDS: Final = "SELECT id FROM new"
 _COLUMNS: Final = ", ".join(f'"{name}"' for name in event_columns())
 
 
-class AtOnce(Transaction):
+class AtOnce(LedgerTransaction):
     """One statement however many rows there are."""
 
-    @property
-    def _is_for_one_statement(self) -> bool:
-        return True
+    run = LedgerTransaction.run_single_statement
 
 
-class InSteps(Transaction):
+class InSteps(LedgerTransaction):
     """Ledger, COPY and COMMIT however few rows there are."""
 
-    @property
-    def _is_for_one_statement(self) -> bool:
-        return False
+    run = LedgerTransaction.run_copy
 
 
 class Returning:
@@ -41,7 +35,7 @@ class Returning:
         query = insert.replace(_LATE_IDS, _NEW_IDS)
         assert query != insert
         flush: Flush = self._flush  # type: ignore[attr-defined]
-        new = {row[0] for row in await self.session.fetch(query, rows)}  # type: ignore[attr-defined]
+        new = {row[0] for row in await self._connection.fetch(query, rows)}  # type: ignore[attr-defined]
         return [row_id for part in flush.events for row_id in part.ids if row_id not in new]
 
 
@@ -57,12 +51,12 @@ class InStepsPreparing(InSteps):
     """Has the server describe the columns at each COPY, as a driver may that encodes the rows."""
 
     async def _write(self) -> Any:
-        await self.session.prepare(f"SELECT {_COLUMNS} FROM events LIMIT 1")  # noqa: S608
+        await self._connection.prepare(f"SELECT {_COLUMNS} FROM events LIMIT 1")  # noqa: S608
         return await super()._write()
 
 
-def _by(kind: type[Transaction]) -> Write:
-    return lambda connection, flush: kind(connection, flush, always(True)).run
+def _by(kind: type[LedgerTransaction]) -> Write:
+    return lambda connection, flush: kind(connection, flush, AttemptState()).run
 
 
 def _by_arrays(connection: Connection, flush: Flush) -> Callable[[], Awaitable[Any]]:

@@ -8,7 +8,7 @@ import pytest
 from bench.floors.rows import Flushes, Owner, batches
 from service import _native
 from service.config import Config
-from service.store.pool import connect, pool_config
+from service.store.connections import connect, pool_config
 from service.store.sql import statement
 
 OWNERS = [Owner(1, 1), Owner(2, 5)]

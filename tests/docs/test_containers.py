@@ -19,7 +19,7 @@ import provision
 from provision.migrate import FOLDER
 from service.config import Config
 from service.parent import KILL_GRACE_S
-from service.store.pool import connections_per_worker
+from service.store.connections import connections_per_worker
 from tests.docs.conftest import ROOT
 
 COMPOSE: Final = ROOT / "docker-compose.yml"

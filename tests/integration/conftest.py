@@ -13,12 +13,12 @@ from service.clock import SystemClock
 from service.config import Config
 from service.model import Payload, Verdict, Written
 from service.reasons import Reason, Refusal
-from service.store.events import EventStore
-from service.store.faults import Fault
+from service.store.attempt import FlushRetrier
+from service.store.connections import PoolConfig, open_pool, pool_config
+from service.store.errors import FailureClass
+from service.store.ledger import SINGLE_STATEMENT_ROWS_MAX
+from service.store.outcomes import EventStore
 from service.store.partitions import ensure_partitions
-from service.store.pool import PoolConfig, open_pool, pool_config
-from service.store.settle import Settler
-from service.store.transaction import AT_ONCE_ROWS_MAX
 from service.testing import NOON, Sender, always, make_event, make_key
 from tests.integration.in_process import Sending, StartWorker, SteppedClock
 from tests.integration.line import Line
@@ -33,15 +33,13 @@ class StoreBench:
     def __init__(self, pool: Any, way: str) -> None:
         self.pool = pool
         self.way = way
-        self.faults: list[Fault] = []
+        self.faults: list[FailureClass] = []
         self.on_fault: Callable[[], None] = lambda: None
         self.keep = always(True)
         self._filler = Sender(make_key(tenant_id=FILLER_TENANT))
         clock = SystemClock()
-        self.settler = Settler(
-            pool, clock, acquire_timeout_s=2.0, keep=self._may_keep, on_fault=self._note
-        )
-        self._store = EventStore(self.settler, clock, self._may_keep)
+        self.retrier = FlushRetrier(pool, clock, acquire_timeout_s=2.0, on_failure=self._note)
+        self._store = EventStore(self.retrier, clock, self._may_keep)
 
     async def write(self, *payloads: Payload, timeout_s: float = 20.0) -> list[list[Verdict]]:
         """Write *payloads* in one flush, and raise when one of them was refused."""
@@ -56,7 +54,9 @@ class StoreBench:
         """Write *payloads* in one flush; by COPY that means with many events of another tenant."""
         given = list(payloads)
         if self.way == "copy":
-            given.append(self._filler.payload(*(make_event() for _ in range(AT_ONCE_ROWS_MAX + 1))))
+            given.append(
+                self._filler.payload(*(make_event() for _ in range(SINGLE_STATEMENT_ROWS_MAX + 1)))
+            )
         written = list(await self._store.write(given, time.monotonic() + timeout_s))
         if self.way == "copy":
             filler = written.pop()
@@ -78,7 +78,7 @@ class StoreBench:
     def _may_keep(self, key_id: str) -> bool:
         return self.keep(key_id)
 
-    def _note(self, fault: Fault) -> None:
+    def _note(self, fault: FailureClass) -> None:
         self.faults.append(fault)
         self.on_fault()
 

@@ -11,7 +11,7 @@ import pytest
 
 from service.model import Outcome
 from service.reasons import Reason
-from service.store.faults import Fault
+from service.store.errors import FailureClass
 from service.testing import (
     NOON,
     FixedClock,
@@ -387,7 +387,7 @@ async def test_whatever_postgresql_refuses_is_isolated_even_if_quarantine_refuse
 
     assert [["accepted", "rejected", "accepted"]] == got
     assert ["first", "last"] == await database.event_ids()
-    assert {Fault.DATA} == set(store.faults)
+    assert {FailureClass.DATA} == set(store.faults)
 
 
 async def test_a_text_that_no_column_can_hold_costs_its_request_alone(
@@ -438,7 +438,7 @@ async def test_a_day_without_a_partition_gets_one_and_the_flush_goes_again(
 
     assert [["accepted"]] == await store.statuses(later.payload(*events))
 
-    assert [Fault.PARTITION] == store.faults
+    assert [FailureClass.PARTITION] == store.faults
     assert ["a"] == await database.event_ids()
     assert int(is_rejected) == len(await database.rejected())
 

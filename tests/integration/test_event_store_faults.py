@@ -8,10 +8,10 @@ import pytest
 
 from service.model import Payload
 from service.reasons import Reason, Refusal
-from service.store.faults import Fault, SilentRollbackError
-from service.store.flush import flush_of
-from service.store.pool import PoolConfig, Session, connect
-from service.store.transaction import AT_ONCE_ROWS_MAX, Transaction
+from service.store.connections import Connection, PoolConfig, connect
+from service.store.errors import FailureClass, SilentRollbackError
+from service.store.ledger import SINGLE_STATEMENT_ROWS_MAX, AttemptState, LedgerTransaction
+from service.store.outcomes import flush_of
 from service.testing import NOON, Sender, always, make_event
 from tests.integration.conftest import Database, MakeStore, StoreBench
 from tests.integration.line import Line
@@ -112,7 +112,7 @@ async def test_a_wait_that_takes_too_long_is_begun_again(
     await holder.let_go()
 
     assert [["accepted"]] == await writing
-    assert {Fault.HELD} == set(store.faults)
+    assert {FailureClass.HELD} == set(store.faults)
     assert ["a"] == await database.event_ids()
 
 
@@ -126,7 +126,7 @@ async def test_a_row_that_is_held_for_ever_is_given_up_and_nothing_is_stored(
 
     # Unknown when the deadline met the last try at work: a statement that was not answered.
     assert reason in {Reason.STORE_UNAVAILABLE, Reason.OUTCOME_UNKNOWN}
-    assert Fault.HELD in store.faults
+    assert FailureClass.HELD in store.faults
     await holder.let_go()
     assert [] == await database.event_ids()
 
@@ -268,7 +268,7 @@ async def test_a_backend_that_is_ended_in_mid_flush_costs_a_second_try(
     await holder.let_go()
 
     assert [["accepted", "accepted"]] == await writing
-    assert [Fault.LOST] == store.faults
+    assert [FailureClass.LOST] == store.faults
     assert ["a", "b"] == await database.event_ids()
     assert 1 == len(await database.rejected())
 
@@ -287,7 +287,7 @@ async def test_a_line_that_is_cut_in_mid_flush_costs_a_second_try(
     await holder.let_go()
 
     assert [["accepted"]] == await writing
-    assert Fault.LOST in store.faults
+    assert FailureClass.LOST in store.faults
     assert ["a"] == await database.event_ids()
     assert 1 == await database.ledger_rows()
 
@@ -303,7 +303,7 @@ async def test_an_answer_lost_after_the_commit_is_found_out_to_be_accepted(
     got = await store.statuses(payload)
 
     assert [["accepted"] * 23 + ["duplicate"]] == got
-    assert [Fault.LOST] == store.faults
+    assert [FailureClass.LOST] == store.faults
     assert 24 == await database.ledger_rows() == len(await database.events())
 
 
@@ -314,11 +314,11 @@ async def test_a_session_that_the_server_believes_alive_is_ended_with_all_that_i
     payload = sender.payload(*(make_event(f"e{number}") for number in range(23)))
     await store.write(sender.payload(make_event("warm")))
     # In a transaction its rows of the ledger are written by then, and not committed.
-    copied = f"COPY {23 + AT_ONCE_ROWS_MAX + 1}\x00".encode()
+    copied = f"COPY {23 + SINGLE_STATEMENT_ROWS_MAX + 1}\x00".encode()
     line.half_cut_at(AT_ONCE_DONE if store.way == "at_once" else copied)
 
     assert [["accepted"] * 23] == await store.statuses(payload, timeout_s=5)
-    assert [Fault.LOST] == store.faults
+    assert [FailureClass.LOST] == store.faults
     assert 24 == await database.ledger_rows() == len(await database.events())
 
 
@@ -348,7 +348,7 @@ async def test_a_database_that_is_away_is_503_and_back_when_it_is_back(
     await store.pool.expire_connections()
 
     assert Reason.STORE_UNAVAILABLE == await refusal(store, payload, timeout_s=0.3)
-    assert {Fault.LOST} == set(store.faults)
+    assert {FailureClass.LOST} == set(store.faults)
 
     await line.open()
     assert [["accepted"]] == await store.statuses(payload)
@@ -389,7 +389,7 @@ async def test_a_commit_that_fails_is_a_known_rollback_and_goes_again(
     )
 
     assert [["accepted"]] == await store.statuses(sender.payload(make_event("a")))
-    assert [Fault.RETRY] == store.faults
+    assert [FailureClass.RETRY] == store.faults
     assert ["a"] == await database.event_ids()
 
 
@@ -401,7 +401,7 @@ async def test_a_fault_of_the_schema_is_never_blamed_on_a_sender(
     with pytest.raises(Refusal):
         await store.write(sender.payload(make_event("a")))
 
-    assert [Fault.BUG] == store.faults
+    assert [FailureClass.BUG] == store.faults
     assert [] == await database.rejected()
 
 
@@ -418,7 +418,7 @@ async def test_a_full_server_is_not_asked_again(
     reason = await refusal(store, sender.payload(make_event("a")))
 
     assert Reason.STORE_UNAVAILABLE == reason
-    assert [Fault.CAPACITY] == store.faults
+    assert [FailureClass.CAPACITY] == store.faults
     assert 1 == await database.connection.fetchval("SELECT last_value FROM sabotages")
 
 
@@ -438,7 +438,7 @@ async def test_a_ledger_row_that_vanishes_before_it_is_read_makes_the_flush_run_
     # In a transaction the deletion is rolled back with it; alone it stands, and the id is free.
     expected = "accepted" if store.way == "at_once" else "duplicate"
     assert [[expected, "accepted"]] == got
-    assert [Fault.RETRY] == store.faults
+    assert [FailureClass.RETRY] == store.faults
     assert 2 == await database.ledger_rows()
 
 
@@ -457,13 +457,13 @@ async def test_a_ledger_row_that_vanishes_each_time_is_given_up(
     )
 
     assert Reason.STORE_UNAVAILABLE == await refusal(store, sender.payload(make_event("a")))
-    assert {Fault.RETRY} == set(store.faults)
+    assert {FailureClass.RETRY} == set(store.faults)
 
 
 class Careless:
     """A connection on which an error goes unnoticed just before COMMIT."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Connection) -> None:
         self._session = session
 
     def __getattr__(self, name: str) -> Any:
@@ -480,13 +480,13 @@ async def test_a_commit_that_is_answered_by_rollback_is_noticed(
 ) -> None:
     session = await connect(store_config)
     await session.execute("SELECT ensure_event_partitions_v1($1, $1)", NOON.date())
-    rows = sender.rows(*(make_event() for _ in range(AT_ONCE_ROWS_MAX + 1)))
-    flush = flush_of([rows], [])
+    rows = sender.rows(*(make_event() for _ in range(SINGLE_STATEMENT_ROWS_MAX + 1)))
+    flush = flush_of([rows], [], always(True))
 
     with pytest.raises(SilentRollbackError, match="ROLLBACK"):
-        await Transaction(Careless(session), flush, always(True)).run()
+        await LedgerTransaction(Careless(session), flush, AttemptState()).run()
 
     assert [] == await database.event_ids()
-    assert {} == await Transaction(session, flush, always(True)).run()
+    assert {} == await LedgerTransaction(session, flush, AttemptState()).run()
     assert sorted(rows.event_ids) == sorted(await database.event_ids())
     session.terminate()

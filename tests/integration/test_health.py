@@ -5,15 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.store.faults import UnsafeSessionError
-from service.store.health import (
-    SCHEMA_VERSION,
-    PoolState,
-    SchemaError,
-    check_database,
-    pool_state,
-)
-from service.store.pool import PoolConfig, open_pool
+from service.store.connections import PoolConfig, PoolState, open_pool, pool_state
+from service.store.errors import UnsafeSessionError
+from service.store.schema import SCHEMA_VERSION, SchemaError, check_database
 
 NEWER = f"{int(SCHEMA_VERSION) + 1:04}"
 APPLY = "INSERT INTO schema_checksums VALUES ($1, repeat('0', 64), $2)"

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from provision.keys import NewKey
-from service.store.key_listener import KeyListener
-from service.store.pool import PoolConfig
+from service.store.connections import PoolConfig
+from service.store.keys import KeyListener
 from service.supervisor import Supervisor
 from tests.acceptance.proxy import Line, proxied
 from tests.acceptance.running import until

@@ -9,8 +9,8 @@ import pytest
 from provision.keys import NewKey, Profile
 from service.apikey import parse
 from service.model import ApiKey
+from service.store.connections import PoolConfig, open_pool
 from service.store.keys import KeyStore
-from service.store.pool import PoolConfig, open_pool
 from tests.conftest import MakeTenant
 
 

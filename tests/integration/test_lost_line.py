@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from service.reasons import Reason
-from service.store.pool import PoolConfig
+from service.store.connections import PoolConfig
 from service.testing import Sender, make_event
 from tests.integration.line import Line
 

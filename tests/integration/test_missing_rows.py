@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.reasons import Reason, Refusal
-from service.store.faults import Fault
+from service.store.errors import FailureClass
 from service.testing import Sender, make_event, make_key
 from tests.integration.conftest import Database, StoreBench
 
@@ -57,7 +57,7 @@ async def test_one_skipped_event_of_many_rolls_back_the_others(
 
     refusal = await refused(store, sender.payload(*(make_event(name) for name in "abc")))
 
-    assert (Reason.STORE_UNAVAILABLE, {Fault.REFUSED}) == (refusal.reason, set(store.faults))
+    assert (Reason.STORE_UNAVAILABLE, {FailureClass.REFUSED}) == (refusal.reason, set(store.faults))
     assert (0, []) == (await database.ledger_rows(), await database.events())
 
 
@@ -75,7 +75,7 @@ async def test_rows_of_one_tenant_that_a_trigger_skips_cost_no_other_tenant(
     assert [["accepted"], ["accepted"]] == [
         [verdict.status for verdict in one] for one in written if not isinstance(one, Refusal)
     ]
-    assert store.settler.readiness.trouble is None
+    assert store.retrier.readiness.trouble is None
 
 
 async def test_one_skipped_key_of_many_is_never_acknowledged(
@@ -119,7 +119,7 @@ async def test_a_conflict_that_a_trigger_skips_is_not_answered_as_kept(
 
     refusal = await refused(store, sender.payload(CHANGED))
 
-    assert (Reason.STORE_UNAVAILABLE, {Fault.REFUSED}) == (refusal.reason, set(store.faults))
+    assert (Reason.STORE_UNAVAILABLE, {FailureClass.REFUSED}) == (refusal.reason, set(store.faults))
 
 
 async def test_rejected_rows_of_an_earlier_try_are_not_missing(
@@ -136,7 +136,7 @@ async def test_rejected_rows_of_an_earlier_try_are_not_missing(
 @pytest.mark.parametrize("table", ["events", "event_deduplication", "rejected_events"])
 async def test_a_probe_finds_the_table(store: StoreBench, database: Database, table: str) -> None:
     await skip(database, table, "true")
-    readiness = store.settler.readiness
+    readiness = store.retrier.readiness
 
     await readiness.probe()
 

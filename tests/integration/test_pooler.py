@@ -13,10 +13,10 @@ from provision.database import connected
 from provision.errors import ProvisionError
 from provision.migrate import migrate
 from service.config import Config
-from service.store.connect_error import connect_reason
-from service.store.health import check_database
-from service.store.pool import connect, open_pool, pool_config
+from service.store.connections import connect, open_pool, pool_config
+from service.store.errors import connect_reason
 from service.store.pooler import PoolerError, is_pooled, require_session_pooling
+from service.store.schema import check_database
 from tests.pgbouncer import pgbouncer
 
 DEPLOY = Path(__file__).parents[2] / "docs/how-to/deploy.md"

@@ -10,11 +10,10 @@ import pytest
 
 from service.clock import SystemClock
 from service.reasons import Reason, Refusal
-from service.store.causes import Cause, Trouble
+from service.store.connections import FlushConnections, PoolConfig, open_pool
+from service.store.errors import Cause, Trouble
 from service.store.partitions import top_up_partitions
-from service.store.pool import PoolConfig, open_pool
 from service.store.readiness import Readiness
-from service.store.sessions import Sessions
 from service.testing import Sender, make_event
 from tests.acceptance.running import until
 from tests.integration.conftest import MakeStore
@@ -52,7 +51,7 @@ class ReadinessBench:
         self.pool = pool
         self.clock = MovedClock()
         self.changes: list[tuple[Trouble | None, Trouble | None]] = []
-        self.sessions = Sessions(pool, self.clock, wait_s=1.0)
+        self.sessions = FlushConnections(pool, self.clock, wait_s=1.0)
         self.readiness = Readiness(
             pool, self.sessions, self.clock, lambda *change: self.changes.append(change)
         )
@@ -230,7 +229,7 @@ async def test_a_flush_checks_the_settings_again_a_second_later(
     """As after a reload: the session that flushes use is no longer what it was."""
     store = await make_store(connections_max=1)
     await store.write(sender.payload(make_event("a")))
-    async with store.settler._sessions.lent(float("inf")) as session:
+    async with store.retrier._connections.lend(float("inf")) as session:
         await session.execute("SET synchronous_commit = off")
     sent = 0
 
@@ -245,6 +244,6 @@ async def test_a_flush_checks_the_settings_again_a_second_later(
     assert refused is not None
     assert Reason.STORE_UNAVAILABLE == refused.reason
     assert "synchronous_commit" in refused.message
-    assert (Cause.UNSAFE_SETTING, "synchronous_commit") == store.settler.readiness.trouble
+    assert (Cause.UNSAFE_SETTING, "synchronous_commit") == store.retrier.readiness.trouble
     # The session was replaced by one that waits for its commits.
     assert [["accepted"]] == await store.statuses(sender.payload(make_event("c")))

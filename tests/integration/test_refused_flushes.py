@@ -3,7 +3,7 @@
 import pytest
 
 from service.reasons import Reason, Refusal
-from service.store.faults import Fault
+from service.store.errors import FailureClass
 from service.testing import Sender, make_event
 from tests.integration.conftest import Database, MakeStore, StoreBench
 from tests.integration.test_event_store_faults import refusal, sabotage
@@ -43,7 +43,7 @@ async def test_after_a_missing_partition_the_next_try_has_another_session(
 
     assert [["accepted"]] == await store.statuses(sender.payload(make_event("b")))
 
-    assert [Fault.PARTITION] == store.faults
+    assert [FailureClass.PARTITION] == store.faults
     assert not before & await _flush_pids(database)
 
 
@@ -67,7 +67,7 @@ async def _flush_pids(database: Database) -> set[int]:
 async def test_readiness_knows_what_the_last_flush_met(
     store: StoreBench, sender: Sender, database: Database, condition: str, cause: str
 ) -> None:
-    readiness = store.settler.readiness
+    readiness = store.retrier.readiness
     await store.write(sender.payload(make_event("a")))
     event = "TRIGGER fails AFTER INSERT ON event_deduplication FOR EACH STATEMENT"
     await sabotage(database.connection, event, condition, times=99)

@@ -9,12 +9,11 @@ import pytest
 
 from service.clock import SystemClock
 from service.reasons import Refusal
-from service.store.events import EventStore
-from service.store.health import SchemaError, check_database
+from service.store.attempt import FlushRetrier
+from service.store.connections import PoolConfig, connect, open_pool
+from service.store.outcomes import EventStore
 from service.store.partitions import require_partition
-from service.store.pool import PoolConfig, connect, open_pool
-from service.store.rights import missing_rights
-from service.store.settle import Settler
+from service.store.schema import SchemaError, check_database, missing_rights
 from service.testing import Sender, always, make_event
 from tests.conftest import MakeRole, Role
 
@@ -143,13 +142,11 @@ async def test_the_grants_of_the_documentation_are_all_that_a_worker_needs(
     await check_database(config, CONNECTIONS)
 
     pool = await open_pool(config)
-    settler = Settler(
-        pool, SystemClock(), acquire_timeout_s=2.0, keep=always(True), on_fault=lambda _: None
-    )
+    retrier = FlushRetrier(pool, SystemClock(), acquire_timeout_s=2.0, on_failure=lambda _: None)
     await require_partition(pool, SystemClock().now().date())
-    await settler.readiness.probe()
-    assert settler.readiness.trouble is None
-    store = EventStore(settler, SystemClock(), always(True))
+    await retrier.readiness.probe()
+    assert retrier.readiness.trouble is None
+    store = EventStore(retrier, SystemClock(), always(True))
     refused = sender.payload(make_event("a"), make_event("b", timestamp="never"))
     for _ in range(2):
         (written,) = await store.write([refused], time.monotonic() + 20)

@@ -10,7 +10,7 @@ import pytest
 from provision.migrate import migrate
 from service._native import Plan, event_columns
 from service.reasons import Reason
-from service.store.pool import PoolConfig, RowTypes, connect
+from service.store.connections import PoolConfig, RowTypes, connect
 from service.testing import Sender, make_event
 from tests.conftest import on_database
 from tests.integration.conftest import MakeStore

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.store.faults import Fault, NoPartitionError, classify
+from service.store.connections import PoolConfig, open_pool
+from service.store.errors import FailureClass, NoPartitionError, classify
 from service.store.partitions import (
     Partition,
     TopUp,
@@ -15,7 +16,6 @@ from service.store.partitions import (
     require_partition,
     top_up_partitions,
 )
-from service.store.pool import PoolConfig, open_pool
 from tests.conftest import MakeRole
 
 TODAY = date(2026, 2, 27)
@@ -99,7 +99,7 @@ async def test_without_a_partition_for_today_and_the_right_to_make_one_the_start
     with pytest.raises(NoPartitionError, match=r"2026-02-27.*GRANT EXECUTE") as raised:
         await require_partition(pool, TODAY)
 
-    assert Fault.PARTITION is classify(raised.value)
+    assert FailureClass.PARTITION is classify(raised.value)
     pool.terminate()
 
 
