@@ -1,4 +1,8 @@
-"""The store in memory judges as PostgreSQL does, whatever comes in whatever order."""
+"""
+The store in memory, which other tests use, against the store on PostgreSQL.
+
+If these tests fail: tests with the store in memory pass while the service answers otherwise.
+"""
 
 import random
 import time
