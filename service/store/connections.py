@@ -143,7 +143,7 @@ class Connection(asyncpg.Connection):
 
         At *deadline* (monotonic seconds) the connection is closed, and the task is cancelled if it
         has not ended a second later. Not `asyncio.timeout` nor a timeout of asyncpg: both cancel
-        the statement, and a COMMIT that is cancelled can report a success that is none.
+        the statement, and a cancelled COMMIT reports success without its synchronous standby.
         """
         self._task = self._deadlines.begin(deadline)
 
@@ -161,7 +161,7 @@ class Connection(asyncpg.Connection):
             return
         if not self._is_task_cancelled:
             if isinstance(error, AttributeError):
-                # asyncpg raises it when it is torn down between the two messages of a statement.
+                # asyncpg raises it when closed between the two messages of a statement.
                 raise ConnectionResetError("closed at the deadline") from error
             return
         # A task that was cancelled by something else as well stays cancelled.
