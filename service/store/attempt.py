@@ -88,7 +88,7 @@ class FlushRetrier:
 
     @property
     def idle_connections(self) -> int:
-        """Connections that are kept for the next flush."""
+        """Idle connections that wait for the next flush."""
         return self._connections.idle
 
     async def store(self, flush: Flush, bounds: Bounds) -> Verdicts:

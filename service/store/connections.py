@@ -330,7 +330,7 @@ async def lent(pool: Any) -> AsyncIterator[Any]:
 
 class FlushConnections:
     """
-    The connections of flushes: borrowed from the pool once, and kept from flush to flush.
+    The connections of flushes: borrowed from the pool once, and reused from flush to flush.
 
     The pool creates a task for each loan and each return, which costs a third of what a small flush
     costs beside its statement.
@@ -363,8 +363,8 @@ class FlushConnections:
         """
         Lend a connection for an `async with`, until *deadline* (monotonic seconds).
 
-        The connection is kept after success, and after an error that leaves its session usable. It
-        is torn down after any other error, and at the deadline: see `Connection.begin_use`.
+        It is reused after success, and after an error that leaves its session usable. Otherwise it
+        is torn down; also at the deadline, see `Connection.begin_use`.
 
         Raises
         ------
@@ -388,7 +388,7 @@ class FlushConnections:
         return await self._borrow(min(left_s, self._wait_s))
 
     async def put_back(self, connection: Connection) -> None:
-        """Keep *connection* for the next use, or give it back to the pool."""
+        """Retain *connection* for the next use, or return it to the pool."""
         is_usable = not connection.is_closed() and not connection.is_in_transaction()
         if is_usable and not self._waiting:
             self._idle.append(connection)

@@ -35,8 +35,8 @@ class StoreBench:
     def __init__(self, pool: Any, way: str) -> None:
         self.pool = pool
         self.way = way
-        self.faults: list[FailureClass] = []
-        self.on_fault: Callable[[], None] = lambda: None
+        self.failures: list[FailureClass] = []
+        self.on_failure: Callable[[], None] = lambda: None
         self.may_quarantine = always(True)
         self._filler = Sender(make_key(tenant_id=FILLER_TENANT))
         clock = SystemClock()
@@ -80,9 +80,9 @@ class StoreBench:
     def _may_quarantine(self, key_id: str) -> bool:
         return self.may_quarantine(key_id)
 
-    def _note(self, fault: FailureClass) -> None:
-        self.faults.append(fault)
-        self.on_fault()
+    def _note(self, failure: FailureClass) -> None:
+        self.failures.append(failure)
+        self.on_failure()
 
 
 class Database:

@@ -99,7 +99,7 @@ async def test_a_flush_whose_session_is_ended_is_attempted_again(
     await holder.release()
 
     assert [["accepted", "accepted"]] == await writing
-    assert [FailureClass.LOST] == store.faults
+    assert [FailureClass.LOST] == store.failures
     assert ["a", "b"] == await database.event_ids()
     assert 1 == len(await database.rejected())
 
@@ -118,7 +118,7 @@ async def test_a_flush_whose_connection_is_cut_is_attempted_again(
     await holder.release()
 
     assert [["accepted"]] == await writing
-    assert FailureClass.LOST in store.faults
+    assert FailureClass.LOST in store.failures
     assert ["a"] == await database.event_ids()
     assert 1 == await database.ledger_rows()
 
@@ -134,7 +134,7 @@ async def test_an_event_whose_commit_was_not_answered_is_accepted(
     got = await store.statuses(payload)
 
     assert [["accepted"] * 23 + ["duplicate"]] == got
-    assert [FailureClass.LOST] == store.faults
+    assert [FailureClass.LOST] == store.failures
     assert 24 == await database.ledger_rows() == len(await database.events())
 
 
@@ -149,7 +149,7 @@ async def test_a_lost_session_is_ended_so_that_its_row_locks_are_released(
     line.half_cut_at(SINGLE_STATEMENT_DONE if store.way == "single_statement" else copied)
 
     assert [["accepted"] * 23] == await store.statuses(payload, timeout_s=5)
-    assert [FailureClass.LOST] == store.faults
+    assert [FailureClass.LOST] == store.failures
     assert 24 == await database.ledger_rows() == len(await database.events())
 
 
@@ -160,7 +160,7 @@ async def test_a_lost_commit_without_a_new_connection_is_an_unknown_outcome(
     payload = sender.payload(*(make_event(f"e{number}") for number in range(23)))
     await store.write(sender.payload(make_event("warm")))
     line.cut_at(SINGLE_STATEMENT_DONE if store.way == "single_statement" else b"COMMIT\x00")
-    store.on_fault = line.shut
+    store.on_failure = line.shut
 
     assert Reason.OUTCOME_UNKNOWN == await refusal(store, payload, timeout_s=0.5)
 
@@ -180,7 +180,7 @@ async def test_an_unreachable_database_is_store_unavailable(
     await store.pool.expire_connections()
 
     assert Reason.STORE_UNAVAILABLE == await refusal(store, payload, timeout_s=0.3)
-    assert {FailureClass.LOST} == set(store.faults)
+    assert {FailureClass.LOST} == set(store.failures)
 
     await line.open()
     assert [["accepted"]] == await store.statuses(payload)
@@ -195,7 +195,7 @@ async def test_a_database_that_comes_back_before_the_deadline_is_waited_for(
     line.shut()
     await store.pool.expire_connections()
     faults = asyncio.Queue[None]()
-    store.on_fault = lambda: faults.put_nowait(None)
+    store.on_failure = lambda: faults.put_nowait(None)
     writing = asyncio.create_task(store.statuses(sender.payload(make_event("a"))))
     # More attempts than a flush has for any other failure.
     for _ in range(6):
@@ -214,14 +214,14 @@ async def test_a_flush_whose_commit_fails_is_attempted_again(
 ) -> None:
     await sabotage(
         database.connection,
-        "CONSTRAINT TRIGGER late AFTER INSERT ON event_deduplication"
+        "CONSTRAINT TRIGGER failing AFTER INSERT ON event_deduplication"
         " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW",
         "RAISE 'not now' USING ERRCODE = '40001'",
         times=1,
     )
 
     assert [["accepted"]] == await store.statuses(sender.payload(make_event("a")))
-    assert [FailureClass.RETRY] == store.faults
+    assert [FailureClass.RETRY] == store.failures
     assert ["a"] == await database.event_ids()
 
 
@@ -233,7 +233,7 @@ async def test_an_error_of_the_schema_rejects_no_event(
 
     assert Reason.STORE_UNAVAILABLE == await refusal(store, sender.payload(make_event("a")))
 
-    assert [FailureClass.BUG] == store.faults
+    assert [FailureClass.BUG] == store.failures
     assert [] == await database.rejected()
 
 
@@ -250,7 +250,7 @@ async def test_a_full_server_gets_no_second_attempt(
     reason = await refusal(store, sender.payload(make_event("a")))
 
     assert Reason.STORE_UNAVAILABLE == reason
-    assert [FailureClass.CAPACITY] == store.faults
+    assert [FailureClass.CAPACITY] == store.failures
     assert 1 == await database.connection.fetchval("SELECT last_value FROM sabotages")
 
 
@@ -270,7 +270,7 @@ async def test_a_flush_is_attempted_again_when_a_ledger_row_was_deleted_meanwhil
     # In a transaction the deletion is rolled back too; after one statement the id is free.
     expected = "accepted" if store.way == "single_statement" else "duplicate"
     assert [[expected, "accepted"]] == got
-    assert [FailureClass.RETRY] == store.faults
+    assert [FailureClass.RETRY] == store.failures
     assert 2 == await database.ledger_rows()
 
 
@@ -288,7 +288,7 @@ async def test_a_flush_is_given_up_when_a_ledger_row_is_missing_each_time(
     )
 
     assert Reason.STORE_UNAVAILABLE == await refusal(store, sender.payload(make_event("a")))
-    assert {FailureClass.RETRY} == set(store.faults)
+    assert {FailureClass.RETRY} == set(store.failures)
 
 
 class FailingBeforeCommit:
@@ -335,7 +335,7 @@ async def test_a_warning_that_is_not_about_the_standby_makes_no_outcome_unknown(
     )
 
     assert [["accepted"]] == await store.statuses(sender.payload(make_event("a")))
-    assert [] == store.faults
+    assert [] == store.failures
 
 
 async def test_after_a_missing_partition_the_next_attempt_uses_another_session(
@@ -350,7 +350,7 @@ async def test_after_a_missing_partition_the_next_attempt_uses_another_session(
 
     assert [["accepted"]] == await store.statuses(sender.payload(make_event("b")))
 
-    assert [FailureClass.PARTITION] == store.faults
+    assert [FailureClass.PARTITION] == store.failures
     assert not before & await _flush_pids(database)
 
 

@@ -38,5 +38,5 @@ async def test_both_stores_give_the_same_verdicts_and_keep_the_same_rows(
 
     stored = [row["id"] for row in await database.events()]
     assert sorted(row.id for row in memory.events) == stored
-    kept = [(row["id"], row["code"]) for row in await database.rejected()]
-    assert sorted((row.id, row.code) for row in memory.rejected) == kept
+    quarantined = [(row["id"], row["code"]) for row in await database.rejected()]
+    assert sorted((row.id, row.code) for row in memory.rejected) == quarantined

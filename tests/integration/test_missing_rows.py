@@ -114,7 +114,10 @@ async def test_a_conflict_that_quarantine_skips_is_not_answered(
 
     refusal = await refused(store, sender.payload(CHANGED))
 
-    assert (Reason.STORE_UNAVAILABLE, {FailureClass.REFUSED}) == (refusal.reason, set(store.faults))
+    assert (Reason.STORE_UNAVAILABLE, {FailureClass.REFUSED}) == (
+        refusal.reason,
+        set(store.failures),
+    )
 
 
 @ONE_WAY

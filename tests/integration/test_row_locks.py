@@ -28,7 +28,7 @@ async def test_a_flush_waits_for_a_row_lock(
     await holder.release()
 
     assert [["accepted"]] == await writing
-    assert [] == store.faults
+    assert [] == store.failures
     assert ["a"] == await database.event_ids()
 
 
@@ -37,7 +37,7 @@ async def test_a_flush_is_attempted_again_after_a_lock_timeout(
 ) -> None:
     store = await make_store(lock_timeout_ms=50)
     timed_out = asyncio.Event()
-    store.on_fault = timed_out.set
+    store.on_failure = timed_out.set
     await holder.hold("a")
     writing = asyncio.create_task(store.statuses(sender.payload(make_event("a"))))
     await timed_out.wait()
@@ -45,7 +45,7 @@ async def test_a_flush_is_attempted_again_after_a_lock_timeout(
     await holder.release()
 
     assert [["accepted"]] == await writing
-    assert {FailureClass.HELD} == set(store.faults)
+    assert {FailureClass.HELD} == set(store.failures)
     assert ["a"] == await database.event_ids()
 
 
@@ -59,7 +59,7 @@ async def test_a_flush_is_given_up_when_a_row_lock_is_not_released(
 
     # Unknown when the deadline came while a statement that commits itself had no answer yet.
     assert reason in {Reason.STORE_UNAVAILABLE, Reason.OUTCOME_UNKNOWN}
-    assert FailureClass.HELD in store.faults
+    assert FailureClass.HELD in store.failures
     await holder.release()
     if reason is Reason.STORE_UNAVAILABLE:
         assert [] == await database.event_ids()
@@ -96,7 +96,7 @@ async def test_a_row_whose_lock_is_released_while_its_flush_is_halved_is_stored(
 ) -> None:
     store = await make_store(lock_timeout_ms=50)
     timed_out = asyncio.Event()
-    store.on_fault = timed_out.set
+    store.on_failure = timed_out.set
     await holder.hold("a")
     payloads = [sender.payload(make_event(event_id)) for event_id in ("a", "b", "c")]
     writing = asyncio.create_task(store.outcomes(*payloads))

@@ -43,11 +43,11 @@ async def test_an_empty_database_has_to_be_migrated(
         await check_database(bare, 10)
 
 
-@pytest.mark.parametrize("kept", ["version < '0003'", "false"])
+@pytest.mark.parametrize("applied", ["version < '0003'", "false"])
 async def test_an_older_schema_has_to_be_migrated(
-    store_config: PoolConfig, connection: Any, kept: str
+    store_config: PoolConfig, connection: Any, applied: str
 ) -> None:
-    await connection.execute(f"DELETE FROM schema_checksums WHERE NOT ({kept})")
+    await connection.execute(f"DELETE FROM schema_checksums WHERE NOT ({applied})")
 
     with pytest.raises(SchemaError, match="run provision migrate"):
         await check_database(store_config, 10)
