@@ -12,7 +12,7 @@ import asyncpg
 from provision.errors import ProvisionError
 from service import config
 from service.database_url import DatabaseUrl, DatabaseUrlError, parse
-from service.store.connect_error import connect_reason
+from service.store.errors import connect_reason
 from service.store.pooler import PoolerError, enter_session, require_session_pooling
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -91,7 +91,7 @@ async def _open_own_session(parsed: DatabaseUrl) -> Connection:
     connection = await _open(parsed)
     try:
         await require_session_pooling(connection, partial(_open, parsed))
-        await enter_session(connection)
+        await enter_session(connection, parsed.server_settings | _own_settings(parsed))
     except BaseException:
         connection.terminate()
         raise
@@ -102,11 +102,15 @@ async def _open(parsed: DatabaseUrl) -> Connection:
     return await asyncpg.connect(
         parsed.url,
         timeout=parsed.connect_timeout_s or _CONNECT_TIMEOUT_S,
-        server_settings={
-            "application_name": parsed.application_name or _APPLICATION_NAME,
-            "timezone": "UTC",
-        },
+        server_settings=_own_settings(parsed),
     )
+
+
+def _own_settings(parsed: DatabaseUrl) -> dict[str, str]:
+    return {
+        "application_name": parsed.application_name or _APPLICATION_NAME,
+        "timezone": "UTC",
+    }
 
 
 def statement(name: str) -> str:

@@ -24,7 +24,7 @@ from provision.lock_waits import (
     Say,
     take_migration_lock,
 )
-from service.store.server import unfit_server
+from service.store.schema import unfit_server
 
 # In a checkout, a link to the top-level folder; in the wheel, the files themselves.
 FOLDER: Final = Path(__file__).with_name("migrations")

@@ -9,7 +9,7 @@ import msgspec
 from provision.database import Connection, statement
 from provision.errors import ProvisionError
 from service.store.partitions import DAYS_AHEAD
-from service.store.rights import missing_rights
+from service.store.schema import missing_rights
 
 _DAYS_BACK: Final = 1
 

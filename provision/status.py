@@ -15,7 +15,7 @@ from provision.migrate import (
     server_problem,
 )
 from provision.partitions import Partitions, list_partitions, partition_problems
-from service.store.rights import missing_rights
+from service.store.schema import missing_rights
 
 _DOCUMENTS: Final = ("properties", "traits", "context", "extra")
 

@@ -18,10 +18,9 @@ from service.obs import log as logs
 from service.obs.folders import FolderError, metrics_folder
 from service.retry import retried
 from service.server import serve
-from service.store.connect_error import connect_reason, is_about_url
-from service.store.faults import UnsafeSessionError
-from service.store.health import SchemaError, check_database
-from service.store.pool import connections_per_worker, pool_config
+from service.store.connections import connections_per_worker, pool_config
+from service.store.errors import UnsafeSessionError, connect_reason, is_about_url
+from service.store.schema import SchemaError, check_database
 
 log = structlog.get_logger()
 

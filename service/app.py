@@ -31,14 +31,12 @@ from service.pipeline.check import Checker, random_row_ids
 from service.pipeline.quarantine import QuarantineBudget
 from service.pipeline.queue import QueueLimits
 from service.retry import retried
-from service.store import health
-from service.store.causes import Trouble
-from service.store.events import EventStore
-from service.store.key_listener import KeyListener
-from service.store.keys import KeyStore
+from service.store.attempt import FlushRetrier
+from service.store.connections import open_pool, pool_config, pool_state
+from service.store.errors import Trouble
+from service.store.keys import KeyListener, KeyStore
+from service.store.outcomes import EventStore
 from service.store.partitions import require_partition, top_up_partitions
-from service.store.pool import open_pool, pool_config
-from service.store.settle import Settler
 from service.supervisor import Supervisor, TaskReport
 
 log = structlog.get_logger()
@@ -68,16 +66,16 @@ class Worker:
     async def start(self) -> Edge:
         """Open everything and return the edge; raises when the worker cannot do its work."""
         self._pool = await open_pool(self._pool_config)
-        self._settler = self._build_settler()
-        self._store = EventStore(self._settler, self._clock, self._budget.take)
+        self._retrier = self._build_retrier()
+        self._store = EventStore(self._retrier, self._clock, self._budget.take)
         self._batcher = self._build_batcher()
         self._keys = self._build_keys()
         await require_partition(self._pool, self._clock.now().date())
         # Known before the first question; a worker that cannot store yet starts all the same.
-        await self._settler.readiness.probe()
+        await self._retrier.readiness.probe()
         self._supervisor.start("partitions", self._keep_topped_up)
         self._supervisor.start("key_changes", KeyListener(self._pool_config, self._keys).run)
-        self._supervisor.start("readiness", self._settler.readiness.watch)
+        self._supervisor.start("readiness", self._retrier.readiness.watch)
         return self._build_edge()
 
     async def stop(self) -> None:
@@ -95,13 +93,12 @@ class Worker:
         """State of the background tasks, by name."""
         return self._supervisor.report()
 
-    def _build_settler(self) -> Settler:
-        return Settler(
+    def _build_retrier(self) -> FlushRetrier:
+        return FlushRetrier(
             self._pool,
             self._clock,
             acquire_timeout_s=self._settings.acquire_timeout_s,
-            keep=self._budget.take,
-            on_fault=self._metrics.flush_failed,
+            on_failure=self._metrics.flush_failed,
             on_change=self._store_changed,
         )
 
@@ -171,8 +168,8 @@ class Worker:
             self._metrics.store_unavailable(now.cause, now.subject, is_so=True)
 
     def _report_database(self) -> DatabaseReport:
-        readiness = self._settler.readiness
-        state = health.pool_state(self._pool, self._settler.idle_connections)
+        readiness = self._retrier.readiness
+        state = pool_state(self._pool, self._retrier.idle_connections)
         latency_s, trouble = readiness.latency_s, readiness.trouble
         return DatabaseReport(
             status="ok" if trouble is None else "unavailable",

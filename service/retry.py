@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from service.store.faults import Fault, classify
+from service.store.errors import FailureClass, classify
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -40,7 +40,7 @@ async def retried(
             if time.monotonic() >= next_log:
                 next_log = time.monotonic() + _LOG_INTERVAL_S
                 # A traceback only where the fault may be in Forebay.
-                is_unknown = classify(error) is Fault.BUG
+                is_unknown = classify(error) is FailureClass.BUG
                 name = type(error).__name__
                 # Many errors of the network have no text.
                 reason = str(error) or name

@@ -17,15 +17,8 @@ from service.model import ApiKey, Outcome, Payload, RejectedRow, Verdict
 from service.pipeline.check import Arrival, Checked, Checker, random_row_ids, scan
 from service.pipeline.quarantine import QuarantineBudget
 from service.reasons import CONFLICT_MESSAGES, Reason
-from service.store.flush import (
-    Held,
-    Key,
-    conflict_verdict,
-    held_by,
-    key_of,
-    outcome_of,
-    quarantined,
-)
+from service.store.ledger import Key, LedgerEntry, key_of
+from service.store.outcomes import conflict_verdict, ledger_entry, outcome_of, quarantined
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,7 +58,7 @@ class MemoryStore:
         self.events: list[Row] = []
         self.rejected: list[RejectedRow] = []
         self.flushes: list[list[Payload]] = []
-        self._ledger: dict[Key, Held] = {}
+        self._ledger: dict[Key, LedgerEntry] = {}
         self._workspaces: dict[Key, int] = {}
 
     async def write(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
@@ -78,7 +71,7 @@ class MemoryStore:
 
     def _store(self, row: Row) -> Verdict:
         key = key_of(row)
-        held = self._ledger.setdefault(key, held_by(row))
+        held = self._ledger.setdefault(key, ledger_entry(row))
         outcome = outcome_of(row, held)
         if outcome is Outcome.CONFLICT:
             is_here = self._workspaces[key] == row.workspace_id

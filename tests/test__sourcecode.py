@@ -9,7 +9,7 @@ import pytest
 
 from service import _native, config
 from service.reasons import CONFLICT_MESSAGES, FAULTS, Reason
-from service.store.health import SCHEMA_VERSION
+from service.store.schema import SCHEMA_VERSION
 
 ROOT: Final = Path(__file__).parents[1]
 LINES_MAX: Final = 500

@@ -1,1 +1,1 @@
-"""PostgreSQL: rows in, outcomes out. Reads no meaning, makes no decision."""
+"""PostgreSQL: stores rows, decides the outcome of each event, and knows whether it can."""

@@ -1,14 +1,14 @@
 -- name: begin
 BEGIN
 
--- name: begin_impatient
--- To find the row that another session holds without waiting long for it each time.
+-- name: begin_short_lock_timeout
+-- For the halves of a flush that a row lock blocks: most of them would wait for that row again.
 BEGIN; SET LOCAL lock_timeout = '100ms'
 
 -- name: insert_ledger
--- Claims each key. The core sorts the keys by (tenant_id, event_key bytes) in every writer: two
--- flushes that share keys then wait for each other instead of deadlocking.
--- Returns the ids of the rows that were not new. Waits for rows that another transaction holds.
+-- Claims each key; returns the ids of rows that were not inserted. Waits for the row locks of other
+-- transactions. Every writer sends the keys sorted by (tenant_id, event_key bytes), so two flushes
+-- that share keys wait for each other instead of deadlocking.
 WITH given AS (
   SELECT * FROM unnest($1::ledger_row_v1[])
 ), new AS (
@@ -19,9 +19,10 @@ WITH given AS (
 )
 SELECT id FROM given WHERE id NOT IN (SELECT id FROM new)
 
--- name: insert_at_once
--- Claims the keys and stores the events, as one statement. Sorted by the core likewise.
--- It commits itself, so it has to end with an error when a claimed key's event was not stored.
+-- name: insert_single_statement
+-- Claims the keys and stores the events; returns the ids of rows that were not inserted. The keys are
+-- sorted as in insert_ledger. The statement commits itself, so it must end with an error when the
+-- key of an event was claimed and the event was not stored.
 WITH given AS (
   SELECT * FROM unnest($1::event_row_v1[])
 ), new AS (
@@ -48,7 +49,8 @@ WHERE CASE
 END
 
 -- name: find_ledger
--- What the ledger holds for keys that were not new; a statement of its own, for a new snapshot.
+-- The ledger rows of keys that were not inserted. A separate statement, because it needs a snapshot
+-- that includes rows committed since.
 -- The COMMIT of a transaction that has written nothing does not wait for a synchronous standby, and
 -- the standby may lack these rows: the flush that stored them may have been cut off as it waited.
 -- So with a standby an empty message is written, which makes COMMIT wait.
@@ -59,13 +61,13 @@ WHERE current_setting('synchronous_standby_names') = ''
    OR (SELECT pg_logical_emit_message(true, 'forebay', '')) IS NOT NULL
 
 -- name: find_workspaces
--- The workspace of stored events, to tell an id used elsewhere from one used with other content.
+-- The workspaces of stored events: was an id used in another workspace, or with other content?
 SELECT stored.tenant_id, stored.received_at, stored.id, stored.workspace_id
 FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[]) AS asked (tenant_id, received_at, id)
 JOIN events AS stored USING (tenant_id, received_at, id)
 
 -- name: insert_rejected
--- Quarantine. ON CONFLICT, because a flush whose outcome was unknown runs again with the same rows.
+-- Writes to quarantine. ON CONFLICT, because a flush with an unknown outcome is attempted again.
 INSERT INTO rejected_events
   (id, tenant_id, workspace_id, event_id, code, field, message, payload, request_id, received_at)
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[],
@@ -73,8 +75,8 @@ SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::t
 ON CONFLICT DO NOTHING
 
 -- name: count_rejected
--- Counts rows that an earlier try may have stored. As in find_ledger, an empty message makes COMMIT
--- wait for a synchronous standby.
+-- Counts rows that an earlier attempt may have stored. As in find_ledger, an empty message makes
+-- COMMIT wait for a synchronous standby.
 SELECT count(*)
 FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[]) AS asked (tenant_id, received_at, id)
 JOIN rejected_events USING (tenant_id, received_at, id)

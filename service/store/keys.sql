@@ -1,5 +1,5 @@
 -- name: find_keys
--- The service compares an end in the future itself; it cannot hold times such as infinity.
+-- The service compares future end times itself; Python has no times such as infinity or year 9999+.
 SELECT api_keys.key_id, api_keys.tenant_id, api_keys.workspace_id, api_keys.secret_sha256,
        api_keys.max_batch_events AS events_max, api_keys.max_payload_bytes AS bytes_max,
        CASE WHEN ending.at > now() AND ending.at < '9999-01-01Z' THEN ending.at END AS expires_at,

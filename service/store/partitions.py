@@ -1,4 +1,4 @@
-"""Day partitions of the tables that hold events; there is always a place for today's."""
+"""Day partitions of the tables that hold events: made before a flush needs them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ import asyncpg
 import msgspec
 import structlog
 
-from service.store.faults import NoPartitionError
-from service.store.pool import lent
-from service.store.rights import missing_rights
+from service.store.connections import lent
+from service.store.errors import NoPartitionError
+from service.store.schema import missing_rights
 from service.store.sql import statement
 
 log = structlog.get_logger()
@@ -23,7 +23,7 @@ _EVENTS: Final = "events"
 
 
 class Partition(msgspec.Struct, frozen=True):
-    """Result for one missing partition."""
+    """What became of one missing partition: it was made, or why it was not."""
 
     parent: str
     utc_day: date
@@ -32,7 +32,7 @@ class Partition(msgspec.Struct, frozen=True):
     problem: str | None
     advice: str | None
     takes_rows: bool
-    """Rows of that day can be stored: in the new partition, or in a DEFAULT partition."""
+    """Whether rows of that day can be stored: in this partition, or in a DEFAULT partition."""
 
 
 class TopUp(msgspec.Struct, frozen=True):
@@ -51,15 +51,15 @@ class TopUp(msgspec.Struct, frozen=True):
     def days_ahead(self) -> int:
         """Number of days after today, without a gap, that take events; -1: today takes none."""
         refused = [day.utc_day for day in self.partitions if not day.takes_rows]
-        coming = [day for day in refused if day >= self.today]
-        return (min(coming) - self.today).days - 1 if coming else DAYS_AHEAD
+        first = min((day for day in refused if day >= self.today), default=None)
+        return DAYS_AHEAD if first is None else (first - self.today).days - 1
 
 
 async def ensure_partitions(pool: Any, first: date, last: date) -> list[Partition]:
     """
     Make the partitions that are missing from *first* to *last* (UTC days).
 
-    Return one entry for each that was missing; those that could not be made are logged.
+    Returns one entry for each partition that was missing, and logs those that were not made.
     """
     async with asyncio.timeout(_TIMEOUT_S), lent(pool) as connection:
         gaps = await connection.fetch(statement("find_partition_gaps"), first, last)
@@ -77,25 +77,25 @@ async def ensure_partitions(pool: Any, first: date, last: date) -> list[Partitio
 
 
 async def top_up_partitions(pool: Any, today: date) -> TopUp:
-    """Make the partitions from yesterday to a week ahead; check the rights that this needs."""
+    """Make the partitions from yesterday to a week ahead; check the rights for making them."""
     last = today + timedelta(days=DAYS_AHEAD)
     partitions = await ensure_partitions(pool, today - _DAYS_BACK, last)
     async with asyncio.timeout(_TIMEOUT_S), lent(pool) as connection:
         rights = [right.sentence for right in await missing_rights(connection)]
-    done = TopUp(today, partitions, rights)
+    top_up = TopUp(today, partitions, rights)
     if rights:
-        stored_until = today + timedelta(days=done.days_ahead)
+        stored_until = today + timedelta(days=top_up.days_ahead)
         log.error(
             "partition_rights_missing",
             problems=rights,
             events_can_be_stored_until=stored_until.isoformat(),
         )
-    return done
+    return top_up
 
 
 async def require_partition(pool: Any, today: date) -> None:
     """
-    Make today's partition if it is missing; a worker needs no other one to start.
+    Make today's partition if it is missing; a worker needs no other partition to start.
 
     Raises
     ------

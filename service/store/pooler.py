@@ -7,16 +7,16 @@ docs/decisions/0023-poolers.md.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from service.store.faults import UnsafeSessionError
+from service.store.errors import UnsafeSessionError
 from service.store.sql import statement
 
 _ROUNDS: Final = 3
-_MEANWHILE_S: Final = 0.025  # half of the time for which a session is kept busy
+_PAUSE_S: Final = 0.025  # half of the time for which read_pid_after_a_while keeps a session busy
 _TIMEOUT_S: Final = 5.0
-# A startup parameter that is no setting of the server: it cannot be set later.
+# A startup parameter that is not a setting of the server: it cannot be set later.
 _OPTIONS: Final = "options"
 
 
@@ -29,10 +29,10 @@ class PoolerError(UnsafeSessionError):
 
 async def is_pooled(connection: Any) -> bool:
     """
-    Tell whether a pooler is between Forebay and the server.
+    Whether a pooler is between Forebay and the server.
 
-    The server sends its process number at the start of a connection. A pooler sends a number of its
-    own, as it does not know yet which process will serve the client.
+    The server sends the number of its process when a connection starts. A pooler sends a number of
+    its own, because it does not know yet which server process will serve the client.
     """
     own_pid: int = connection.get_server_pid()
     return await _pid(connection) != own_pid
@@ -57,7 +57,7 @@ async def require_session_pooling(first: Any, connect: Callable[[], Awaitable[An
             second = await connect()
             try:
                 for _ in range(_ROUNDS):
-                    await _require_apart(first, second)
+                    await _require_different_sessions(first, second)
             finally:
                 second.terminate()
     except TimeoutError:
@@ -67,9 +67,9 @@ async def require_session_pooling(first: Any, connect: Callable[[], Awaitable[An
         ) from None
 
 
-async def enter_session(connection: Any) -> None:
+async def enter_session(connection: Any, settings: Mapping[str, str]) -> None:
     """
-    Apply the startup parameters of *connection* to its session.
+    Apply *settings*, the startup parameters of *connection*, to its session.
 
     A pooler does not pass them on. Without a pooler there is nothing to do.
 
@@ -83,7 +83,6 @@ async def enter_session(connection: Any) -> None:
         return
     if await _pid(connection) != pid:
         raise _shared()
-    settings: dict[str, str] = connection._params.server_settings or {}  # noqa: SLF001 - as sent
     if _OPTIONS in settings:
         raise PoolerError(
             "a pooler does not pass on the parameter options of DATABASE_URL: write each setting"
@@ -94,27 +93,27 @@ async def enter_session(connection: Any) -> None:
         raise _shared()
 
 
-async def _require_apart(first: Any, second: Any) -> None:
+async def _require_different_sessions(first: Any, second: Any) -> None:
     """Raise when *second* uses the session of *first*, or *first* gets another one meanwhile."""
     pid = await _pid(first)
-    busy, again = await asyncio.gather(
-        _ask(second, statement("read_pid_after_a_while")), _pid_meanwhile(first)
+    second_pid, pid_later = await asyncio.gather(
+        _query(second, statement("read_pid_after_a_while")), _pid_later(first)
     )
-    if busy == pid or again != pid:
+    if second_pid == pid or pid_later != pid:
         raise _shared()
 
 
-async def _pid_meanwhile(connection: Any) -> int:
-    await asyncio.sleep(_MEANWHILE_S)
+async def _pid_later(connection: Any) -> int:
+    await asyncio.sleep(_PAUSE_S)
     return await _pid(connection)
 
 
 async def _pid(connection: Any) -> int:
-    return await _ask(connection, statement("read_pid"))
+    return await _query(connection, statement("read_pid"))
 
 
-async def _ask(connection: Any, query: str) -> int:
-    """Query by COPY, which is one message; a prepared statement is two, maybe in two sessions."""
+async def _query(connection: Any, query: str) -> int:
+    """Query by COPY, one message. A prepared statement is two messages, maybe in two sessions."""
     answer = bytearray()
 
     async def take(data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Whether this worker can store events: known from flushes, and from probes while it is idle."""
+"""Whether this worker can store events, from the results of flushes, and of probes when idle."""
 
 import asyncio
 import math
@@ -10,11 +10,17 @@ import asyncpg
 import structlog
 
 from service.clock import Clock
-from service.store.causes import Cause, Trouble, trouble_of
-from service.store.faults import Fault, MissingRowsError, UnconfirmedCommitError, classify
+from service.store.connections import FlushConnections, require_safe
+from service.store.errors import (
+    Cause,
+    FailureClass,
+    MissingRowsError,
+    Trouble,
+    UnconfirmedCommitError,
+    classify,
+    trouble_of,
+)
 from service.store.partitions import ensure_partitions
-from service.store.pool import require_safe
-from service.store.sessions import Sessions
 from service.store.sql import statement
 
 log = structlog.get_logger()
@@ -42,32 +48,32 @@ class Readiness:
     def __init__(
         self,
         pool: Any,
-        sessions: Sessions,
+        connections: FlushConnections,
         clock: Clock,
         on_change: Callable[[Trouble | None, Trouble | None], None],
     ) -> None:
         """*on_change* gets the previous and the current trouble; None: events can be stored."""
         self._pool = pool
-        self._sessions = sessions
+        self._connections = connections
         self._clock = clock
         self._on_change = on_change
         self._trouble: Trouble | None = None
-        self._told_at = -math.inf
+        self._updated_at = -math.inf
         self._checked_at = -math.inf
         self._was_locked = False
         self.latency_s: float | None = None
-        """Seconds that the first round trip of the last probe took."""
+        """Duration of the first round trip of the last probe, in seconds."""
 
     @property
     def trouble(self) -> Trouble | None:
         """Why events cannot be stored; None: they can be stored."""
-        if self._clock.monotonic() - self._told_at > _STALE_S:
+        if self._clock.monotonic() - self._updated_at > _STALE_S:
             return Trouble(Cause.AWAY)
         return self._trouble
 
     def stored(self) -> None:
         """Note that a flush or a probe succeeded."""
-        self._told_at = self._clock.monotonic()
+        self._updated_at = self._clock.monotonic()
         if self._trouble is not None:
             self._change(None)
 
@@ -78,7 +84,7 @@ class Readiness:
         if trouble.cause not in _OF_ONE_FLUSH and not is_vague:
             self._failed(trouble)
 
-    async def require_safe(self, session: Any) -> None:
+    async def require_safe(self, connection: Any) -> None:
         """
         Raise UnsafeSessionError while a crash of the server could lose acknowledged events.
 
@@ -87,14 +93,14 @@ class Readiness:
         now = self._clock.monotonic()
         if now - self._checked_at < _CHECK_S:
             return
-        (row,) = await session.fetch(statement("check_settings"))
+        (row,) = await connection.fetch(statement("check_settings"))
         require_safe(row)
         self._checked_at = now
 
     async def watch(self) -> None:
         """Probe in a loop, except while flushes have recent results."""
         while True:
-            if self._clock.monotonic() - self._told_at >= _PAUSE_S:
+            if self._clock.monotonic() - self._updated_at >= _PAUSE_S:
                 await self.probe()
             await asyncio.sleep(_PAUSE_S)
 
@@ -105,14 +111,14 @@ class Readiness:
             try:
                 await self._write(now)
             except Exception as error:  # noqa: BLE001 - a flush would meet the same error
-                fault = classify(error)
-                if fault is not Fault.PARTITION and _is_about_probe(error):
+                failure = classify(error)
+                if failure is not FailureClass.PARTITION and _is_about_probe(error):
                     break
                 trouble = trouble_of(error)
                 if not self._is_of_all(trouble):
                     return
                 self._failed(trouble)
-                if fault is not Fault.PARTITION or is_last:
+                if failure is not FailureClass.PARTITION or is_last:
                     return
                 await self._make_partitions(now.date())
             else:
@@ -122,7 +128,7 @@ class Readiness:
 
     def _is_of_all(self, trouble: Trouble) -> bool:
         """Whether *trouble*, found by a probe, affects all flushes."""
-        if trouble.cause is Cause.NO_CONNECTION and self._sessions.in_use:
+        if trouble.cause is Cause.NO_CONNECTION and self._connections.in_use:
             # All connections are used by flushes, whose results set the state.
             return False
         # A flush waits longer for a lock than a probe: LOCKED counts from the second probe on.
@@ -137,41 +143,41 @@ class Readiness:
 
     async def _write(self, received_at: datetime) -> None:
         is_full = self._trouble is not None and self._trouble.cause is Cause.FULL
-        async with self._sessions.lent(self._clock.monotonic() + _PROBE_TIMEOUT_S) as session:
+        async with self._connections.lend(self._clock.monotonic() + _PROBE_TIMEOUT_S) as connection:
             self._checked_at = -math.inf
             started = self._clock.monotonic()
-            await self.require_safe(session)
+            await self.require_safe(connection)
             self.latency_s = self._clock.monotonic() - started
             rows = _ROWS_WHEN_FULL if is_full else 1
-            await session.execute(statement("begin_probe"))
+            await connection.execute(statement("begin_probe"))
             try:
-                (stored,) = await session.fetch(statement("probe"), received_at, rows)
+                (stored,) = await connection.fetch(statement("probe"), received_at, rows)
             except asyncpg.PostgresError:
-                if not session.is_closed():
-                    await session.execute("ROLLBACK")
+                if not connection.is_closed():
+                    await connection.execute("ROLLBACK")
                 raise
-            await session.execute("ROLLBACK")
+            await connection.execute("ROLLBACK")
             for table, count in stored.items():
                 if count != rows:
                     raise MissingRowsError(table)
-            await self._commit_nothing(session)
+            await self._commit_nothing(connection)
 
-    async def _commit_nothing(self, session: Any) -> None:
+    async def _commit_nothing(self, connection: Any) -> None:
         """Commit an empty message: it needs the disk of the WAL, and a synchronous standby."""
-        standbys = await session.fetchval(statement("read_standby_names"))
-        session.is_unconfirmed = False
+        standbys = await connection.fetchval(statement("read_standby_names"))
+        connection.is_unconfirmed = False
         try:
             # This commit may be cancelled: no answer depends on it.
-            await session.fetch(statement("commit_nothing"), timeout=_COMMIT_TIMEOUT_S)
+            await connection.fetch(statement("commit_nothing"), timeout=_COMMIT_TIMEOUT_S)
         except TimeoutError:
             if standbys:
                 raise UnconfirmedCommitError from None
             raise
-        if session.is_unconfirmed:
+        if connection.is_unconfirmed:
             raise UnconfirmedCommitError
 
     def _failed(self, trouble: Trouble) -> None:
-        self._told_at = self._clock.monotonic()
+        self._updated_at = self._clock.monotonic()
         if trouble != self._trouble:
             self._change(trouble)
 
@@ -186,7 +192,7 @@ class Readiness:
 
 def _is_about_probe(error: Exception) -> bool:
     """Whether an operator's constraint refuses the rows of a probe: other rows can be stored."""
-    if classify(error) is Fault.DATA:
+    if classify(error) is FailureClass.DATA:
         return True
     return isinstance(error, asyncpg.PostgresError) and bool(
         (error.sqlstate or "").startswith(_CONSTRAINT_CLASS)

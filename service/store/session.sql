@@ -53,19 +53,6 @@ WHERE pid = $1::int AND backend_start = $2::timestamptz
 -- name: ping
 SELECT 1
 
--- name: read_server
-SELECT current_setting('server_version_num')::int AS version_num,
-       current_setting('server_encoding') AS encoding
-
--- name: read_schema
--- The newest migration applied, and the newest breaking one.
-SELECT max(version) AS version, max(version) FILTER (WHERE is_breaking) AS breaking_version
-FROM schema_checksums
-
--- name: read_capacity
-SELECT current_setting('max_connections')::int
-         - current_setting('superuser_reserved_connections')::int AS connections
-
 -- name: begin_probe
 -- Limits of its own, as a probe has less time than a flush may take.
 BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '2s'

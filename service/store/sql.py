@@ -1,4 +1,4 @@
-"""Every statement of the service, from the .sql files beside this one, by name."""
+"""The SQL statements of the service, by name, from the .sql files in this folder."""
 
 import re
 from functools import cache
@@ -11,7 +11,7 @@ _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 @cache
 def statement(name: str) -> str:
-    """Return the statement called *name*; KeyError when there is none."""
+    """Return the statement with this name; raises KeyError when there is none."""
     return _statements()[name]
 
 
@@ -22,6 +22,6 @@ def _statements() -> dict[str, str]:
         _, *parts = _NAME.split(path.read_text(encoding="utf-8"))
         for name, text in zip(parts[::2], parts[1::2], strict=True):
             if name in found:
-                raise ValueError(f"the statement {name} stands twice in {_HERE.name}/*.sql")
+                raise ValueError(f"duplicate statement in {_HERE.name}/*.sql: {name}")
             found[name] = text.strip()
     return found

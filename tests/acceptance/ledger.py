@@ -15,12 +15,12 @@ from typing import Any, Final
 import httpx
 
 from provision.keys import NewKey
-from service.store.transaction import AT_ONCE_ROWS_MAX
+from service.store.ledger import SINGLE_STATEMENT_ROWS_MAX
 from tests.acceptance.checker import content_hash, findings, read_account, read_stored
 from tests.acceptance.site import Site, new_ids, track
 
 # A request that is more than one statement takes, and what a site is to be told to take it.
-MANY: Final = AT_ONCE_ROWS_MAX + 5
+MANY: Final = SINGLE_STATEMENT_ROWS_MAX + 5
 TAKES_MANY: Final = {"payload_events_max": str(MANY)}
 _EVENTS_A_REQUEST: Final = 5
 _OK: Final = 200

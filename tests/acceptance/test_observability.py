@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from provision.keys import NewKey
 from service import apikey
-from service.store.transaction import AT_ONCE_ROWS_MAX
+from service.store.ledger import SINGLE_STATEMENT_ROWS_MAX
 from tests.acceptance import wire
 from tests.acceptance.conftest import StartSite
 from tests.acceptance.running import LogLine, until
@@ -151,7 +151,9 @@ async def _say_everything_everywhere(site: Site, key: NewKey, canary: str) -> No
 
 
 async def test_no_key_and_no_payload_is_ever_logged(start_site: StartSite) -> None:
-    site = await start_site(log_level="debug", payload_events_max=str(AT_ONCE_ROWS_MAX + 5))
+    site = await start_site(
+        log_level="debug", payload_events_max=str(SINGLE_STATEMENT_ROWS_MAX + 5)
+    )
     key = await site.make_key()
     canary = f"canary{secrets.token_hex(8)}"
     await _say_everything_everywhere(site, key, canary)
@@ -159,7 +161,7 @@ async def test_no_key_and_no_payload_is_ever_logged(start_site: StartSite) -> No
     async with site.database() as connection:
         await connection.execute("ALTER TABLE events ADD CHECK (event NOT LIKE 'poison%')")
     async with site.client(key) as client:
-        for size in (1, AT_ONCE_ROWS_MAX + 5):
+        for size in (1, SINGLE_STATEMENT_ROWS_MAX + 5):
             batch = [track(one, event=f"poison {canary}") for one in new_ids(size)]
             answer = await client.post("/v1/batch", json={"batch": batch})
             assert answer.json()["rejected"] == size

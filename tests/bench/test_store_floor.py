@@ -12,7 +12,7 @@ import pytest
 from bench.store_floor import FlushMaker, flushes_of
 from service import _native
 from service.config import Config
-from service.store.pool import connect, pool_config
+from service.store.connections import connect, pool_config
 from service.store.sql import statement
 
 OWNERS = [(1, 1), (2, 5)]

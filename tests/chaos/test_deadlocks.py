@@ -15,11 +15,11 @@ from service._native import Plan, Row, Rows
 from service.clock import SystemClock
 from service.config import Config
 from service.reasons import Refusal
-from service.store.faults import Fault
-from service.store.flush import Flush, verdicts_of
+from service.store.attempt import Bounds, FlushRetrier
+from service.store.connections import open_pool, pool_config
+from service.store.errors import FailureClass
+from service.store.outcomes import flush_of, verdicts_of
 from service.store.partitions import ensure_partitions
-from service.store.pool import open_pool, pool_config
-from service.store.settle import Bounds, Settler
 from service.testing import NOON, Sender, always, make_event, make_payload
 from tests.acceptance.running import until
 
@@ -65,18 +65,17 @@ class Storm:
     """Writers who store the same new keys at once, over and over."""
 
     def __init__(self, pool: Any, plan_rows: PlanRows) -> None:
-        self.faults: Counter[Fault] = Counter()
+        self.faults: Counter[FailureClass] = Counter()
         self.verdicts: Counter[str] = Counter()
         self.rounds = 0
         self._senders = [Sender() for _ in range(WRITERS)]
         self._plan = plan_rows
         self._chance = random.Random(1)
-        self._settler = Settler(
+        self._retrier = FlushRetrier(
             pool,
             SystemClock(),
             acquire_timeout_s=TIMEOUT_S,
-            keep=always(True),
-            on_fault=lambda fault: self.faults.update([fault]),
+            on_failure=lambda fault: self.faults.update([fault]),
         )
 
     async def blow(self) -> None:
@@ -95,11 +94,11 @@ class Storm:
         await self._settle(self._senders.pop().rows(*events))
 
     async def _settle(self, rows: Rows) -> None:
-        flush = Flush([rows], [], self._plan([rows]))
+        flush = msgspec.structs.replace(flush_of([rows], [], always(True)), plan=self._plan([rows]))
         bounds = Bounds(time.monotonic() + TIMEOUT_S)
         while True:
             try:
-                late = await self._settler.settle(flush, bounds)
+                late = await self._retrier.store(flush, bounds)
             except Refusal:
                 continue  # deadlocked at each of its tries: a sender would send again
             verdicts = verdicts_of(make_payload(rows), late)
@@ -190,7 +189,7 @@ async def test_without_the_sort_they_do_and_still_each_event_is_stored_once(
     await holding.rollback()
     await writing
 
-    assert {Fault.RETRY} == set(storm.faults)
+    assert {FailureClass.RETRY} == set(storm.faults)
     assert {"accepted": 3, "duplicate": 3} == storm.verdicts
     assert 0 < await deadlocks(pool, connection)
     assert 3 == await connection.fetchval("SELECT count(*) FROM events")

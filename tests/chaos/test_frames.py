@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from provision.keys import NewKey
-from service.store.transaction import AT_ONCE_ROWS_MAX
+from service.store.ledger import SINGLE_STATEMENT_ROWS_MAX
 from tests.acceptance.conftest import StartSite
 from tests.acceptance.ledger import Event, Ledger, event_of, new_ledger
 from tests.acceptance.site import Site, new_ids
@@ -17,7 +17,7 @@ from tests.chaos.report import REPORT, Run
 
 # Rows of a flush that is one statement, and of one that goes down by COPY.
 AT_ONCE_ROWS: Final = 3
-COPY_ROWS: Final = AT_ONCE_ROWS_MAX + 5
+COPY_ROWS: Final = SINGLE_STATEMENT_ROWS_MAX + 5
 SETTINGS: Final = {
     "workers": "1",
     "flush_timeout_s": "1",

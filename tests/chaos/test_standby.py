@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from provision.keys import NewKey
-from service.store.transaction import AT_ONCE_ROWS_MAX
+from service.store.ledger import SINGLE_STATEMENT_ROWS_MAX
 from tests.acceptance.conftest import StartSite
 from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
 from tests.acceptance.running import until
@@ -18,7 +18,7 @@ from tests.acceptance.test_outage import check_refusals
 from tests.acceptance.test_readiness import see_unready
 
 # More than go down by one statement, so that both ways are seen.
-COUNTS: Final = [1, AT_ONCE_ROWS_MAX + 5]
+COUNTS: Final = [1, SINGLE_STATEMENT_ROWS_MAX + 5]
 SETTINGS: Final = {
     "flush_timeout_s": "1",
     "connect_timeout_s": "1",

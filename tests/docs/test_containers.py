@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from service.config import Config
 from service.parent import KILL_GRACE_S
-from service.store.pool import connections_per_worker
+from service.store.connections import connections_per_worker
 from tests.docs.conftest import ROOT
 
 COMPOSE: Final = ROOT / "docker-compose.yml"

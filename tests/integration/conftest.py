@@ -13,38 +13,38 @@ from service.clock import SystemClock
 from service.config import Config
 from service.model import Payload, Verdict, Written
 from service.reasons import Reason, Refusal
-from service.store.events import EventStore
-from service.store.faults import Fault
+from service.store.attempt import FlushRetrier
+from service.store.connections import PoolConfig, connect, open_pool, pool_config
+from service.store.errors import FailureClass
+from service.store.ledger import SINGLE_STATEMENT_ROWS_MAX
+from service.store.outcomes import EventStore
 from service.store.partitions import ensure_partitions
-from service.store.pool import PoolConfig, open_pool, pool_config
-from service.store.settle import Settler
-from service.store.transaction import AT_ONCE_ROWS_MAX
 from service.testing import NOON, Sender, always, make_event, make_key
 from tests.integration.in_process import Sending, StartWorker, SteppedClock
 from tests.integration.line import Line
 
 MakeStore = Callable[..., Any]
 FILLER_TENANT = 999
+# For tests of code that both ways of writing share.
+ONE_WAY = pytest.mark.parametrize("way", ["single_statement"])
 
 
 class StoreBench:
-    """A store of its own pool; `write` sends its payloads down one of the two ways."""
+    """A store with its own pool; `write` uses one of the two ways of writing."""
 
     def __init__(self, pool: Any, way: str) -> None:
         self.pool = pool
         self.way = way
-        self.faults: list[Fault] = []
-        self.on_fault: Callable[[], None] = lambda: None
-        self.keep = always(True)
+        self.failures: list[FailureClass] = []
+        self.on_failure: Callable[[], None] = lambda: None
+        self.may_quarantine = always(True)
         self._filler = Sender(make_key(tenant_id=FILLER_TENANT))
         clock = SystemClock()
-        self.settler = Settler(
-            pool, clock, acquire_timeout_s=2.0, keep=self._may_keep, on_fault=self._note
-        )
-        self._store = EventStore(self.settler, clock, self._may_keep)
+        self.retrier = FlushRetrier(pool, clock, acquire_timeout_s=2.0, on_failure=self._note)
+        self._store = EventStore(self.retrier, clock, self._may_quarantine)
 
     async def write(self, *payloads: Payload, timeout_s: float = 20.0) -> list[list[Verdict]]:
-        """Write *payloads* in one flush, and raise when one of them was refused."""
+        """Write *payloads* in one flush; raise the Refusal of one of them."""
         verdicts = []
         for written in await self.written(*payloads, timeout_s=timeout_s):
             if isinstance(written, Refusal):
@@ -53,10 +53,12 @@ class StoreBench:
         return verdicts
 
     async def written(self, *payloads: Payload, timeout_s: float = 20.0) -> list[Written]:
-        """Write *payloads* in one flush; by COPY that means with many events of another tenant."""
+        """Write *payloads* in one flush; for COPY, with many events of another tenant."""
         given = list(payloads)
         if self.way == "copy":
-            given.append(self._filler.payload(*(make_event() for _ in range(AT_ONCE_ROWS_MAX + 1))))
+            given.append(
+                self._filler.payload(*(make_event() for _ in range(SINGLE_STATEMENT_ROWS_MAX + 1)))
+            )
         written = list(await self._store.write(given, time.monotonic() + timeout_s))
         if self.way == "copy":
             filler = written.pop()
@@ -71,20 +73,20 @@ class StoreBench:
         ]
 
     async def statuses(self, *payloads: Payload, **options: float) -> list[list[str]]:
-        """Write, and return what became of each event."""
+        """Write *payloads* in one flush; return the status of each event."""
         verdicts = await self.write(*payloads, **options)
         return [[str(verdict.status) for verdict in own] for own in verdicts]
 
-    def _may_keep(self, key_id: str) -> bool:
-        return self.keep(key_id)
+    def _may_quarantine(self, key_id: str) -> bool:
+        return self.may_quarantine(key_id)
 
-    def _note(self, fault: Fault) -> None:
-        self.faults.append(fault)
-        self.on_fault()
+    def _note(self, failure: FailureClass) -> None:
+        self.failures.append(failure)
+        self.on_failure()
 
 
 class Database:
-    """What is in the test's database, but for the events that fill flushes up."""
+    """What the test's database holds, without the events of the filler tenant."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -105,7 +107,7 @@ class Database:
         return [row["event_id"] for row in await self.events()]
 
     async def refuse(self, condition: str) -> None:
-        """Let PostgreSQL itself refuse each event of which *condition* is true."""
+        """Let PostgreSQL reject each event for which *condition* is true."""
         await self.connection.execute(
             f"ALTER TABLE events ADD CONSTRAINT no_poison CHECK (NOT ({condition}))"
         )
@@ -125,7 +127,7 @@ def store_config(database_url: str) -> PoolConfig:
 
 @pytest.fixture
 def sender() -> Sender:
-    """Return who sends as tenant 1."""
+    """Return a sender of tenant 1."""
     return Sender()
 
 
@@ -135,16 +137,16 @@ async def database(connection: Any) -> Database:
     return Database(connection)
 
 
-@pytest.fixture(params=["at_once", "copy"])
+@pytest.fixture(params=["single_statement", "copy"])
 def way(request: pytest.FixtureRequest) -> str:
-    """Name a way of writing: by one statement, or by COPY in a transaction."""
+    """How flushes are written: by one statement, or by COPY in a transaction."""
     return str(request.param)
 
 
 @pytest.fixture
 async def make_store(store_config: PoolConfig, way: str, line: Line) -> AsyncIterator[MakeStore]:
     """Make a store: `await make_store(lock_timeout_ms=50)`."""
-    del line  # which is here to outlive the pools
+    del line  # requested so that it outlives the pools
     pools: list[Any] = []
 
     async def make(**changes: Any) -> StoreBench:
@@ -195,3 +197,66 @@ async def start_worker(
     yield start
     for worker in workers:
         await worker.stop()
+
+
+HOLD = (
+    "INSERT INTO event_deduplication VALUES (1, event_key($1), -1, -1, now())"
+    " ON CONFLICT DO NOTHING"
+)
+WAITING = (
+    "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    " AND application_name = 'forebay' AND datname = current_database()"
+)
+
+
+class Holder:
+    """Another writer, whose open transaction holds the ledger row of an event."""
+
+    def __init__(self, connection: Any, watcher: Any) -> None:
+        self._transaction = connection.transaction()
+        self._connection = connection
+        self._watcher = watcher
+
+    async def hold(self, event_id: str) -> None:
+        await self._transaction.start()
+        await self._connection.execute(HOLD, event_id)
+
+    async def until_waited_for(self) -> int:
+        """Return the backend of the flush that waits for the row."""
+        while True:
+            pid = await self._watcher.fetchval(WAITING)
+            if pid is not None:
+                return int(pid)
+
+    async def release(self) -> None:
+        await self._transaction.rollback()
+
+
+async def sabotage(connection: Any, event: str, body: str, *, times: int) -> None:
+    """Run *body* at *event*, the first *times* only; a sequence survives a rollback."""
+    await connection.execute(
+        f"""
+        CREATE SEQUENCE sabotages;
+        CREATE FUNCTION sabotage() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF nextval('sabotages') <= {times} THEN {body}; END IF;
+            RETURN NULL;
+        END $$;
+        CREATE {event} EXECUTE FUNCTION sabotage();
+        """
+    )
+
+
+async def refusal(store: StoreBench, payload: Payload, timeout_s: float = 20.0) -> Reason:
+    """Write *payload*, which must be refused; return the reason."""
+    with pytest.raises(Refusal) as caught:
+        await store.write(payload, timeout_s=timeout_s)
+    return caught.value.reason
+
+
+@pytest.fixture
+async def holder(connection: Any, store_config: PoolConfig) -> AsyncIterator[Holder]:
+    """Lend another writer that holds row locks."""
+    watcher = await connect(store_config)
+    yield Holder(connection, watcher)
+    watcher.terminate()

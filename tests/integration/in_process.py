@@ -1,4 +1,4 @@
-"""A worker in the process of the test, so that the test can bring its clock."""
+"""A worker in the process of the test, with a clock that the test moves."""
 
 import json
 import time
@@ -16,13 +16,13 @@ from tests.unit.edge.client import Answer, ask
 
 
 class SteppedClock(FixedClock):
-    """A wall clock that only a test moves, and the machine's monotonic one."""
+    """A wall clock that only a test moves; the monotonic clock is that of the system."""
 
     monotonic = staticmethod(time.monotonic)
 
 
 class Sending:
-    """A worker, and what is sent to it with the key of one tenant."""
+    """Sends requests to a worker with the key of one tenant."""
 
     def __init__(self, worker: Worker, edge: Edge, key: NewKey) -> None:
         self.worker = worker
@@ -30,12 +30,12 @@ class Sending:
         self._headers = [(b"x-api-key", key.api_key.encode())]
 
     async def post(self, **members: Any) -> Answer:
-        """Send one event, and return the answer."""
+        """Send one event; return the response."""
         body = msgspec.json.encode({"event": "Signed Up", "user_id": "u1"} | members)
         return await ask(self._edge, "POST", "/v1/track", body, self._headers)
 
     async def send(self, **members: Any) -> dict[str, Any]:
-        """Send one event, which has to be answered with 200; return what the answer says."""
+        """Send one event, which must be answered with 200; return the decoded body."""
         answer = await self.post(**members)
         assert 200 == answer.status, answer.body
         content: dict[str, Any] = json.loads(answer.body)
@@ -49,7 +49,7 @@ StartWorker = Callable[..., Awaitable[Sending]]
 
 
 async def listener(connection: Any, other_than: int = 0) -> int:
-    """Wait until a session listens for changed keys; return its process number."""
+    """Wait until a session listens for changed keys; return its process id."""
 
     async def listening() -> int | None:
         pid: int | None = await connection.fetchval(
@@ -65,7 +65,7 @@ async def listener(connection: Any, other_than: int = 0) -> int:
 
 
 async def lose_listener(connection: Any) -> None:
-    """End the session that listens, and return when another one listens."""
+    """End the session that listens; return when another session listens."""
     pid = await listener(connection)
     await connection.execute("SELECT pg_terminate_backend($1)", pid)
     await listener(connection, other_than=pid)

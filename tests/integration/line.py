@@ -1,16 +1,16 @@
-"""A line between client and server that can be cut, also at the worst moment."""
+"""A proxy between client and server that can cut connections, also in place of an answer."""
 
 import asyncio
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 _CHUNK: Final = 65_536
-# How a client asks the server to cancel a statement: a connection of its own that says only this.
+# A client cancels a statement over another connection, which begins with this message.
 _CANCEL: Final = b"\x00\x00\x00\x10\x04\xd2\x16\x2e"
 
 
 class Line:
-    """Hands bytes on both ways. `cut_at` and `half_cut_at` cut it once, in place of an answer."""
+    """Forwards bytes both ways. `cut_at` and `half_cut_at` cut once, in place of an answer."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -29,41 +29,41 @@ class Line:
 
     @property
     def url(self) -> str:
-        """The database's URL, by way of this line."""
+        """The URL of the database through this proxy."""
         credentials = self._parts.netloc.rpartition("@")[0]
         host = f"{credentials}@127.0.0.1:{self._port}" if credentials else f"127.0.0.1:{self._port}"
         return urlunsplit(self._parts._replace(netloc=host))
 
     async def open(self) -> None:
-        """Hand on from now on."""
+        """Forward from now on."""
         self._is_shut = False
         if self._server is None:
             self._server = await asyncio.start_server(self._join, "127.0.0.1")
             self._port = self._server.sockets[0].getsockname()[1]
 
     def cut_at(self, answer: bytes) -> None:
-        """Cut when the server says *answer*, which then is not heard."""
+        """Cut when the server sends *answer*, which is not forwarded."""
         self._cut_at = answer
         self._is_half_cut = False
 
     def half_cut_at(self, answer: bytes) -> None:
-        """Cut when the server says *answer*, and let the server believe that all is well."""
+        """As `cut_at`, and leave the connection to the server open."""
         self._cut_at = answer
         self._is_half_cut = True
 
     def cut(self) -> None:
-        """End every connection without a word."""
+        """Abort every connection."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
 
     def shut(self) -> None:
-        """Cut, and whoever comes now is cut off at once."""
+        """Abort every connection, and each new one at once."""
         self._is_shut = True
         self.cut()
 
     async def close(self) -> None:
-        """End for good."""
+        """Abort every connection and stop listening."""
         self.shut()
         if self._server is not None:
             self._server.close()
@@ -75,12 +75,12 @@ class Line:
         if self._is_shut:
             self.cut()
             return
-        for one in (self._hand_on(reader, back), self._hand_back(there, writer, back)):
+        for one in (self._forward(reader, back), self._forward_back(there, writer, back)):
             task = asyncio.create_task(one)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while chunk := await reader.read(_CHUNK):
                 self.cancels += chunk.startswith(_CANCEL)
@@ -90,7 +90,7 @@ class Line:
         if writer not in self._half_open:
             writer.close()
 
-    async def _hand_back(
+    async def _forward_back(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, back: asyncio.StreamWriter
     ) -> None:
         try:

@@ -1,8 +1,10 @@
 """
-The hash against PostgreSQL: documents that jsonb stores alike have one hash, others have not.
+The content hash against PostgreSQL: documents have one hash exactly when jsonb stores them alike.
 
-jsonb compares numbers by their value and the hash by their digits, so PostgreSQL is shown each
-number as a text in an object of its own.
+jsonb compares numbers by value and the hash compares their digits, so PostgreSQL gets each number
+as a text in an object of its own.
+
+If these tests fail: the same event sent twice is a conflict, or another event is a duplicate.
 """
 
 import re

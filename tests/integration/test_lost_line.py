@@ -1,4 +1,8 @@
-"""A line that stops taking in the middle of COPY, and is then lost: the flush still ends."""
+"""
+A connection that stops taking data in the middle of COPY, and may then be lost.
+
+If these tests fail: a network fault makes a flush hang, and its senders wait for minutes.
+"""
 
 import asyncio
 import socket
@@ -11,19 +15,19 @@ import msgspec
 import pytest
 
 from service.reasons import Reason
-from service.store.pool import PoolConfig
+from service.store.connections import PoolConfig
 from service.testing import Sender, make_event
 from tests.integration.line import Line
 
 TIMEOUT_S = 2.0
-LATE_S = 5 * TIMEOUT_S
+ENDED_S = 5 * TIMEOUT_S
 RESET = struct.pack("ii", 1, 0)
-# Many times what the buffers on the way take.
+# Many times what the buffers between client and server hold.
 EVENTS, TEXT = 500, "x" * 20_000
 
 
 class FullLine(Line):
-    """Takes nothing more once COPY has begun."""
+    """Stops reading from the client once COPY has begun."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -31,13 +35,13 @@ class FullLine(Line):
         self._client: asyncio.StreamWriter | None = None
 
     def reset(self) -> None:
-        """Lose the line, as when the server's machine goes away and comes back."""
+        """Reset the connection, as when the machine of the server restarts."""
         assert self._client is not None
         self._client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self._client.transport.abort()
 
     async def close(self) -> None:
-        """End for good, also what nobody feeds any longer."""
+        """End all connections and tasks."""
         for task in self._tasks:
             task.cancel()
         await super().close()
@@ -71,21 +75,21 @@ async def full_line(database_url: str) -> AsyncIterator[FullLine]:
 
 @pytest.mark.parametrize("is_lost", [False, True], ids=["silent", "lost"])
 @pytest.mark.parametrize("way", ["copy"])
-async def test_a_flush_that_stands_in_copy_ends_soon_after_its_deadline(
+async def test_a_flush_that_blocks_in_copy_ends_soon_after_its_deadline(
     make_store: Any, store_config: PoolConfig, full_line: FullLine, sender: Sender, is_lost: bool
 ) -> None:
-    """The deadline is 2 s, and one more for the teardown; the bound is five times the two."""
+    """Deadline 2 s, then one second until the cancel; limit: five times the deadline."""
     url = msgspec.structs.replace(store_config, url=full_line.url).url
     store = await make_store(url=url)
     payload = sender.payload(*(make_event(properties={"text": TEXT}) for _ in range(EVENTS)))
     began = time.monotonic()
     writing = asyncio.create_task(store.written(payload, timeout_s=TIMEOUT_S))
     await full_line.is_full.wait()
-    await asyncio.sleep(0.3)  # the sender fills what there is between it and the line
+    await asyncio.sleep(0.3)  # until the buffers are full
     if is_lost:
         full_line.reset()
 
-    done, _ = await asyncio.wait({writing}, timeout=LATE_S)
+    done, _ = await asyncio.wait({writing}, timeout=ENDED_S)
 
     assert done, f"not ended after {time.monotonic() - began:.1f} s"
     (refusal,) = writing.result()

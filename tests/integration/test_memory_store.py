@@ -1,4 +1,8 @@
-"""The store in memory judges as PostgreSQL does, whatever comes in whatever order."""
+"""
+The store in memory, which other tests use, against the store on PostgreSQL.
+
+If these tests fail: tests with the store in memory pass while the service answers otherwise.
+"""
 
 import random
 import time
@@ -34,5 +38,5 @@ async def test_both_stores_give_the_same_verdicts_and_keep_the_same_rows(
 
     stored = [row["id"] for row in await database.events()]
     assert sorted(row.id for row in memory.events) == stored
-    kept = [(row["id"], row["code"]) for row in await database.rejected()]
-    assert sorted((row.id, row.code) for row in memory.rejected) == kept
+    quarantined = [(row["id"], row["code"]) for row in await database.rejected()]
+    assert sorted((row.id, row.code) for row in memory.rejected) == quarantined

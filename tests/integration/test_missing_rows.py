@@ -1,13 +1,17 @@
-"""Rows that a table did not take: the flush is rolled back, and the answer names the table."""
+"""
+Rows that a table did not store, because a trigger skips them: the flush is rolled back.
+
+If these tests fail: a sender is told that an event is stored, and the table does not have it.
+"""
 
 from typing import Any
 
 import pytest
 
 from service.reasons import Reason, Refusal
-from service.store.faults import Fault
+from service.store.errors import FailureClass
 from service.testing import Sender, make_event, make_key
-from tests.integration.conftest import Database, StoreBench
+from tests.integration.conftest import ONE_WAY, Database, StoreBench
 
 SKIP = """
     CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -19,7 +23,7 @@ CHANGED = make_event("a", properties={"is": "other"})
 
 
 async def skip(database: Database, table: str, condition: str = "NEW.tenant_id = 1") -> None:
-    """Let a trigger of the operator's keep rows out."""
+    """Create a trigger that skips rows."""
     await database.connection.execute(SKIP.format(table=table, condition=condition))
 
 
@@ -50,18 +54,7 @@ async def test_an_event_that_a_trigger_skips_is_never_acknowledged(
     assert ["a", "b"] == sorted(await database.event_ids())
 
 
-async def test_one_skipped_event_of_many_rolls_back_the_others(
-    store: StoreBench, sender: Sender, database: Database
-) -> None:
-    await skip(database, "events", "NEW.event_id = 'b'")
-
-    refusal = await refused(store, sender.payload(*(make_event(name) for name in "abc")))
-
-    assert (Reason.STORE_UNAVAILABLE, {Fault.REFUSED}) == (refusal.reason, set(store.faults))
-    assert (0, []) == (await database.ledger_rows(), await database.events())
-
-
-async def test_rows_of_one_tenant_that_a_trigger_skips_cost_no_other_tenant(
+async def test_a_row_that_a_trigger_skips_does_not_affect_other_requests(
     store: StoreBench, sender: Sender, database: Database
 ) -> None:
     await skip(database, "events", "NEW.tenant_id = 2")
@@ -75,7 +68,7 @@ async def test_rows_of_one_tenant_that_a_trigger_skips_cost_no_other_tenant(
     assert [["accepted"], ["accepted"]] == [
         [verdict.status for verdict in one] for one in written if not isinstance(one, Refusal)
     ]
-    assert store.settler.readiness.trouble is None
+    assert store.retrier.readiness.trouble is None
 
 
 async def test_one_skipped_key_of_many_is_never_acknowledged(
@@ -86,16 +79,17 @@ async def test_one_skipped_key_of_many_is_never_acknowledged(
 
     refusal = await refused(store, payload)
 
-    # One statement has committed the other two events; a transaction has not.
-    is_at_once = store.way == "at_once"
-    expected = Reason.OUTCOME_UNKNOWN if is_at_once else Reason.STORE_UNAVAILABLE
+    # The single statement has committed the other two events; a transaction has not.
+    is_committed = store.way == "single_statement"
+    expected = Reason.OUTCOME_UNKNOWN if is_committed else Reason.STORE_UNAVAILABLE
     assert expected == refusal.reason
     await stop_skipping(database)
     assert [["accepted"] * 3] == await store.statuses(payload)
     assert ["a", "b", "c"] == sorted(await database.event_ids())
 
 
-async def test_a_rejected_event_that_a_trigger_skips_is_not_answered_as_kept(
+@ONE_WAY
+async def test_a_rejected_event_that_quarantine_skips_is_not_answered(
     store: StoreBench, sender: Sender, database: Database
 ) -> None:
     await skip(database, "rejected_events")
@@ -111,7 +105,8 @@ async def test_a_rejected_event_that_a_trigger_skips_is_not_answered_as_kept(
     assert 1 == len(await database.rejected())
 
 
-async def test_a_conflict_that_a_trigger_skips_is_not_answered_as_kept(
+@ONE_WAY
+async def test_a_conflict_that_quarantine_skips_is_not_answered(
     store: StoreBench, sender: Sender, database: Database
 ) -> None:
     await store.write(sender.payload(make_event("a")))
@@ -119,10 +114,14 @@ async def test_a_conflict_that_a_trigger_skips_is_not_answered_as_kept(
 
     refusal = await refused(store, sender.payload(CHANGED))
 
-    assert (Reason.STORE_UNAVAILABLE, {Fault.REFUSED}) == (refusal.reason, set(store.faults))
+    assert (Reason.STORE_UNAVAILABLE, {FailureClass.REFUSED}) == (
+        refusal.reason,
+        set(store.failures),
+    )
 
 
-async def test_rejected_rows_of_an_earlier_try_are_not_missing(
+@ONE_WAY
+async def test_rejected_rows_of_an_earlier_attempt_are_not_missing(
     store: StoreBench, sender: Sender, database: Database
 ) -> None:
     payload = sender.payload(make_event("a"), {"type": "nope"})
@@ -133,10 +132,11 @@ async def test_rejected_rows_of_an_earlier_try_are_not_missing(
     assert 1 == len(await database.rejected())
 
 
+@ONE_WAY
 @pytest.mark.parametrize("table", ["events", "event_deduplication", "rejected_events"])
 async def test_a_probe_finds_the_table(store: StoreBench, database: Database, table: str) -> None:
     await skip(database, table, "true")
-    readiness = store.settler.readiness
+    readiness = store.retrier.readiness
 
     await readiness.probe()
 

@@ -1,4 +1,9 @@
-"""Through a real PgBouncer: noticed, refused where it shares sessions, else used."""
+"""
+PgBouncer between Forebay and PostgreSQL: refused when it shares sessions, used otherwise.
+
+If these tests fail: behind a pooler the service runs without its timeouts, and other clients of the
+pooler get them.
+"""
 
 import asyncio
 import re
@@ -13,42 +18,43 @@ from provision.database import connected
 from provision.errors import ProvisionError
 from provision.migrate import migrate
 from service.config import Config
-from service.store.connect_error import connect_reason
-from service.store.health import check_database
-from service.store.pool import connect, open_pool, pool_config
+from service.store.connections import connect, open_pool, pool_config
+from service.store.errors import connect_reason
 from service.store.pooler import PoolerError, is_pooled, require_session_pooling
+from service.store.schema import check_database
 from tests.pgbouncer import pgbouncer
 
 DEPLOY = Path(__file__).parents[2] / "docs/how-to/deploy.md"
-LINE = re.search(r"^ignore_startup_parameters = (.*)$", DEPLOY.read_text(), re.MULTILINE)
-IGNORE = LINE[1] if LINE else ""
+_LINE = re.search(r"^ignore_startup_parameters = (.*)$", DEPLOY.read_text(), re.MULTILINE)
+IGNORE = _LINE[1] if _LINE else ""
 SHARING = ["transaction", "statement"]
 
 
-async def test_without_a_pooler_none_is_seen(database_url: str, connection: Any) -> None:
+async def test_without_a_pooler_none_is_found(database_url: str, connection: Any) -> None:
     assert not await is_pooled(connection)
     await require_session_pooling(connection, partial(asyncpg.connect, database_url))
 
 
-@pytest.mark.parametrize("mode", SHARING)
-@pytest.mark.parametrize("round_robin", [0, 1])
+@pytest.mark.parametrize(("mode", "round_robin"), [("transaction", 0), ("statement", 1)])
 async def test_a_pooler_that_shares_sessions_is_refused_by_the_service(
     database_url: str, mode: str, round_robin: int
 ) -> None:
     options = {"ignore_startup_parameters": IGNORE, "server_round_robin": round_robin}
     with pgbouncer(database_url, mode, **options) as url:
-        for _ in range(5):
+        for _ in range(2):
             with pytest.raises(PoolerError, match="shares sessions"):
                 await check_database(pool_config(Config(), url), 1)
 
 
-async def test_it_is_refused_while_others_use_it(database_url: str) -> None:
-    """Other clients take and give back sessions meanwhile, as in a pool that is in use."""
+async def test_a_pooler_that_shares_sessions_is_refused_while_other_clients_use_it(
+    database_url: str,
+) -> None:
+    """Other clients take and return sessions meanwhile."""
     with pgbouncer(database_url, "transaction", ignore_startup_parameters=IGNORE) as url:
         others = [await asyncpg.connect(url, statement_cache_size=0) for _ in range(3)]
         busy = [asyncio.create_task(_keep_busy(other)) for other in others]
         try:
-            for _ in range(10):
+            for _ in range(5):
                 with pytest.raises(PoolerError, match="shares sessions"):
                     await check_database(pool_config(Config(), url), 1)
         finally:
@@ -59,7 +65,7 @@ async def test_it_is_refused_while_others_use_it(database_url: str) -> None:
                 other.terminate()
 
 
-async def test_a_refused_pooler_has_no_settings_of_ours_left_behind(database_url: str) -> None:
+async def test_a_refused_pooler_keeps_no_setting_of_the_service(database_url: str) -> None:
     options = {"ignore_startup_parameters": IGNORE, "default_pool_size": 1}
     with pgbouncer(database_url, "transaction", **options) as url:
         with pytest.raises(PoolerError):
@@ -69,7 +75,9 @@ async def test_a_refused_pooler_has_no_settings_of_ours_left_behind(database_url
     assert "0" == left
 
 
-async def test_what_the_pooler_has_to_ignore_is_said_with_every_name(database_url: str) -> None:
+async def test_the_message_names_every_parameter_that_the_pooler_has_to_ignore(
+    database_url: str,
+) -> None:
     config = pool_config(Config(), database_url)
     with pgbouncer(database_url, "session") as url:
         with pytest.raises(asyncpg.PostgresError) as caught:
@@ -79,7 +87,7 @@ async def test_what_the_pooler_has_to_ignore_is_said_with_every_name(database_ur
     assert f"PgBouncer needs ignore_startup_parameters = {IGNORE}" in reason
 
 
-async def test_in_session_mode_every_setting_of_ours_is_in_force(database_url: str) -> None:
+async def test_in_session_mode_every_setting_of_the_service_is_applied(database_url: str) -> None:
     ignore = f"{IGNORE}, synchronous_commit, search_path"
     with pgbouncer(database_url, "session", ignore_startup_parameters=ignore) as url:
         config = pool_config(Config(), f"{url}?synchronous_commit=remote_apply&search_path=public")
@@ -104,7 +112,7 @@ async def test_in_session_mode_every_setting_of_ours_is_in_force(database_url: s
     assert "5000" == found["statement_timeout"][1]
 
 
-async def test_a_reload_does_not_undo_what_was_set_through_the_pooler(
+async def test_a_reload_does_not_change_settings_applied_through_the_pooler(
     database_url: str, connection: Any
 ) -> None:
     ignore = f"{IGNORE}, synchronous_commit"
@@ -118,7 +126,7 @@ async def test_a_reload_does_not_undo_what_was_set_through_the_pooler(
         session.terminate()
 
 
-async def test_a_pool_of_one_session_is_refused_by_its_name(database_url: str) -> None:
+async def test_a_pooler_with_one_session_is_refused(database_url: str) -> None:
     options = {"ignore_startup_parameters": IGNORE, "default_pool_size": 1}
     with (
         pgbouncer(database_url, "session", **options) as url,
@@ -127,7 +135,7 @@ async def test_a_pool_of_one_session_is_refused_by_its_name(database_url: str) -
         await check_database(pool_config(Config(connect_timeout_s=30), url), 1)
 
 
-async def test_options_cannot_pass_a_pooler_and_are_named(database_url: str) -> None:
+async def test_the_parameter_options_is_refused_behind_a_pooler(database_url: str) -> None:
     with (
         pgbouncer(database_url, "session", ignore_startup_parameters=IGNORE) as url,
         pytest.raises(PoolerError, match="parameter options of DATABASE_URL"),
@@ -170,7 +178,7 @@ async def _copied(url: str, query: str) -> str:
 
 
 async def _ask(connection: Any, query: str) -> str:
-    """By COPY: prepared statements do not survive a pooler that shares sessions."""
+    """Query by COPY: prepared statements fail behind a pooler that shares sessions."""
     answer = bytearray()
 
     async def take(data: bytes) -> None:

@@ -1,4 +1,9 @@
-"""What a worker knows of its own ability to store: from probes and flushes, and their age."""
+"""
+Whether a worker can store events: from probes, from flushes, and from the age of the last result.
+
+If these tests fail: a load balancer sends requests to a worker that cannot store them, or takes
+healthy workers out of service; the health report names the wrong cause.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,16 +15,15 @@ import pytest
 
 from service.clock import SystemClock
 from service.reasons import Reason, Refusal
-from service.store.causes import Cause, Trouble
+from service.store.connections import FlushConnections, PoolConfig, open_pool
+from service.store.errors import Cause, Trouble
 from service.store.partitions import top_up_partitions
-from service.store.pool import PoolConfig, open_pool
 from service.store.readiness import Readiness
-from service.store.sessions import Sessions
 from service.testing import Sender, make_event
 from tests.acceptance.running import until
-from tests.integration.conftest import MakeStore
+from tests.integration.conftest import ONE_WAY, Database, MakeStore, StoreBench, sabotage
 
-# A second is promised.
+# Documented: one second.
 CHECKED_S = 5.0
 FAIL = """
     CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -35,8 +39,8 @@ NO_RIGHT = """
 """
 
 
-class MovedClock(SystemClock):
-    """The time that it is, and what was added."""
+class AdvancedClock(SystemClock):
+    """The system clock, plus seconds that a test adds."""
 
     def __init__(self) -> None:
         self.added_s = 0.0
@@ -50,9 +54,9 @@ class ReadinessBench:
 
     def __init__(self, pool: Any) -> None:
         self.pool = pool
-        self.clock = MovedClock()
+        self.clock = AdvancedClock()
         self.changes: list[tuple[Trouble | None, Trouble | None]] = []
-        self.sessions = Sessions(pool, self.clock, wait_s=1.0)
+        self.sessions = FlushConnections(pool, self.clock, wait_s=1.0)
         self.readiness = Readiness(
             pool, self.sessions, self.clock, lambda *change: self.changes.append(change)
         )
@@ -75,7 +79,7 @@ def today() -> str:
     return SystemClock().now().strftime("%Y%m%d")
 
 
-async def test_a_probe_that_could_write_makes_a_worker_ready_and_leaves_no_row(
+async def test_a_probe_that_can_write_makes_a_worker_ready_and_leaves_no_row(
     bench: ReadinessBench, connection: Any
 ) -> None:
     before = bench.readiness.trouble
@@ -104,7 +108,7 @@ async def test_probes_of_two_workers_do_not_wait_for_each_other(
     pool.terminate()
 
 
-async def test_without_news_a_worker_is_not_ready(bench: ReadinessBench) -> None:
+async def test_without_recent_results_a_worker_is_not_ready(bench: ReadinessBench) -> None:
     assert await bench.probed() is None
 
     bench.clock.added_s += 60
@@ -116,7 +120,6 @@ async def test_without_news_a_worker_is_not_ready(bench: ReadinessBench) -> None
     ("state", "table", "cause"),
     [
         ("53100", "events", Cause.FULL),
-        ("53100", "event_deduplication", Cause.FULL),
         ("53200", "rejected_events", Cause.FULL),
         ("42501", "events", Cause.NOT_PERMITTED),
         ("25006", "events", Cause.READ_ONLY),
@@ -124,7 +127,7 @@ async def test_without_news_a_worker_is_not_ready(bench: ReadinessBench) -> None
         ("XX000", "events", Cause.OTHER),
     ],
 )
-async def test_a_probe_names_what_is_in_the_way(
+async def test_a_probe_finds_the_cause(
     bench: ReadinessBench, connection: Any, state: str, table: str, cause: Cause
 ) -> None:
     await connection.execute(FAIL.format(state=state, table=table))
@@ -133,11 +136,11 @@ async def test_a_probe_names_what_is_in_the_way(
     assert Trouble(cause) == await bench.probed()
     await connection.execute("DROP FUNCTION fail CASCADE")
     assert await bench.probed() is None
-    # Once for each change.
+    # Reported once for each change.
     assert [(None, Trouble(cause)), (Trouble(cause), None)] == bench.changes
 
 
-async def test_a_constraint_that_refuses_the_rows_of_a_probe_does_no_harm(
+async def test_a_check_that_rejects_the_rows_of_a_probe_leaves_a_worker_ready(
     bench: ReadinessBench, connection: Any
 ) -> None:
     await connection.execute("ALTER TABLE events ADD CONSTRAINT ours CHECK (tenant_id > 0)")
@@ -145,7 +148,7 @@ async def test_a_constraint_that_refuses_the_rows_of_a_probe_does_no_harm(
     assert await bench.probed() is None
 
 
-async def test_a_foreign_key_that_refuses_the_rows_of_a_probe_does_no_harm(
+async def test_a_foreign_key_that_rejects_the_rows_of_a_probe_leaves_a_worker_ready(
     bench: ReadinessBench, connection: Any
 ) -> None:
     await connection.execute(
@@ -169,7 +172,7 @@ async def test_a_lock_that_is_released_soon_leaves_a_worker_ready(
     assert await bench.probed() is None
 
 
-async def test_a_probe_needs_the_disk_of_the_log(bench: ReadinessBench, connection: Any) -> None:
+async def test_a_probe_writes_to_the_wal(bench: ReadinessBench, connection: Any) -> None:
     await bench.probed()
     before = await connection.fetchval("SELECT pg_current_wal_flush_lsn()::text")
 
@@ -178,7 +181,7 @@ async def test_a_probe_needs_the_disk_of_the_log(bench: ReadinessBench, connecti
     assert before != await connection.fetchval("SELECT pg_current_wal_flush_lsn()::text")
 
 
-async def test_a_probe_finds_that_the_present_hour_has_no_partition(
+async def test_a_probe_finds_that_the_current_hour_has_no_partition(
     bench: ReadinessBench, connection: Any
 ) -> None:
     await bench.probed()
@@ -204,7 +207,7 @@ async def test_a_probe_makes_a_missing_partition(bench: ReadinessBench, connecti
     assert await bench.probed() is None
 
 
-async def test_a_partition_that_cannot_be_made_is_named(
+async def test_a_partition_that_cannot_be_made_is_a_cause(
     bench: ReadinessBench, connection: Any
 ) -> None:
     await connection.execute(NO_RIGHT.format(today=today()))
@@ -215,7 +218,7 @@ async def test_a_partition_that_cannot_be_made_is_named(
     assert Cause.NO_PARTITION is trouble.cause
 
 
-async def test_a_probe_needs_no_connection_but_that_of_flushes(bench: ReadinessBench) -> None:
+async def test_a_probe_uses_a_connection_of_flushes(bench: ReadinessBench) -> None:
     await bench.probed()
 
     async with bench.pool.acquire():
@@ -224,13 +227,14 @@ async def test_a_probe_needs_no_connection_but_that_of_flushes(bench: ReadinessB
     assert 1 == bench.sessions.idle
 
 
+@ONE_WAY
 async def test_a_flush_checks_the_settings_again_a_second_later(
     make_store: MakeStore, sender: Sender
 ) -> None:
-    """As after a reload: the session that flushes use is no longer what it was."""
+    """A reload may change the settings of an open session."""
     store = await make_store(connections_max=1)
     await store.write(sender.payload(make_event("a")))
-    async with store.settler._sessions.lent(float("inf")) as session:
+    async with store.retrier._connections.lend(float("inf")) as session:
         await session.execute("SET synchronous_commit = off")
     sent = 0
 
@@ -245,6 +249,34 @@ async def test_a_flush_checks_the_settings_again_a_second_later(
     assert refused is not None
     assert Reason.STORE_UNAVAILABLE == refused.reason
     assert "synchronous_commit" in refused.message
-    assert (Cause.UNSAFE_SETTING, "synchronous_commit") == store.settler.readiness.trouble
-    # The session was replaced by one that waits for its commits.
+    assert (Cause.UNSAFE_SETTING, "synchronous_commit") == store.retrier.readiness.trouble
+    # The session was replaced by a safe one.
     assert [["accepted"]] == await store.statuses(sender.payload(make_event("c")))
+
+
+@ONE_WAY
+@pytest.mark.parametrize(
+    ("condition", "cause"),
+    [
+        ("RAISE 'full' USING ERRCODE = '53100'", "full"),
+        ("RAISE 'no right' USING ERRCODE = '42501'", "not_permitted"),
+        ("RAISE 'read only' USING ERRCODE = '25006'", "read_only"),
+    ],
+)
+async def test_the_cause_that_a_flush_met_is_the_cause_of_the_worker(
+    store: StoreBench, sender: Sender, database: Database, condition: str, cause: str
+) -> None:
+    readiness = store.retrier.readiness
+    await store.write(sender.payload(make_event("a")))
+    event = "TRIGGER fails AFTER INSERT ON event_deduplication FOR EACH STATEMENT"
+    await sabotage(database.connection, event, condition, times=99)
+
+    with pytest.raises(Refusal) as caught:
+        await store.write(sender.payload(make_event("b")))
+
+    assert readiness.trouble is not None
+    assert (cause, Reason.STORE_UNAVAILABLE) == (readiness.trouble.cause, caught.value.reason)
+    assert readiness.trouble.message in caught.value.message
+    await database.connection.execute("DROP FUNCTION sabotage CASCADE")
+    await readiness.probe()
+    assert readiness.trouble is None

@@ -1,4 +1,8 @@
-"""What the core writes is what the schema reads: columns, types, and the numbers of types."""
+"""
+The rows that the core encodes and the row types of the schema: columns, types and OIDs.
+
+If these tests fail: after a migration or a restored backup every flush is refused.
+"""
 
 import struct
 from pathlib import Path
@@ -10,10 +14,10 @@ import pytest
 from provision.migrate import migrate
 from service._native import Plan, event_columns
 from service.reasons import Reason
-from service.store.pool import PoolConfig, RowTypes, connect
+from service.store.connections import PoolConfig, RowTypes, connect
 from service.testing import Sender, make_event
 from tests.conftest import on_database
-from tests.integration.conftest import MakeStore
+from tests.integration.conftest import ONE_WAY, MakeStore
 
 MIGRATIONS: Final = Path(__file__).parents[2] / "migrations"
 DROP_ROW_TYPES: Final = "DROP TYPE event_row_v1; DROP TYPE ledger_row_v1"
@@ -24,12 +28,12 @@ COLUMNS = """
 
 
 async def columns_of(connection: Any, relation: str) -> list[tuple[str, int]]:
-    """Return the columns of a table or a composite type: names, and the numbers of their types."""
+    """Return the columns of a table or a composite type: names, and the OIDs of their types."""
     return [tuple(row) for row in await connection.fetch(COLUMNS, relation)]
 
 
 def types_written(array: bytes, oid: int) -> list[int]:
-    """Return the numbers of types in the first element of an array of composites on the wire."""
+    """Return the type OIDs in the first element of an encoded array of composites."""
     dimensions, _, element, _, _, _, columns = struct.unpack_from("!iiIiiii", array)
     assert (1, oid) == (dimensions, element)
     types, offset = [], struct.calcsize("!iiIiiii")
@@ -45,7 +49,7 @@ def plan(sender: Sender) -> Plan:
     return Plan([sender.rows(make_event("a"))])
 
 
-async def test_the_core_writes_every_column_of_events_in_its_order(
+async def test_the_core_encodes_every_column_of_events_in_order(
     connection: Any, plan: Plan
 ) -> None:
     written = types_written(plan.records(1), 1)[2:]
@@ -54,7 +58,7 @@ async def test_the_core_writes_every_column_of_events_in_its_order(
     assert expected == list(zip(event_columns(), written, strict=True))
 
 
-async def test_event_row_is_a_key_a_hash_and_the_columns_of_events(
+async def test_event_row_has_a_key_a_hash_and_the_columns_of_events(
     connection: Any, plan: Plan
 ) -> None:
     attributes = await columns_of(connection, "event_row_v1")
@@ -63,14 +67,14 @@ async def test_event_row_is_a_key_a_hash_and_the_columns_of_events(
     assert [number for _, number in attributes] == types_written(plan.records(7), 7)
 
 
-async def test_ledger_row_is_what_the_ledger_holds(connection: Any, plan: Plan) -> None:
+async def test_ledger_row_has_the_columns_of_the_ledger(connection: Any, plan: Plan) -> None:
     attributes = await columns_of(connection, "ledger_row_v1")
 
     assert await columns_of(connection, "event_deduplication") == attributes
     assert [number for _, number in attributes] == types_written(plan.ledger(7), 7)
 
 
-async def test_a_session_learns_the_numbers_of_its_own_database(
+async def test_a_connection_reads_the_oids_of_its_database(
     store_config: PoolConfig, connection: Any
 ) -> None:
     session = await connect(store_config)
@@ -88,7 +92,8 @@ async def row_types(config: PoolConfig) -> RowTypes:
     return session.row_types
 
 
-async def test_a_database_made_anew_has_other_numbers_and_the_same_pool_goes_on(
+@ONE_WAY
+async def test_a_pool_survives_a_database_that_is_created_again_with_other_oids(
     make_store: MakeStore,
     sender: Sender,
     connection: Any,
@@ -116,7 +121,7 @@ async def make_row_types(connection: Any) -> None:
     await connection.execute(migration.read_text(encoding="utf-8"))
 
 
-async def test_types_made_anew_under_a_session_cost_no_event(
+async def test_row_types_that_are_created_again_lose_no_event(
     make_store: MakeStore, sender: Sender, connection: Any
 ) -> None:
     store = await make_store(connections_max=1)
@@ -128,13 +133,13 @@ async def test_types_made_anew_under_a_session_cost_no_event(
     assert [["duplicate"]] == await store.statuses(sender.payload(make_event("a")))
 
 
-async def test_a_session_older_than_the_schema_refuses_no_event_for_good(
+async def test_a_connection_opened_before_the_row_types_is_replaced(
     make_store: MakeStore, sender: Sender, connection: Any
 ) -> None:
     await connection.execute(DROP_ROW_TYPES)
     store = await make_store(connections_max=1)
     payload = sender.payload(make_event("a"))
-    if store.way == "at_once":
+    if store.way == "single_statement":
         assert [Reason.STORE_UNAVAILABLE] == await store.outcomes(payload)
 
     await make_row_types(connection)
@@ -142,7 +147,7 @@ async def test_a_session_older_than_the_schema_refuses_no_event_for_good(
     assert [["accepted"]] == await store.statuses(payload)
 
 
-async def test_a_session_opened_between_the_two_types_can_be_used(
+async def test_a_connection_opened_between_two_migrations_can_be_used(
     store_config: PoolConfig, connection: Any
 ) -> None:
     await connection.execute("DROP TYPE ledger_row_v1")

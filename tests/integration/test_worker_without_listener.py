@@ -1,4 +1,9 @@
-"""A worker that cannot listen for changed keys serves on; its cached keys end by their TTL."""
+"""
+A worker whose connection for changed keys is down.
+
+If these tests fail: a worker refuses events for a lost listener, or accepts a revoked key longer
+than its TTL.
+"""
 
 import json
 from typing import Any

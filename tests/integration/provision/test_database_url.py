@@ -15,7 +15,7 @@ import pytest
 
 from provision.migrate import migrate
 from service.config import Config
-from service.store.pool import connect, pool_config
+from service.store.connections import connect, pool_config
 from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
 
 from .conftest import Provision, command_environment, make_open_folder

@@ -1,4 +1,8 @@
-"""Statements have a name and live in files."""
+"""
+Statements of the .sql files by their names.
+
+If these tests fail: the service sends wrong SQL, and answers every request with an error.
+"""
 
 import pytest
 
@@ -14,6 +18,6 @@ def test_a_statement_holds_nothing_of_the_next() -> None:
     assert "-- name:" not in statement("insert_ledger")
 
 
-def test_a_name_that_is_none_is_an_error() -> None:
+def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(KeyError):
         statement("drop_everything")

@@ -1,4 +1,8 @@
-"""There is a place for today's events, and for those of the days around it."""
+"""
+Partitions are made ahead, and a missing right or partition is reported.
+
+If these tests fail: at midnight UTC events cannot be stored, and nobody was warned.
+"""
 
 import asyncio
 from datetime import date, timedelta
@@ -7,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.store.faults import Fault, NoPartitionError, classify
+from service.store.connections import PoolConfig, open_pool
+from service.store.errors import FailureClass, NoPartitionError, classify
 from service.store.partitions import (
     Partition,
     TopUp,
@@ -15,7 +20,6 @@ from service.store.partitions import (
     require_partition,
     top_up_partitions,
 )
-from service.store.pool import PoolConfig, open_pool
 from tests.conftest import MakeRole
 
 TODAY = date(2026, 2, 27)
@@ -31,7 +35,9 @@ async def names(connection: Any) -> list[str]:
     return [row[0] for row in await connection.fetch(PARTITIONS)]
 
 
-async def test_from_yesterday_to_a_week_ahead(store_config: PoolConfig, connection: Any) -> None:
+async def test_partitions_are_made_from_yesterday_to_a_week_ahead(
+    store_config: PoolConfig, connection: Any
+) -> None:
     pool = await open_pool(store_config)
 
     assert 18 == len((await top_up_partitions(pool, TODAY)).partitions)
@@ -42,7 +48,7 @@ async def test_from_yesterday_to_a_week_ahead(store_config: PoolConfig, connecti
     pool.terminate()
 
 
-async def test_a_day_later_there_is_one_day_more(store_config: PoolConfig) -> None:
+async def test_a_day_later_one_more_day_is_made(store_config: PoolConfig) -> None:
     pool = await open_pool(store_config)
     await top_up_partitions(pool, TODAY)
 
@@ -50,10 +56,10 @@ async def test_a_day_later_there_is_one_day_more(store_config: PoolConfig) -> No
     pool.terminate()
 
 
-async def test_workers_that_come_together_make_each_once(
+async def test_concurrent_workers_make_each_partition_once(
     store_config: PoolConfig, connection: Any
 ) -> None:
-    pools = [await open_pool(store_config) for _ in range(4)]
+    pools = [await open_pool(store_config) for _ in range(2)]
 
     made = await asyncio.gather(*(top_up_partitions(pool, TODAY) for pool in pools * 2))
 
@@ -62,7 +68,7 @@ async def test_workers_that_come_together_make_each_once(
         pool.terminate()
 
 
-async def test_only_the_days_asked_for_are_made(store_config: PoolConfig, connection: Any) -> None:
+async def test_only_the_given_days_are_made(store_config: PoolConfig, connection: Any) -> None:
     pool = await open_pool(store_config)
 
     assert 2 == len(await ensure_partitions(pool, TODAY, TODAY))
@@ -70,7 +76,7 @@ async def test_only_the_days_asked_for_are_made(store_config: PoolConfig, connec
     pool.terminate()
 
 
-async def test_without_the_right_to_make_partitions_the_days_that_are_there_are_enough(
+async def test_existing_partitions_are_used_without_the_right_to_make_more(
     store_config: PoolConfig, connection: Any, make_role: MakeRole
 ) -> None:
     await connection.execute("SELECT ensure_event_partitions_v1($1, $2)", TODAY, AFTER_TOMORROW)
@@ -90,7 +96,7 @@ async def test_without_the_right_to_make_partitions_the_days_that_are_there_are_
     pool.terminate()
 
 
-async def test_without_a_partition_for_today_and_the_right_to_make_one_the_start_waits(
+async def test_without_a_partition_for_today_a_worker_does_not_start(
     store_config: PoolConfig, make_role: MakeRole
 ) -> None:
     role = await make_role("SELECT, INSERT")
@@ -99,11 +105,11 @@ async def test_without_a_partition_for_today_and_the_right_to_make_one_the_start
     with pytest.raises(NoPartitionError, match=r"2026-02-27.*GRANT EXECUTE") as raised:
         await require_partition(pool, TODAY)
 
-    assert Fault.PARTITION is classify(raised.value)
+    assert FailureClass.PARTITION is classify(raised.value)
     pool.terminate()
 
 
-async def test_a_quarantine_without_a_partition_does_not_stop_the_start(
+async def test_a_worker_starts_without_a_partition_of_quarantine(
     store_config: PoolConfig, connection: Any
 ) -> None:
     pool = await open_pool(store_config)
@@ -131,7 +137,7 @@ def partition(utc_day: date, *, takes_rows: bool = False) -> Partition:
         ([partition(TODAY + timedelta(days=3), takes_rows=True)], 7),
     ],
 )
-def test_days_ahead_end_before_the_first_that_cannot_be_stored(
+def test_days_ahead_end_before_the_first_day_that_cannot_be_stored(
     failed: list[Partition], days_ahead: int
 ) -> None:
     assert days_ahead == TopUp(TODAY, failed, []).days_ahead

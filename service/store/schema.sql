@@ -1,3 +1,16 @@
+-- name: read_server
+SELECT current_setting('server_version_num')::int AS version_num,
+       current_setting('server_encoding') AS encoding
+
+-- name: read_schema
+-- The newest migration applied, and the newest breaking one.
+SELECT max(version) AS version, max(version) FILTER (WHERE is_breaking) AS breaking_version
+FROM schema_checksums
+
+-- name: read_capacity
+SELECT current_setting('max_connections')::int
+         - current_setting('superuser_reserved_connections')::int AS connections
+
 -- name: missing_rights
 -- Rights that the role of this session lacks, each as a sentence with the statement that grants it.
 -- is_required: no event can be stored without the right. The others are needed to make partitions.
@@ -48,3 +61,10 @@ FROM maker, pg_class
 WHERE pg_class.oid IN (to_regclass('events'), to_regclass('rejected_events'))
   AND NOT pg_has_role(proowner, relowner, 'USAGE')
 ORDER BY 1
+
+-- name: find_partition_gaps
+SELECT parent, utc_day, takes_rows FROM event_partition_gaps_v1($1::date, $2::date)
+
+-- name: ensure_partitions
+SELECT parent, utc_day, made, problem, advice, takes_rows
+FROM ensure_event_partitions_v1($1::date, $2::date)

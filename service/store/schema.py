@@ -1,4 +1,4 @@
-"""Whether the database answers, and whether its schema is one that this service can work with."""
+"""What the server, the schema and the role's rights must be, checked before the service starts."""
 
 import asyncio
 from typing import Any, Final
@@ -6,44 +6,42 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from service.store.pool import PoolConfig, connect_own_session
-from service.store.rights import missing_rights
-from service.store.server import unfit_server
+from service.store.connections import PoolConfig, connect_own_session
 from service.store.sql import statement
 
 # The newest migration this code needs. A newer one is fine unless it is marked breaking.
 SCHEMA_VERSION: Final = "0011"
-_SPARE_CONNECTIONS: Final = 1
+VERSION_NUM_MIN: Final = 150_000
+_ENCODING: Final = "UTF8"
+_PER_MAJOR: Final = 10_000
+# For `provision` and administrators.
+_OTHER_CLIENTS: Final = 1
 # In seconds: a server may freeze after the handshake.
 _CHECK_TIMEOUT_S: Final = 10.0
 
 
 class SchemaError(Exception):
-    """The database's schema does not fit this service, or its capacity does not; says the cure."""
+    """The database does not fit this service; the message says what to change."""
 
 
-class PoolState(msgspec.Struct, frozen=True):
-    """Connections of this worker's pool."""
+class MissingRight(msgspec.Struct, frozen=True):
+    """A right that a role lacks."""
 
-    size: int
-    idle: int
-    max: int
-
-
-def pool_state(pool: Any, kept: int = 0) -> PoolState:
-    """Return how many connections there are; *kept* of them wait for the next flush."""
-    return PoolState(pool.get_size(), pool.get_idle_size() + kept, pool.get_max_size())
+    sentence: str
+    """What is missing, with the statement that grants it."""
+    is_required: bool
+    """True: without the right no event can be stored. False: no new partition can be made."""
 
 
 async def check_database(config: PoolConfig, connections: int) -> None:
     """
-    Refuse a database that the service could not work with.
+    Refuse a database that the service cannot work with.
 
     Raises
     ------
     SchemaError
         The server or the schema is too old or too new, a right that storing events needs is
-        missing, or *connections* are more than the server has.
+        missing, or *connections* are more than the server allows.
     UnsafeSessionError, OSError, asyncpg.PostgresError
         The database cannot be used or reached.
     """
@@ -57,8 +55,10 @@ async def check_database(config: PoolConfig, connections: int) -> None:
 
 async def _check(session: Any, connections: int) -> None:
     (server,) = await session.fetch(statement("read_server"))
-    require_server(server["version_num"], server["encoding"])
-    # First: without USAGE on the schema its tables look missing.
+    problem = unfit_server(server["version_num"], server["encoding"])
+    if problem is not None:
+        raise SchemaError(problem)
+    # Before the schema: without USAGE on it its tables look missing.
     rights = [right for right in await missing_rights(session) if right.is_required]
     if rights:
         raise SchemaError("; ".join(right.sentence for right in rights))
@@ -68,7 +68,7 @@ async def _check(session: Any, connections: int) -> None:
         raise SchemaError("the database has no Forebay schema: run provision migrate") from None
     require_schema(row["version"], row["breaking_version"])
     capacity = await session.fetchval(statement("read_capacity"))
-    if connections + _SPARE_CONNECTIONS > capacity:
+    if connections + _OTHER_CLIENTS > capacity:
         raise SchemaError(
             f"the workers may open {connections} connections, and the database allows"
             f" {capacity}: lower FOREBAY_WORKERS or FOREBAY_FLUSHES_MAX, or raise"
@@ -76,11 +76,23 @@ async def _check(session: Any, connections: int) -> None:
         )
 
 
-def require_server(version_num: int, encoding: str) -> None:
-    """Raise SchemaError when the server or the database is not one that Forebay can use."""
-    problem = unfit_server(version_num, encoding)
-    if problem is not None:
-        raise SchemaError(problem)
+def unfit_server(version_num: int, encoding: str) -> str | None:
+    """
+    Return why Forebay cannot use a server or a database; None: it can.
+
+    *version_num* is the server's `server_version_num`, *encoding* that of the database.
+    """
+    if version_num < VERSION_NUM_MIN:
+        return (
+            f"the server is PostgreSQL {version_num // _PER_MAJOR}, and Forebay needs"
+            f" {VERSION_NUM_MIN // _PER_MAJOR} or later: use a newer server"
+        )
+    if encoding != _ENCODING:
+        return (
+            f"the database has the encoding {encoding}, and Forebay needs {_ENCODING}: make"
+            f" another one with CREATE DATABASE … ENCODING '{_ENCODING}' TEMPLATE template0"
+        )
+    return None
 
 
 def require_schema(version: str | None, breaking_version: str | None) -> None:
@@ -95,3 +107,10 @@ def require_schema(version: str | None, breaking_version: str | None) -> None:
             f"the schema is at version {version}, and its version {breaking_version} does not fit"
             f" this service, which knows {SCHEMA_VERSION}: run a newer Forebay"
         )
+
+
+async def missing_rights(connection: Any) -> list[MissingRight]:
+    """Return the rights that the role of *connection* lacks."""
+    return [
+        MissingRight(**dict(row)) for row in await connection.fetch(statement("missing_rights"))
+    ]
