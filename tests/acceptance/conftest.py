@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
+from tests.acceptance.own_postgres import OwnPostgres, cleaned
 from tests.acceptance.running import Service
 from tests.acceptance.site import Site
 
@@ -67,10 +67,15 @@ def make_service(database_url: str, tmp_path: Path) -> Iterator[Callable[..., Se
 
 
 @pytest.fixture
-def own_postgres() -> Iterator[OwnPostgres]:
-    """Lend a server that the test may stop and start."""
-    with lent_postgres() as own:
-        yield own
+def own_postgres(lasting_postgres: OwnPostgres) -> Iterator[OwnPostgres]:
+    """Lend a server that the test may stop, start and reconfigure."""
+    yield from cleaned(lasting_postgres)
+
+
+@pytest.fixture
+def crowded_postgres(lasting_crowded_postgres: OwnPostgres) -> Iterator[OwnPostgres]:
+    """Lend a server with 20 connections."""
+    yield from cleaned(lasting_crowded_postgres)
 
 
 async def _execute(url: str, command: str) -> None:

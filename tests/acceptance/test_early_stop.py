@@ -41,8 +41,9 @@ sys.addaudithook(say)
 EXIT_S: Final = 25.0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("variable", ["DATABASE_URL", "FOREBAY_HOST"])
+@pytest.mark.parametrize(
+    ("variable", "number"), [("DATABASE_URL", signal.SIGTERM), ("FOREBAY_HOST", signal.SIGINT)]
+)
 async def test_a_stop_does_not_wait_for_the_resolver(
     make_service: MakeService, variable: str, number: signal.Signals
 ) -> None:
@@ -58,8 +59,9 @@ async def test_a_stop_does_not_wait_for_the_resolver(
     assert service.complaints == ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("place", [".env", METRICS_LOCK])
+@pytest.mark.parametrize(
+    ("place", "number"), [(".env", signal.SIGTERM), (METRICS_LOCK, signal.SIGINT)]
+)
 async def test_a_stop_is_honoured_before_and_after_the_wait_for_the_database(
     make_service: MakeService, place: str, number: signal.Signals
 ) -> None:

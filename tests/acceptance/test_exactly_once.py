@@ -8,6 +8,7 @@ from collections import Counter
 from tests.acceptance.ledger import Ledger, load
 from tests.acceptance.running import until
 from tests.acceptance.site import Site, new_ids, track, tracks
+from tests.nightly import IS_NIGHTLY
 
 CONNECTIONS = 32
 TIMES = 200
@@ -102,7 +103,7 @@ async def test_spelling_and_time_of_sending_do_not_make_another_event(shared: Si
 async def test_a_killed_worker_loses_nothing_that_was_acked_and_is_replaced(site: Site) -> None:
     key = await site.make_key()
     async with load(site, key, connections=16) as ledger:
-        for _ in range(2):
+        for _ in range(2 if IS_NIGHTLY else 1):
             await _go_on(ledger)
             victim, *survivors = site.service.worker_pids
             os.kill(victim, signal.SIGKILL)

@@ -1,7 +1,6 @@
 """The service starts only when it can do its work, and ends without breaking a promise."""
 
 import asyncio
-import signal
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +10,7 @@ import httpx
 import pytest
 
 from tests.acceptance.ledger import load
-from tests.acceptance.own_postgres import lent_postgres
+from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.proxy import Line, proxied
 from tests.acceptance.running import HOST, Service, until
 from tests.acceptance.site import Site, new_ids, tracks
@@ -78,20 +77,6 @@ async def test_a_request_in_flight_is_answered_before_the_exit(site: Site) -> No
     assert set(ids) < set(await site.event_ids(key))
 
 
-async def test_hang_up_replaces_the_workers_without_losing_a_request(site: Site) -> None:
-    key = await site.make_key()
-    before = site.service.worker_pids
-    async with load(site, key) as ledger:
-        site.service.signal(signal.SIGHUP)
-
-        async def are_replaced() -> bool:
-            pids = site.service.worker_pids
-            return len(pids) == len(before) and not set(pids) & set(before)
-
-        await until(are_replaced, 30, "the workers are new")
-    await ledger.check(site, key)
-
-
 async def test_workers_that_find_no_database_wait_for_it_and_serve_when_it_is_back(
     database_url: str, make_service: MakeService
 ) -> None:
@@ -113,6 +98,7 @@ async def test_workers_that_find_no_database_wait_for_it_and_serve_when_it_is_ba
         assert await service.stop() == 0
 
 
+@pytest.mark.nightly
 async def test_workers_that_cannot_start_never_serve(
     database_url: str, make_service: MakeService, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
@@ -218,12 +204,12 @@ async def test_a_newer_schema_is_refused_only_when_it_is_breaking(
         assert await service.stop() == 0
 
 
-def test_a_server_that_may_forget_what_it_acknowledges_is_refused(
-    make_service: MakeService,
+async def test_a_server_that_may_lose_commits_is_refused(
+    make_service: MakeService, own_postgres: OwnPostgres
 ) -> None:
-    with lent_postgres(fsync="off") as own:
-        url = asyncio.run(own.make_database("forebay_test_fsync"))
-        complaint = asyncio.run(_complaint(make_service(url)))
+    url = await own_postgres.make_database("forebay_test_fsync")
+    await own_postgres.configure("ALTER SYSTEM SET fsync = off")
+    complaint = await _complaint(make_service(url))
     assert "fsync = off" in complaint
 
 

@@ -17,6 +17,7 @@ from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.proxy import CutAt, Line, proxied
 from tests.acceptance.running import until
 from tests.acceptance.site import Site, new_ids, track, tracks
+from tests.nightly import IS_NIGHTLY
 
 FLUSH_TIMEOUT_S: Final = 1.0
 PROMISED_S: Final = 5 * FLUSH_TIMEOUT_S
@@ -246,7 +247,7 @@ async def test_ended_sessions_are_replaced_without_a_refusal(site: Site) -> None
         " WHERE application_name = 'forebay' AND datname = current_database()"
     )
     async with load(site, key, connections=4) as ledger:
-        for _ in range(3):
+        for _ in range(3 if IS_NIGHTLY else 1):
             await _go_on(ledger)
             async with site.database() as connection:
                 assert await connection.fetchval(query)

@@ -58,7 +58,13 @@ async def topped_up(service: Service, days_ahead: int) -> None:
     await until(is_so, START_TIMEOUT_S, f"{days_ahead} days are ahead")
 
 
-@pytest.mark.parametrize("days", [0, 3], ids=["today", "a_coming_day"])
+@pytest.mark.parametrize(
+    "days",
+    [
+        pytest.param(0, id="today"),
+        pytest.param(3, id="a_coming_day", marks=pytest.mark.nightly),
+    ],
+)
 async def test_a_detached_day_left_in_place_stops_no_start_and_no_replacement(
     make_service: Callable[..., Service], connection: Any, database_url: str, days: int
 ) -> None:

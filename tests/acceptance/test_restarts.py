@@ -21,12 +21,15 @@ from tests.acceptance.proxy import Line, proxied
 from tests.acceptance.running import LogLine, Service, until
 from tests.acceptance.site import Site, new_ids, tracks
 from tests.acceptance.wire import connect, post
+from tests.nightly import IS_NIGHTLY
 
 MakeService = Callable[..., Service]
 
 START_S: Final = 30.0
 # Events are accepted again within 15 seconds of five kills; a busy machine gets five times that.
 ACCEPTED_AGAIN_S: Final = 75.0
+KILLS: Final = 5 if IS_NIGHTLY else 3
+RELOADS: Final = 3 if IS_NIGHTLY else 1
 # A reload made a gap of 0.25 seconds on an idle machine; a busy one gets five times that.
 GAP_S: Final = 1.25
 
@@ -35,6 +38,7 @@ FAULTS: Final = {
     "default_transaction_read_only = on": "transaction_read_only",
     "ALLOW_CONNECTIONS false": "not currently accepting connections",
 }
+READ_ONLY, CLOSED = FAULTS
 
 
 async def test_a_service_that_finds_no_database_says_why_and_serves_when_it_is_there(
@@ -52,7 +56,7 @@ async def test_a_service_that_finds_no_database_says_why_and_serves_when_it_is_t
         assert await service.stop() == 0
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [pytest.param(READ_ONLY, marks=pytest.mark.nightly), CLOSED])
 async def test_a_service_waits_for_a_database_that_cannot_be_used_for_a_moment(
     make_service: MakeService, database_url: str, fault: str
 ) -> None:
@@ -65,7 +69,9 @@ async def test_a_service_waits_for_a_database_that_cannot_be_used_for_a_moment(
     assert await service.stop() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)]
+)
 async def test_a_service_that_waits_can_be_stopped(
     make_service: MakeService, number: signal.Signals
 ) -> None:
@@ -78,10 +84,17 @@ async def test_a_service_that_waits_can_be_stopped(
     assert service.complaints == ""
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("number", "fault"),
+    [
+        (signal.SIGKILL, READ_ONLY),
+        (signal.SIGHUP, CLOSED),
+        pytest.param(signal.SIGKILL, CLOSED, marks=pytest.mark.nightly),
+        pytest.param(signal.SIGHUP, READ_ONLY, marks=pytest.mark.nightly),
+    ],
+)
 async def test_a_worker_that_cannot_start_waits_while_the_others_serve(
-    site: Site, fault: str, number: signal.Signals
+    site: Site, number: signal.Signals, fault: str
 ) -> None:
     """One worker is killed, or all are to be replaced; the new one finds an unusable database."""
     key, before = await site.make_key(), site.service.worker_pids
@@ -109,6 +122,7 @@ async def test_a_worker_that_cannot_start_waits_while_the_others_serve(
     assert site.service.is_running()
 
 
+@pytest.mark.nightly
 async def test_a_worker_killed_and_its_replacement_two_seconds_later_are_replaced(
     site: Site,
 ) -> None:
@@ -125,12 +139,12 @@ async def test_a_worker_killed_and_its_replacement_two_seconds_later_are_replace
     assert site.service.is_running()
 
 
-async def test_replacements_killed_at_once_five_times_lose_nothing(start_site: StartSite) -> None:
+async def test_replacements_killed_at_once_lose_nothing(start_site: StartSite) -> None:
     site = await start_site(workers="1")
     key = await site.make_key()
     async with load(site, key) as ledger:
         await _acked_more(ledger)
-        for _ in range(5):
+        for _ in range(KILLS):
             (pid,) = site.service.worker_pids
             os.kill(pid, signal.SIGKILL)
             await until(partial(_is_whole, site.service, pid), ACCEPTED_AGAIN_S, "one is there")
@@ -150,7 +164,7 @@ async def test_reloads_under_load_answer_every_request(site: Site) -> None:
         visitors = [
             asyncio.create_task(visits.go_on(site, visitor_key, has_ended)) for _ in range(4)
         ]
-        for _ in range(3):
+        for _ in range(RELOADS):
             before = site.service.worker_pids
             site.service.signal(signal.SIGHUP)
             await until(partial(_are_new, site.service, before), START_S, "the workers are new")
@@ -174,7 +188,7 @@ async def test_a_worker_that_cannot_be_imported_is_started_again_with_growing_pa
     os.kill(killed, signal.SIGKILL)
 
     async def has_ended_often() -> bool:
-        return len(site.service.log_lines("worker_ended")) > 3
+        return len(site.service.log_lines("worker_ended")) > 2
 
     await until(has_ended_often, START_S, "it is started again and again")
     pauses = [line["pause_s"] for line in site.service.log_lines("worker_ended")]

@@ -12,6 +12,9 @@ from tests.acceptance.node.application import SDK, Application, Call, applicatio
 from tests.acceptance.proxy import Line, Proxy, proxied
 from tests.acceptance.site import Row, Site
 
+# Its tests run in one process: the first one installs the SDK.
+pytestmark = pytest.mark.xdist_group("node")
+
 TRACKS: Final = 230
 FLUSH_AT: Final = 15  # the SDK's default
 # Requests that wait at the same time; it sends all that it has at once.
@@ -108,7 +111,9 @@ async def test_every_type_arrives_as_the_application_meant_it(
     check_rows(ONE_OF_EACH, events, await shared.rows(key))
 
 
-@pytest.mark.parametrize("profile", Profile)
+@pytest.mark.parametrize(
+    "profile", [Profile.DEFAULT, pytest.param(Profile.SEGMENT, marks=pytest.mark.nightly)]
+)
 @pytest.mark.parametrize(
     ("options", "requests"),
     [({}, -(-TRACKS // FLUSH_AT)), ({"flushAt": 1}, TRACKS)],
@@ -148,6 +153,7 @@ async def test_a_key_that_is_not_good_is_told_to_the_application(shared: Site) -
     assert ["Error: [401] Unauthorized"] * 3 == reasons
 
 
+@pytest.mark.nightly
 async def test_events_refused_with_503_while_the_database_is_away_are_stored_once(
     database_url: str, start_site: StartSite
 ) -> None:

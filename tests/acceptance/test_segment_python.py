@@ -131,6 +131,7 @@ def _compare(row: Row, message: dict[str, Any]) -> None:
     assert timedelta(0) <= way < timedelta(seconds=10)
 
 
+@pytest.mark.nightly
 async def test_retries_of_the_sdk_over_a_restart_store_every_event_once(site: Site) -> None:
     key = await site.make_key(Profile.SEGMENT)
     sent: list[str] = []

@@ -2,14 +2,13 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.acceptance.conftest import StartSite
 from tests.acceptance.ledger import Ledger, load
-from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
+from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.running import until
 from tests.acceptance.site import Site
 from tests.acceptance.test_outage import check_refusals
@@ -19,15 +18,6 @@ WATCHED_S = 5.0
 RECOVERED_S = 15.0
 IN_A_ROW = 30
 SETTINGS = {"flush_timeout_s": "1", "connect_timeout_s": "1"}
-
-
-async def change(own: OwnPostgres, *commands: str) -> None:
-    """Run commands as a superuser, whose own transactions may always write, and reload."""
-    async with own.admin() as admin:
-        await admin.execute("SET default_transaction_read_only = off")
-        for command in commands:
-            await admin.execute(command)
-        await admin.execute("SELECT pg_reload_conf()")
 
 
 async def see_refused(ledger: Ledger) -> None:
@@ -71,7 +61,7 @@ async def test_no_event_is_acked_while_a_setting_is_unsafe(
     subject = setting if cause == "unsafe_setting" else ""
     async with load(site, key, connections=4) as ledger:
         await see_acked(ledger)
-        await change(own_postgres, f"ALTER SYSTEM SET {setting} = {unsafe}")
+        await own_postgres.configure(f"ALTER SYSTEM SET {setting} = {unsafe}")
         async with asyncio.timeout(WATCHED_S):
             await see_refused(ledger)
         acked = len(ledger.verdicts)
@@ -81,7 +71,7 @@ async def test_no_event_is_acked_while_a_setting_is_unsafe(
         message = ledger.answers[-1].json()["message"]
         assert (subject or "read-only") in message
 
-        await change(own_postgres, f"ALTER SYSTEM RESET {setting}")
+        await own_postgres.configure(f"ALTER SYSTEM RESET {setting}")
         await see_acked(ledger)
         await until(site.service.is_ready, WATCHED_S, "it is ready again")
     check_refusals(ledger.answers)
@@ -108,26 +98,19 @@ def _told(site: Site) -> list[dict[str, Any]]:
     return site.service.log_lines("store_unavailable")
 
 
-@pytest.fixture
-def slow_log_postgres() -> Iterator[OwnPostgres]:
-    """Lend a server that does not soon write down what nobody waits for."""
-    with lent_postgres(wal_writer_delay="10s") as own:
-        yield own
-
-
 async def test_asynchronous_commits_by_reload_or_by_role_change_nothing(
-    slow_log_postgres: OwnPostgres, start_site: StartSite
+    own_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     """Each session is told to wait for its commits; the server's own settings no longer count."""
-    own_postgres = slow_log_postgres
+    # PostgreSQL is slow to write to disk what no session waits for.
+    await own_postgres.configure("ALTER SYSTEM SET wal_writer_delay = '10s'")
     url = await own_postgres.make_database("forebay_test_asynchronous")
     site = await start_site(url, **SETTINGS)
     site.database_url = url
     key = await site.make_key()
     async with load(site, key, connections=4) as ledger:
         await see_acked(ledger)
-        await change(
-            own_postgres,
+        await own_postgres.configure(
             "ALTER SYSTEM SET synchronous_commit = off",
             "ALTER ROLE CURRENT_USER SET synchronous_commit = off",
             "ALTER DATABASE forebay_test_asynchronous SET synchronous_commit = local",

@@ -141,7 +141,7 @@ async def test_writers_of_the_same_ids_never_deadlock(
     pool: Any, connection: Any, *, is_long: bool
 ) -> None:
     storm = Storm(pool, Plan)
-    end = time.monotonic() + (60.0 if is_long else 2.0)
+    end = time.monotonic() + (60.0 if is_long else 1.0)
     while time.monotonic() < end:
         await storm.blow()
 

@@ -116,7 +116,9 @@ async def test_a_line_that_breaks_at_any_message_of_a_flush_costs_no_event(
             assert COPY_DATA in whole[Way.UP]
 
 
-@pytest.mark.parametrize("failure", [Failure.SILENCE, Failure.SLOW])
+@pytest.mark.parametrize(
+    "failure", [Failure.SILENCE, pytest.param(Failure.SLOW, marks=pytest.mark.nightly)]
+)
 async def test_a_line_that_falls_silent_or_crawls_holds_nobody_and_loses_nothing(
     database_url: str, start_site: StartSite, failure: Failure, *, is_long: bool
 ) -> None:

@@ -51,7 +51,9 @@ class SlowClient:
         self._wire.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.nightly)]
+)
 async def test_a_leaving_service_answers_what_was_begun_also_to_a_slow_client(
     site: Site, number: signal.Signals, *, is_long: bool
 ) -> None:

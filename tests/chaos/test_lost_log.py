@@ -207,7 +207,7 @@ async def dropped(service: Service) -> int:
     return sum(int(sample.value) for sample in samples if sample.name == name)
 
 
-@pytest.mark.parametrize("fault", ["stopped", "gone"])
+@pytest.mark.parametrize("fault", ["stopped", pytest.param("gone", marks=pytest.mark.nightly)])
 async def test_a_lost_log_and_lost_sessions_lose_no_event(
     piped: PipedService, database_url: str, fault: str, *, is_long: bool
 ) -> None:
@@ -218,7 +218,7 @@ async def test_a_lost_log_and_lost_sessions_lose_no_event(
     key = await site.make_key()
     async with under_load(site, key, run) as ledger:
         piped.stop_reader() if fault == "stopped" else piped.end_reader()
-        for _ in range(10 if is_long else 2):
+        for _ in range(10 if is_long else 1):
             await flood(piped.url, FLOOD // 8)
             await lose_sessions(site)
             run.cuts += 1

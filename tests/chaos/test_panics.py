@@ -63,7 +63,7 @@ async def start_panicking(database_url: str, tmp_path: Path) -> AsyncIterator[St
         yield start
 
 
-@pytest.mark.parametrize("panic", [SCAN, FLUSH, WRITE])
+@pytest.mark.parametrize("panic", [SCAN, pytest.param(FLUSH, marks=pytest.mark.nightly), WRITE])
 async def test_a_panic_is_answered_at_once_and_the_worker_serves_on(
     start_panicking: StartSite, panic: Panic, *, is_long: bool
 ) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ import pytest
 from provision.keys import NewKey
 from tests.acceptance.conftest import StartSite
 from tests.acceptance.ledger import TAKES_MANY, Ledger, load, mixed, new_ledger
-from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
+from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.proxy import Line, proxied
 from tests.acceptance.running import until
 from tests.acceptance.site import Site, new_ids, track
@@ -28,7 +28,6 @@ SETTINGS: Final = {"flush_timeout_s": "1", "connect_timeout_s": "1", **TAKES_MAN
 # Promised are five seconds; a busy machine is given five times as long, and what it took is noted.
 RECOVERY_S: Final = 25.0
 GROWTH: Final = 10
-CONNECTIONS_MAX: Final = 20
 
 
 @contextlib.asynccontextmanager
@@ -61,6 +60,7 @@ async def recover(ledger: Ledger, run: Run) -> None:
     run.recovered(time.monotonic() - began)
 
 
+@pytest.mark.nightly
 async def test_a_database_that_is_away_for_long_is_503_and_back_by_itself(
     database_url: str, start_site: StartSite, *, is_long: bool
 ) -> None:
@@ -78,13 +78,6 @@ async def test_a_database_that_is_away_for_long_is_503_and_back_by_itself(
                 await see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
             proxy.set_line(Line.OPEN)
             await recover(ledger, run)
-
-
-@pytest.fixture
-def crowded_postgres() -> Iterator[OwnPostgres]:
-    """Lend a server with few connections."""
-    with lent_postgres(max_connections=CONNECTIONS_MAX) as own:
-        yield own
 
 
 async def test_a_server_without_a_free_connection_is_503_and_back_by_itself(
@@ -143,7 +136,7 @@ async def test_a_full_disk_is_503_and_back_by_itself_when_there_is_room(
 
 
 async def test_a_full_disk_is_told_by_an_idle_worker_too(
-    small_disk: Path, own_postgres: OwnPostgres, start_site: StartSite
+    small_disk: Path, own_postgres: OwnPostgres, start_site: StartSite, *, is_long: bool
 ) -> None:
     """Once a flush found the disk full, probes alone say when there is room."""
     site = await _site_on(small_disk, own_postgres, start_site)
@@ -159,7 +152,7 @@ async def test_a_full_disk_is_told_by_an_idle_worker_too(
         assert answer is not None
         assert "no disk space" in answer.json()["message"]
         # A full disk has room on the pages that exist: a small probe would find all well.
-        await see_unready(site, "full", times=4)
+        await see_unready(site, "full", times=4 if is_long else 2)
         make_room(small_disk)
         await until(site.service.is_ready, RECOVERY_S, "it is ready again by itself")
         assert 200 == (await client.post("/v1/track", json=track())).status_code
@@ -177,6 +170,7 @@ async def _site_on(disk: Path, own: OwnPostgres, start_site: StartSite) -> Site:
     return site
 
 
+@pytest.mark.nightly
 async def test_a_row_that_is_held_for_long_stops_nobody_else(
     start_site: StartSite, *, is_long: bool
 ) -> None:
