@@ -174,7 +174,10 @@ async def _serves_with(site: Site, gone: list[int]) -> None:
         now = site.service.worker_pids
         return len(now) == site.service.workers and not set(now) & set(gone)
 
-    await until(are_new, START_S, "new workers serve")
+    await until(are_new, START_S, "new workers have started")
+    # A worker says that it has started just before it listens. Where its socket was shut down and
+    # there is no other worker, a connection is still refused for that moment.
+    await until(site.service.is_ready, START_S, "new workers serve")
     async with site.client_of_each_worker():
         pass
     assert 0 == await _unanswered(site.service)
