@@ -1,4 +1,9 @@
-"""Where the service listens, and what it says when it cannot."""
+"""
+The addresses that the service listens on, and what it says about them.
+
+If these tests fail: an operator cannot bind the service to the address they set, or is not told
+why.
+"""
 
 import socket
 from collections.abc import Callable

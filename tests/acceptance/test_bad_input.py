@@ -1,4 +1,8 @@
-"""What is wrong with a request or an event costs exactly that, and is answered with its reason."""
+"""
+Requests that cannot be accepted: each gets its status, code and field, and costs no other event.
+
+If these tests fail: a sender of a bad event loses good events too, or is not told what is wrong.
+"""
 
 import asyncio
 import base64

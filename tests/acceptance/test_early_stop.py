@@ -1,4 +1,9 @@
-"""The service is told to stop, or cannot go on, before it has workers."""
+"""
+A stop or a missing resource during the start of the service.
+
+If these tests fail: an operator cannot stop a service that is starting, or gets a traceback instead
+of a sentence.
+"""
 
 import asyncio
 import os

@@ -1,4 +1,9 @@
-"""The service starts only when it can do its work, and ends without breaking a promise."""
+"""
+The service starts only when it can store events, and stops without losing a request.
+
+If these tests fail: a deployment drops requests when it stops, or serves with settings that cannot
+work.
+"""
 
 import asyncio
 import socket

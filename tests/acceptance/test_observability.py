@@ -1,4 +1,9 @@
-"""What an operator sees of the service, and what nobody may see in its logs."""
+"""
+Health reports, log lines and metrics, and that no key and no payload is ever logged.
+
+If these tests fail: an operator is blind to a problem, or the log leaks an API key or personal
+data.
+"""
 
 import base64
 import json

@@ -1,4 +1,9 @@
-"""The database goes away and comes back: nothing acked is lost, nothing doubled, nobody waits."""
+"""
+The database goes away and comes back under load.
+
+If these tests fail: senders wait without an answer during an outage, or lose events that were
+acknowledged.
+"""
 
 import asyncio
 import itertools

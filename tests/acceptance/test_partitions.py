@@ -1,4 +1,8 @@
-"""Partitions in shapes that administrators leave behind: the service starts, stores and says so."""
+"""
+Partitions in states that administrators leave behind: the service starts, stores and says so.
+
+If these tests fail: events cannot be stored after midnight, and the operator is not told why.
+"""
 
 import os
 import signal

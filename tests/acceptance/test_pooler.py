@@ -1,4 +1,8 @@
-"""The service behind a real PgBouncer."""
+"""
+The service behind a connection pooler.
+
+If these tests fail: an operator with PgBouncer loses events, or a revoked key stays valid.
+"""
 
 from collections.abc import Callable
 

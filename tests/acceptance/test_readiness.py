@@ -1,4 +1,9 @@
-"""Readiness says whether events can be stored, and what is in the way."""
+"""
+Readiness says whether events can be stored, and what is in the way.
+
+If these tests fail: a load balancer sends requests to a worker that cannot store them, or an
+operator is not told the cause.
+"""
 
 import contextlib
 from collections.abc import AsyncIterator

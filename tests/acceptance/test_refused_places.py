@@ -1,4 +1,9 @@
-"""A worker dies while another process holds its listening socket: no new connection hangs."""
+"""
+A worker ends while another process holds its listening socket: no new connection hangs.
+
+If these tests fail: some connections hang until they time out after a worker has crashed or was
+reloaded.
+"""
 
 import asyncio
 import os

@@ -1,4 +1,8 @@
-"""The service waits for its database, replaces workers that end, and reloads without a gap."""
+"""
+The service waits for its database, replaces workers that end, and reloads without a gap.
+
+If these tests fail: one crashed worker or one reload refuses or loses requests.
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,8 @@
-"""A key that is no longer good is refused by every worker at once, and a new one is taken."""
+"""
+Changes of keys, workspaces and tenants reach every running worker.
+
+If these tests fail: a revoked key goes on storing events, or a new key is refused.
+"""
 
 import asyncio
 import json

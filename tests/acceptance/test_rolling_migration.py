@@ -1,4 +1,9 @@
-"""A release rolls out: migrations are applied beneath the running release, and no event fails."""
+"""
+A release is migrated while the release before it serves.
+
+If these tests fail: an upgrade without downtime fails events, or starts on a schema that it cannot
+use.
+"""
 
 import asyncio
 import re

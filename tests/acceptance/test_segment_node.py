@@ -1,4 +1,8 @@
-"""Segment's SDK for Node, as its users install it, with only the host and the key changed."""
+"""
+Segment's SDK for Node, unmodified: only the host and the key differ.
+
+If these tests fail: an application that moves from Segment to Forebay loses or doubles events.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

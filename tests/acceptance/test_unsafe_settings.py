@@ -1,4 +1,8 @@
-"""An administrator changes what the server keeps: no 200 meanwhile, and it is told why."""
+"""
+An administrator makes the server unsafe while the service runs: no event is acknowledged.
+
+If these tests fail: events that were acknowledged are lost in the next crash of PostgreSQL.
+"""
 
 import asyncio
 import signal

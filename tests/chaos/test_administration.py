@@ -1,4 +1,9 @@
-"""Administrators at work under load: settings, cancels, partitions and killed replacements."""
+"""
+Administrators at work under load: cancelled commits, detached partitions, killed replacements.
+
+If these tests fail: maintenance of the database or of the workers loses events, or stops the
+service for good.
+"""
 
 import asyncio
 import contextlib

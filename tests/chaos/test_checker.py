@@ -1,4 +1,8 @@
-"""The judge is judged: what would break the promise makes it speak, and nothing else does."""
+"""
+The checker of the fault runs: it finds every broken promise, and nothing else.
+
+If these tests fail: the other fault runs prove nothing, and a loss of events goes unnoticed.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,8 @@
-"""The line fails at each message of one flush: all is stored once, and every answer is true."""
+"""
+The connection to PostgreSQL breaks at each message of a flush.
+
+If these tests fail: an event is lost or stored twice when a connection breaks at the wrong moment.
+"""
 
 import time
 from typing import Final

@@ -1,4 +1,9 @@
-"""The disk of PostgreSQL's own log is full: it goes down, and nothing acked goes with it."""
+"""
+The disk of PostgreSQL's write-ahead log is full, and PostgreSQL ends.
+
+If these tests fail: a full disk loses events that were acknowledged, or the service does not
+recover by itself.
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,8 @@
-"""Processes are killed under load, with a real fsync: nothing acked is lost, all comes back."""
+"""
+Processes of the service and of PostgreSQL are killed under load, with fsync on.
+
+If these tests fail: a crash loses events that were acknowledged, or leaves broken indexes.
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,8 @@
-"""The service leaves under load, and clients leave in mid-request: no half of anything remains."""
+"""
+The service stops under load, and clients disconnect in the middle of a request.
+
+If these tests fail: a sender gets no answer when the service stops, or part of a batch is stored.
+"""
 
 import asyncio
 import json

@@ -1,4 +1,8 @@
-"""Nobody reads the log, or a disk is full: the service serves on, whatever else happens."""
+"""
+Nobody reads the log, or its disk is full: the service goes on.
+
+If these tests fail: a stuck log collector or a full disk stops the service.
+"""
 
 import asyncio
 import itertools

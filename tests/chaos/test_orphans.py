@@ -1,4 +1,8 @@
-"""The parent of the workers is killed: they finish what they have begun, and end."""
+"""
+The parent of the workers is killed: they finish their requests and end.
+
+If these tests fail: old workers keep the port, and the next start of the service fails.
+"""
 
 import os
 import signal

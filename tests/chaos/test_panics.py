@@ -1,4 +1,10 @@
-"""The core panics under load: whom that costs an answer is told so at once, and nobody else."""
+"""
+The native core panics under load: the affected requests are answered at once, all others are
+served.
+
+If these tests fail: one event that hits a bug stops a worker, or lets senders wait for their
+timeout.
+"""
 
 import asyncio
 import contextlib

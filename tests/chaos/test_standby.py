@@ -1,4 +1,8 @@
-"""A synchronous standby is away: nothing that it does not hold is acknowledged."""
+"""
+A synchronous standby is away: no event that it does not hold is acknowledged.
+
+If these tests fail: events that were acknowledged are missing after a failover.
+"""
 
 import asyncio
 import contextlib

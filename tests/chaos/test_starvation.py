@@ -1,4 +1,8 @@
-"""PostgreSQL is away, full or out of connections, or a row is held: 503 meanwhile, soon well."""
+"""
+PostgreSQL is away, full or out of connections, or a row is locked, under load.
+
+If these tests fail: the service does not recover by itself, or an outage loses events.
+"""
 
 import asyncio
 import contextlib
