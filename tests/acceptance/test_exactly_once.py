@@ -9,8 +9,7 @@ import os
 import signal
 from collections import Counter
 
-from tests.acceptance.ledger import Ledger, load
-from tests.acceptance.running import until
+from tests.acceptance.ledger import load
 from tests.acceptance.site import Site, new_ids, track, tracks
 from tests.nightly import IS_NIGHTLY
 
@@ -108,11 +107,11 @@ async def test_a_killed_worker_loses_nothing_that_was_acked_and_is_replaced(site
     key = await site.make_key()
     async with load(site, key, connections=16) as ledger:
         for _ in range(2 if IS_NIGHTLY else 1):
-            await _go_on(ledger)
+            await ledger.until_acked(300)
             victim, *survivors = site.service.worker_pids
             os.kill(victim, signal.SIGKILL)
-            await _see_replaced(site, victim, survivors)
-        await _go_on(ledger)
+            assert set(survivors) < set(await site.service.until_replaced([victim]))
+        await ledger.until_acked(300)
 
     assert set(ledger.statuses) == {200}
     await ledger.check(site, key)
@@ -121,24 +120,6 @@ async def test_a_killed_worker_loses_nothing_that_was_acked_and_is_replaced(site
         for client in clients.values():
             answer = await client.post("/v1/batch", json=tracks(new_ids(1)))
             assert answer.json()["accepted"] == 1
-
-
-async def _go_on(ledger: Ledger) -> None:
-    acked = len(ledger.verdicts)
-
-    async def has_gone_on() -> bool:
-        return len(ledger.verdicts) > acked + 300
-
-    await until(has_gone_on, 20, "more events are acked")
-
-
-async def _see_replaced(site: Site, victim: int, survivors: list[int]) -> None:
-    async def is_replaced() -> bool:
-        pids = site.service.worker_pids
-        is_gone = victim not in pids
-        return is_gone and len(pids) == site.service.workers and set(survivors) < set(pids)
-
-    await until(is_replaced, 20, "a new worker has started")
 
 
 def _is(verdict: dict[str, object], outcome: str) -> bool:

@@ -61,20 +61,13 @@ async def test_a_request_in_flight_is_answered_before_the_exit(site: Site) -> No
     """Another session holds the same key, so that the flush waits while the service is stopped."""
     key = await site.make_key()
     ids = new_ids(1)
-    async with site.client(key) as client, site.database() as holder:
+    async with site.client(key) as client:
         await client.post("/v1/batch", json=tracks(new_ids(1)))
-        transaction = holder.transaction()
-        await transaction.start()
-        await holder.execute(
-            "INSERT INTO event_deduplication VALUES ($1, event_key($2), 1, 1, now())",
-            key.tenant_id,
-            ids[0],
-        )
-        sending = asyncio.create_task(client.post("/v1/batch", json=tracks(ids)))
-        await until(lambda: _is_waiting(site), 10, "the flush waits for the lock")
-        site.service.terminate()
-        await until(lambda: _is_refused(site.service), 10, "nobody listens any longer")
-        await transaction.rollback()
+        async with site.held(key, *ids):
+            sending = asyncio.create_task(client.post("/v1/batch", json=tracks(ids)))
+            await until(site.lock_waits, 10, "the flush waits for the lock")
+            site.service.terminate()
+            await until(site.service.is_refused, 10, "no process listens any longer")
         answer = await sending
 
     assert (answer.status_code, answer.json()["accepted"]) == (200, 1)
@@ -235,21 +228,3 @@ async def _answers(service: Service) -> bool:
         except httpx.TransportError:
             return False
     return True
-
-
-async def _is_refused(service: Service) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(HOST, service.port)
-    except ConnectionRefusedError:
-        return True
-    writer.close()
-    return False
-
-
-async def _is_waiting(site: Site) -> bool:
-    query = (
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
-    async with site.database() as connection:
-        return bool(await connection.fetchval(query))

@@ -81,12 +81,7 @@ async def test_a_detached_day_left_in_place_stops_no_start_and_no_replacement(
     key = await site.make_key()
     killed = service.worker_pids[0]
     os.kill(killed, signal.SIGKILL)
-
-    async def is_replaced() -> bool:
-        pids = service.worker_pids
-        return killed not in pids and len(pids) == service.workers
-
-    await until(is_replaced, START_TIMEOUT_S, "another worker has started")
+    await service.until_replaced([killed])
 
     assert (await store_one(site, key)).startswith(f"events_{today():%Y%m%d}")
     await topped_up(service, 7)
@@ -135,7 +130,7 @@ async def test_a_role_that_cannot_make_partitions_serves_and_says_until_when(
     role = await make_role("SELECT, INSERT")
     await make_partitions(connection, days=3)
 
-    site = await start_site(url=role.url)
+    site = await start_site(through=role.url)
 
     await store_one(site, await site.make_key())
     await topped_up(site.service, 3)

@@ -34,7 +34,7 @@ async def test_in_session_mode_events_are_stored_and_keys_are_heard_of(
     database_url: str, start_site: StartSite
 ) -> None:
     with pgbouncer(database_url, "session", ignore_startup_parameters=IGNORE) as url:
-        site = await start_site(url, workers="1")
+        site = await start_site(through=url, workers="1")
         key = await site.make_key()
         ids = new_ids(20)
         async with site.client(key) as client:

@@ -69,7 +69,6 @@ async def test_with_every_slot_taken_a_worker_stores_on_and_stays_ready(
 ) -> None:
     url = await crowded_postgres.make_database("forebay_test_slots")
     site = await start_site(url, **SETTINGS)
-    site.database_url = url
     key = await site.make_key()
     async with site.client(key) as client:
         assert 200 == (await client.post("/v1/track", json=track())).status_code
@@ -115,7 +114,6 @@ async def test_without_a_partition_and_the_right_to_make_it_no_worker_is_ready(
     url = _as(ROLE, own_postgres.server.url(name))
     await migrate(url)
     site = await start_site(url, **SETTINGS)
-    site.database_url = url
     key = await site.make_key()
     async with site.client(key) as client, own_postgres.admin(name) as admin:
         await admin.execute(f"ALTER DATABASE {name} OWNER TO postgres")
@@ -141,7 +139,6 @@ async def test_a_right_that_is_taken_away_is_named(
     url = _as(ROLE, own_postgres.server.url(name))
     await migrate(url)
     site = await start_site(url, **SETTINGS)
-    site.database_url = url
     key = await site.make_key()
     async with site.client(key) as client, own_postgres.admin(name) as admin:
         await client.post("/v1/track", json=track())
@@ -161,11 +158,7 @@ async def test_a_table_that_is_locked_is_named_and_one_locked_row_is_nothing(
     site = await start_site(**SETTINGS, lock_timeout_ms="200")
     key = await site.make_key()
     async with site.client(key) as client, site.database() as holder:
-        async with holder.transaction():
-            await holder.execute(
-                "INSERT INTO event_deduplication VALUES ($1, event_key('held'), 1, 1, now())",
-                key.tenant_id,
-            )
+        async with site.held(key, "held"):
             answer = await client.post("/v1/track", json=track("held"))
             assert 503 == answer.status_code
             assert await site.service.is_ready()

@@ -20,7 +20,7 @@ import pytest
 
 from provision.keys import NewKey
 from tests.acceptance.conftest import StartSite
-from tests.acceptance.ledger import Ledger, load
+from tests.acceptance.ledger import load
 from tests.acceptance.proxy import Line, proxied
 from tests.acceptance.running import LogLine, Service, until
 from tests.acceptance.site import Site, new_ids, tracks
@@ -117,12 +117,7 @@ async def test_a_worker_that_cannot_start_waits_while_the_others_serve(
             answer = await client.post("/v1/batch", json=tracks(new_ids(1)))
         assert answer.status_code == 200
     gone = before[:1] if number is signal.SIGKILL else before
-
-    async def is_whole() -> bool:
-        now = site.service.worker_pids
-        return len(now) == site.service.workers and not set(now) & set(gone)
-
-    await until(is_whole, START_S, "the new worker serves")
+    await site.service.until_replaced(gone)
     assert site.service.is_running()
 
 
@@ -133,12 +128,12 @@ async def test_a_worker_killed_and_its_replacement_two_seconds_later_are_replace
     key = await site.make_key()
     async with load(site, key) as ledger:
         for _ in range(2):
-            await _acked_more(ledger)
+            await ledger.until_acked()
             killed, pids = time.monotonic(), site.service.worker_pids
             os.kill(pids[-1], signal.SIGKILL)
-            await until(partial(_is_whole, site.service, pids[-1]), START_S, "it is replaced")
+            await site.service.until_replaced([pids[-1]])
             await asyncio.sleep(max(killed + 2 - time.monotonic(), 0))
-        await _acked_more(ledger)
+        await ledger.until_acked()
     await ledger.check(site, key)
     assert site.service.is_running()
 
@@ -147,12 +142,12 @@ async def test_replacements_killed_at_once_lose_nothing(start_site: StartSite) -
     site = await start_site(workers="1")
     key = await site.make_key()
     async with load(site, key) as ledger:
-        await _acked_more(ledger)
+        await ledger.until_acked()
         for _ in range(KILLS):
             (pid,) = site.service.worker_pids
             os.kill(pid, signal.SIGKILL)
-            await until(partial(_is_whole, site.service, pid), ACCEPTED_AGAIN_S, "one is there")
-        await _acked_more(ledger)
+            await site.service.until_replaced([pid], ACCEPTED_AGAIN_S)
+        await ledger.until_acked()
         # The metrics of the killed ones are in one file for all of them.
         owners = {str(site.service.pid), "ended", *map(str, site.service.worker_pids)}
         assert _owners_of_metrics(site.service) <= owners
@@ -171,7 +166,7 @@ async def test_reloads_under_load_answer_every_request(site: Site) -> None:
         for _ in range(RELOADS):
             before = site.service.worker_pids
             site.service.signal(signal.SIGHUP)
-            await until(partial(_are_new, site.service, before), START_S, "the workers are new")
+            await site.service.until_replaced(before)
         has_ended.set()
         await asyncio.gather(*visitors)
 
@@ -201,7 +196,7 @@ async def test_a_worker_that_cannot_be_imported_is_started_again_with_growing_pa
     async with site.client(key) as client:
         assert (await client.post("/v1/batch", json=tracks(new_ids(1)))).status_code == 200
     obstacle.unlink()
-    await until(partial(_is_whole, site.service, killed), START_S, "it serves")
+    await site.service.until_replaced([killed])
 
 
 async def test_a_reload_takes_the_database_url_of_the_changed_env_file(
@@ -224,7 +219,7 @@ async def test_a_reload_takes_the_database_url_of_the_changed_env_file(
     assert before == service.worker_pids
     env_file.write_text(f"DATABASE_URL={database_url}\n")
     service.signal(signal.SIGHUP)
-    await until(partial(_are_new, service, before), START_S, "the workers are new")
+    await service.until_replaced(before)
     assert await service.stop() == 0
 
 
@@ -264,25 +259,6 @@ def _owners_of_metrics(service: Service) -> set[str]:
 
 async def _waits(service: Service) -> list[LogLine]:
     return service.log_lines("service_waits_for_database")
-
-
-async def _are_new(service: Service, before: list[int]) -> bool:
-    now = service.worker_pids
-    return len(now) == service.workers and not set(now) & set(before)
-
-
-async def _is_whole(service: Service, gone: int) -> bool:
-    now = service.worker_pids
-    return len(now) == service.workers and gone not in now
-
-
-async def _acked_more(ledger: Ledger) -> None:
-    acked = len(ledger.verdicts)
-
-    async def has_gone_on() -> bool:
-        return len(ledger.verdicts) > acked + 50
-
-    await until(has_gone_on, ACCEPTED_AGAIN_S, "more events are acked")
 
 
 class Visits:

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import StartSite
-from tests.acceptance.ledger import Ledger, load
+from tests.acceptance.ledger import Ledger, check_refusals, load
 from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.running import until
 from tests.acceptance.site import Site
-from tests.acceptance.test_outage import check_refusals
 
 # Promised is one second; a busy machine is given five times as long.
 WATCHED_S = 5.0
@@ -38,15 +37,6 @@ async def see_refused(ledger: Ledger) -> None:
     await until(is_refused, WATCHED_S + RECOVERED_S, "only refusals")
 
 
-async def see_acked(ledger: Ledger) -> None:
-    acked = len(ledger.verdicts)
-
-    async def is_acked() -> bool:
-        return len(ledger.verdicts) > acked + IN_A_ROW
-
-    await until(is_acked, RECOVERED_S, "events are acked")
-
-
 @pytest.mark.parametrize(
     ("setting", "unsafe", "cause"),
     [
@@ -60,11 +50,10 @@ async def test_no_event_is_acked_while_a_setting_is_unsafe(
 ) -> None:
     url = await own_postgres.make_database("forebay_test_unsafe")
     site = await start_site(url, **SETTINGS)
-    site.database_url = url
     key = await site.make_key()
     subject = setting if cause == "unsafe_setting" else ""
     async with load(site, key, connections=4) as ledger:
-        await see_acked(ledger)
+        await ledger.until_acked(IN_A_ROW)
         await own_postgres.configure(f"ALTER SYSTEM SET {setting} = {unsafe}")
         async with asyncio.timeout(WATCHED_S):
             await see_refused(ledger)
@@ -76,7 +65,7 @@ async def test_no_event_is_acked_while_a_setting_is_unsafe(
         assert (subject or "read-only") in message
 
         await own_postgres.configure(f"ALTER SYSTEM RESET {setting}")
-        await see_acked(ledger)
+        await ledger.until_acked(IN_A_ROW)
         await until(site.service.is_ready, WATCHED_S, "it is ready again")
     check_refusals(ledger.answers)
     assert {"store_unavailable"} == {answer.json()["code"] for answer in ledger.answers}
@@ -110,10 +99,9 @@ async def test_asynchronous_commits_by_reload_or_by_role_change_nothing(
     await own_postgres.configure("ALTER SYSTEM SET wal_writer_delay = '10s'")
     url = await own_postgres.make_database("forebay_test_asynchronous")
     site = await start_site(url, **SETTINGS)
-    site.database_url = url
     key = await site.make_key()
     async with load(site, key, connections=4) as ledger:
-        await see_acked(ledger)
+        await ledger.until_acked(IN_A_ROW)
         await own_postgres.configure(
             "ALTER SYSTEM SET synchronous_commit = off",
             "ALTER ROLE CURRENT_USER SET synchronous_commit = off",
@@ -124,8 +112,8 @@ async def test_asynchronous_commits_by_reload_or_by_role_change_nothing(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'forebay' AND pid % 2 = 0"
             )
-        await see_acked(ledger)
-        await see_acked(ledger)
+        await ledger.until_acked(IN_A_ROW)
+        await ledger.until_acked(IN_A_ROW)
         process = own_postgres.server._process
         assert process is not None
         process.send_signal(signal.SIGQUIT)  # without a checkpoint: what was not flushed is gone

@@ -6,26 +6,21 @@ service for good.
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pytest
 
-from provision.keys import NewKey
 from tests.acceptance.conftest import StartSite
-from tests.acceptance.ledger import Ledger, load, mixed, new_ledger
+from tests.acceptance.ledger import Ledger
 from tests.acceptance.own_postgres import OwnPostgres
-from tests.acceptance.running import until
 from tests.acceptance.site import Site
-from tests.acceptance.test_outage import check_refusals
-from tests.chaos.report import REPORT, Run
-from tests.chaos.test_starvation import SETTINGS, recover, see, under_load
+from tests.chaos.report import REPORT, Run, under_load
+from tests.chaos.test_starvation import SETTINGS
 
 DATABASE: Final = "forebay_test_administration"
 REPLACEMENTS_KILLED: Final = 5
@@ -46,7 +41,6 @@ async def test_a_cancelled_wait_for_a_standby_acknowledges_nothing(
     run, own = REPORT.begin("waits for a standby cancelled"), own_postgres
     url = await own.make_database(DATABASE)
     site = await start_site(url, **SETTINGS)
-    site.database_url = url
     key = await site.make_key()
     async with under_load(site, key, run) as ledger:
         await own.configure("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
@@ -56,7 +50,7 @@ async def test_a_cancelled_wait_for_a_standby_acknowledges_nothing(
         assert run.cuts
         assert before == _acknowledged(ledger)
         await own.configure("ALTER SYSTEM RESET synchronous_standby_names")
-        await recover(ledger, run)
+        await run.recovers(ledger)
 
 
 async def _cancel_waits(own: OwnPostgres, seconds: float) -> int:
@@ -77,14 +71,14 @@ async def test_a_detached_day_and_killed_workers_stop_nobody(
     run = REPORT.begin("a detached day in the way, workers killed")
     site = await start_site(**SETTINGS)
     key = await site.make_key()
-    async with _under_kills(site, key, run) as ledger:
+    async with under_load(site, key, run, is_cut=True) as ledger:
         tomorrow = datetime.now(UTC).date() + timedelta(days=1)
         async with site.database() as admin:
             await admin.execute(f"ALTER TABLE events DETACH PARTITION events_{tomorrow:%Y%m%d}")
         for _ in range(10 if is_long else 2):
             await _kill_a_worker(site, run)
-            await recover(ledger, run)
-            await until(_all_workers(site), ACCEPTED_AGAIN_S, "the killed worker was replaced")
+            await run.recovers(ledger)
+            await site.service.until_replaced(timeout_s=ACCEPTED_AGAIN_S)
 
 
 async def test_a_service_whose_replacements_are_killed_comes_back(
@@ -94,35 +88,16 @@ async def test_a_service_whose_replacements_are_killed_comes_back(
     run = REPORT.begin("each replacement killed within a second")
     site = await start_site(**SETTINGS)
     key = await site.make_key()
-    async with _under_kills(site, key, run) as ledger:
+    async with under_load(site, key, run, is_cut=True) as ledger:
         for _ in range(REPLACEMENTS_KILLED * (4 if is_long else 1)):
             await _kill_a_worker(site, run)
-            await until(_all_workers(site), ACCEPTED_AGAIN_S, "the killed worker was replaced")
-        await recover(ledger, run)
+            await site.service.until_replaced(timeout_s=ACCEPTED_AGAIN_S)
+        await run.recovers(ledger)
     assert site.service.is_running()
     assert run.recovery_s < ACCEPTED_AGAIN_S
-
-
-@contextlib.asynccontextmanager
-async def _under_kills(site: Site, key: NewKey, run: Run) -> AsyncIterator[Ledger]:
-    """Judge the load of the block; a killed worker cuts off the requests that it has."""
-    ledger = new_ledger(site)
-    batches = mixed(ledger, seed=1)
-    async with load(site, key, connections=4, ledger=ledger, batches=batches):
-        await see(ledger, lambda: len(ledger.verdicts), 20)
-        yield ledger
-    check_refusals(ledger.answers)
-    await run.judge(ledger, site, key)
 
 
 async def _kill_a_worker(site: Site, run: Run) -> None:
     """Kill the youngest worker, which is the replacement of the one killed before."""
     os.kill(site.service.worker_pids[-1], signal.SIGKILL)
     run.kills += 1
-
-
-def _all_workers(site: Site) -> Callable[[], Awaitable[bool]]:
-    async def are_there() -> bool:
-        return len(site.service.worker_pids) == site.service.workers
-
-    return are_there

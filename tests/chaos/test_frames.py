@@ -13,9 +13,8 @@ import pytest
 from provision.keys import NewKey
 from service.store.transaction import AT_ONCE_ROWS_MAX
 from tests.acceptance.conftest import StartSite
-from tests.acceptance.ledger import Event, Ledger, event_of, new_ledger
+from tests.acceptance.ledger import Event, Ledger, check_refusals, event_of, new_ledger
 from tests.acceptance.site import Site, new_ids
-from tests.acceptance.test_outage import check_refusals
 from tests.chaos.frames import Failure, FrameProxy, Plan, Way, framed
 from tests.chaos.report import REPORT, Run
 
@@ -99,7 +98,7 @@ async def test_a_line_that_breaks_at_any_message_of_a_flush_costs_no_event(
 ) -> None:
     """Every boundary is met, in both directions: also before COMMIT, and before its answer."""
     async with framed(database_url) as proxy:
-        site = await start_site(proxy.url, **SETTINGS)
+        site = await start_site(through=proxy.url, **SETTINGS)
         run = REPORT.begin(f"line broken at each message, {rows} rows")
         bench = Bench(site, proxy, await site.make_key(), run)
         async with site.client(bench.key) as client:
@@ -128,7 +127,7 @@ async def test_a_line_that_falls_silent_or_crawls_holds_nobody_and_loses_nothing
 ) -> None:
     """Nobody is told that anything is wrong: a time limit has to notice."""
     async with framed(database_url) as proxy:
-        site = await start_site(proxy.url, **SETTINGS)
+        site = await start_site(through=proxy.url, **SETTINGS)
         run = REPORT.begin(f"line {failure.value}")
         bench = Bench(site, proxy, await site.make_key(), run)
         async with site.client(bench.key) as client:

@@ -8,16 +8,15 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from tests.acceptance.ledger import load, mixed, new_ledger
 from tests.acceptance.proxy import proxied
-from tests.acceptance.running import Service, is_alive, until
+from tests.acceptance.running import Service, until, until_ended
 from tests.acceptance.site import Site
 from tests.acceptance.wire import connect
 from tests.chaos.report import REPORT
-from tests.chaos.test_leaving import NOT_BEGUN, SlowClient, is_refused, until_acked
+from tests.chaos.test_leaving import NOT_BEGUN, SlowClient
 
 # Promised are five seconds; a busy machine is given five times as long, and what it took is noted.
 END_S: Final = 25.0
@@ -35,13 +34,13 @@ async def test_workers_whose_parent_is_killed_answer_what_was_begun_and_end(
         batches = mixed(ledger, seed=1)
         async with load(site, key, connections=4, ledger=ledger, batches=batches):
             await slow.begin()
-            await until_acked(ledger)
+            await ledger.until_acked(200)
             began = time.monotonic()
             os.kill(site.service.pid, signal.SIGKILL)
             run.kills += 1
-            await until(partial(is_refused, site.service), END_S, "they take nobody new")
+            await until(site.service.is_refused, END_S, "they take nobody new")
             assert await slow.end() in {200, 503}
-            await until(partial(_are_gone, workers), END_S, "the workers have ended")
+            await until_ended(workers, END_S)
             run.recovered(time.monotonic() - began)
         for event in ("parent_gone", "worker_stopped"):
             assert workers <= {line["pid"] for line in site.service.log_lines(event)}
@@ -69,7 +68,7 @@ async def test_workers_that_wait_for_the_database_end_with_their_parent(
         workers = await until(are_waiting, END_S, "every worker waits")
         os.kill(service.pid, signal.SIGKILL)
 
-        await until(partial(_are_gone, workers), END_S, "the workers have ended")
+        await until_ended(workers, END_S)
 
 
 async def test_a_worker_that_cannot_finish_is_ended_all_the_same(
@@ -83,9 +82,5 @@ async def test_a_worker_that_cannot_finish_is_ended_all_the_same(
     workers = set(service.worker_pids)
     os.kill(service.pid, signal.SIGKILL)
 
-    await until(partial(_are_gone, workers), END_S, "the workers have ended")
+    await until_ended(workers, END_S)
     wire.close()
-
-
-async def _are_gone(pids: set[int]) -> bool:
-    return not any(is_alive(pid) for pid in pids)

@@ -15,10 +15,10 @@ import pytest
 from provision.keys import NewKey
 from service.store.transaction import AT_ONCE_ROWS_MAX
 from tests.acceptance.conftest import StartSite
+from tests.acceptance.ledger import check_refusals
 from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.running import until
 from tests.acceptance.site import Site, new_ids, track, tracks
-from tests.acceptance.test_outage import check_refusals
 from tests.acceptance.test_readiness import see_unready
 
 # More than go down by one statement, so that both ways are seen.
@@ -43,7 +43,6 @@ async def test_what_a_silent_standby_does_not_hold_is_never_acknowledged(
     own = own_postgres
     url = await own.make_database("forebay_test_standby")
     site = await start_site(url, **SETTINGS)
-    site.database_url = url
     key, ids = await site.make_key(), new_ids(count)
     async with site.client(key) as client:
         await client.post("/v1/track", json=track())  # partitions, sessions, the key
@@ -68,7 +67,6 @@ async def test_a_commit_whose_wait_for_the_standby_is_cancelled_is_not_acknowled
     own = own_postgres
     url = await own.make_database("forebay_test_cancelled")
     site = await start_site(url, **SETTINGS)
-    site.database_url = url
     key, ids = await site.make_key(), new_ids(count)
     async with site.client(key) as client:
         await client.post("/v1/track", json=track())  # partitions, sessions, the key
