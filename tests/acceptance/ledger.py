@@ -31,8 +31,8 @@ _REFUSALS: Final = frozenset({"store_unavailable", "outcome_unknown", "overloade
 _EVENTS_A_REQUEST: Final = 5
 _OK: Final = 200
 _STORED: Final = frozenset({"accepted", "duplicate"})
-_SETTLE_TRIES_MAX: Final = 50
-_SETTLED_AT_ONCE: Final = 50
+_UNANSWERED_TRIES_MAX: Final = 50
+_UNANSWERED_AT_ONCE: Final = 50
 _REMEMBERED_MAX: Final = 200
 _REFUSED_PAUSE_S: Final = 0.1
 
@@ -97,13 +97,13 @@ class Ledger:
                 self.verdicts[result["event_id"]] = result["status"]
         self._append("told", told)
 
-    async def settle(self, client: httpx.AsyncClient) -> None:
+    async def send_unanswered(self, client: httpx.AsyncClient) -> None:
         """Send events without an answer again until they have one, as clients do."""
         left = list(dict.fromkeys(self.unknown))
-        for start in range(0, len(left), _SETTLED_AT_ONCE):
-            some, tries = left[start : start + _SETTLED_AT_ONCE], 0
+        for start in range(0, len(left), _UNANSWERED_AT_ONCE):
+            some, tries = left[start : start + _UNANSWERED_AT_ONCE], 0
             while not self.verdicts.keys() >= set(some):
-                assert tries < _SETTLE_TRIES_MAX, self._unsettled
+                assert tries < _UNANSWERED_TRIES_MAX, self._unsettled
                 await asyncio.sleep(0.1 if tries else 0)
                 self.resent += len(some)
                 await self.send(client, some)
@@ -141,7 +141,7 @@ class Ledger:
         """Check the file before and after unanswered events are sent again."""
         await self.check_acked(site, key)
         async with site.client(key) as client:
-            await self.settle(client)
+            await self.send_unanswered(client)
         await self.check_acked(site, key)
         stored = {event_id for event_id, verdict in self.verdicts.items() if verdict in _STORED}
         assert stored == set(await site.event_ids(key))

@@ -343,7 +343,7 @@ async def test_a_body_with_two_lengths_is_never_followed_by_another_request(shar
     """
     The server hides Content-Length from us beside Transfer-Encoding, and reads the chunks.
 
-    A proxy that went by the length would take the rest for the next request of somebody else, so
+    A proxy that uses the length would take the rest as a request of another client, so
     the connection has to end there.
     """
     key = await shared.make_key()

@@ -73,7 +73,7 @@ async def test_a_stop_is_honoured_before_and_after_the_wait_for_the_database(
     """
     The kernel ignores signals without a handler for the first process of a container.
 
-    The service stands still in between, as it opens a pipe that nobody writes to.
+    The service stops in between: it opens a pipe without a writer.
     """
     service = make_service()
     _stand_still_at(service, service.folder / place)
@@ -125,7 +125,7 @@ async def test_without_a_temporary_folder_one_sentence_says_what_to_do(
 
 
 def _stand_still_at(service: Service, pipe: Path) -> None:
-    """Let the service stop at the opening of a file: a pipe that nobody writes to."""
+    """Let the service block when it opens a file: the file is a pipe without a writer."""
     pipe.parent.mkdir(exist_ok=True)
     os.mkfifo(pipe)
     an_hour_ago = time.time() - 3600

@@ -58,7 +58,7 @@ async def test_of_different_contents_with_one_id_one_is_kept(shared: Site) -> No
 
 
 async def test_batches_that_share_ids_in_any_order_do_not_lock_each_other(shared: Site) -> None:
-    """Workers take the same rows in opposite directions; nobody waits for ever or is refused."""
+    """Workers lock the same rows in opposite orders; no request waits for ever or is refused."""
     key = await shared.make_key()
     ids = new_ids(50)
     orders = [ids, ids[::-1], ids[25:] + ids[:25], ids[::2] + ids[1::2]] * 10
@@ -74,7 +74,7 @@ async def test_batches_that_share_ids_in_any_order_do_not_lock_each_other(shared
     assert set(ids) == set(await shared.event_ids(key))
 
 
-async def test_twins_inside_a_batch_are_judged_in_their_order(shared: Site) -> None:
+async def test_equal_ids_in_a_batch_are_judged_in_their_order(shared: Site) -> None:
     key = await shared.make_key()
     first, second = new_ids(2)
     events = [track(first), track(first, event="x"), track(second), track(first), track(second)]

@@ -38,8 +38,8 @@ async def test_a_stop_under_load_answers_what_was_begun(site: Site) -> None:
 
     assert exit_code == 0
     assert set(ledger.statuses) <= {200, 503}
-    # Refused when nobody listens any longer; an idle connection may be closed under a request,
-    # which then has not begun. What was read is answered.
+    # A connection is refused once no process listens. An idle connection may be closed while a
+    # request is on its way, which then was not read. Every request that was read is answered.
     assert set(ledger.faults) <= {"ConnectError", "RemoteProtocolError", "ReadError", "WriteError"}
     await ledger.check_acked(site, key)
     assert len(site.service.log_lines("worker_stopped")) == site.service.workers

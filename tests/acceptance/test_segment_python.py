@@ -42,7 +42,7 @@ def sdk(site: Site, key: NewKey, **options: Any) -> Iterator[tuple[Client, list[
         yield client, failures
     finally:
         client.join()
-        # One session for the whole process, whose sockets nobody else closes.
+        # The SDK has one HTTP session for the process, and never closes it.
         request._session.close()
 
 

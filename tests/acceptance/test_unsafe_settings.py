@@ -41,7 +41,7 @@ async def see_refused(ledger: Ledger) -> None:
     ("setting", "unsafe", "cause"),
     [
         ("fsync", "off", "unsafe_setting"),
-        ("full_page_writes", "off", "unsafe_setting"),
+        pytest.param("full_page_writes", "off", "unsafe_setting", marks=pytest.mark.nightly),
         ("default_transaction_read_only", "on", "read_only"),
     ],
 )

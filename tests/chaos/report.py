@@ -53,7 +53,7 @@ class Run(msgspec.Struct):
         before = await ledger.findings(site, key)
         self.unknown += len(set(ledger.unknown))
         async with site.client(key) as client:
-            await ledger.settle(client)
+            await ledger.send_unanswered(client)
         after = await ledger.findings(site, key)
         kinds = Counter(line.partition(":")[0] for line in dict.fromkeys(before + after))
         self.requests += ledger.statuses.total() + ledger.faults.total()

@@ -43,7 +43,7 @@ async def test_a_cancelled_wait_for_a_standby_acknowledges_nothing(
     site = await start_site(url, **SETTINGS)
     key = await site.make_key()
     async with under_load(site, key, run) as ledger:
-        await own.configure("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        await own.configure("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
         await asyncio.sleep(1)  # flushes that had begun before
         before = _acknowledged(ledger)
         run.cuts += await _cancel_waits(own, 20.0 if is_long else 4.0)

@@ -77,7 +77,7 @@ async def _check_that_unknown_may_be_either(site: Site, key: NewKey) -> None:
             stored = await read_stored(connection, key.tenant_id)
         own = Stored([row for row in stored.events if row[0] in ledger.sent], [])
         assert {"in one table only"} == kinds(findings(read_account(ledger.path), own))
-        await ledger.settle(client)
+        await ledger.send_unanswered(client)
 
     assert {stored_id: "duplicate", absent_id: "accepted"} == ledger.verdicts
 

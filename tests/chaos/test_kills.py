@@ -66,7 +66,7 @@ class Victims:
             async def is_ended() -> bool:
                 return admin.is_closed()
 
-            # Until it has noticed, what others have under way is acked still.
+            # Other sessions may still commit until PostgreSQL has noticed.
             await until(is_ended, RECOVERY_S, "PostgreSQL has ended every session")
 
     async def postmaster(self) -> None:

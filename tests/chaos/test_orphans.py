@@ -38,7 +38,7 @@ async def test_workers_whose_parent_is_killed_answer_what_was_begun_and_end(
             began = time.monotonic()
             os.kill(site.service.pid, signal.SIGKILL)
             run.kills += 1
-            await until(site.service.is_refused, END_S, "they take nobody new")
+            await until(site.service.is_refused, END_S, "they accept no new connection")
             assert await slow.end() in {200, 503}
             await until_ended(workers, END_S)
             run.recovered(time.monotonic() - began)

@@ -27,7 +27,7 @@ from tests.chaos.panicking import FEATURE, IN_FLUSH, IN_SCAN, IN_WRITE, build_pa
 from tests.chaos.report import REPORT
 
 QUEUE_ROWS: Final = 20
-# Whoever waits is to be answered for the panic, not for its time.
+# The requests are answered because of the panic, not because of a timeout.
 PATIENT: Final = {
     "flush_timeout_s": "40",
     "lock_timeout_ms": "20000",
@@ -63,7 +63,7 @@ async def start_panicking(start_site: StartSite, tmp_path: Path) -> StartSite:
 async def test_a_panic_is_answered_at_once_and_the_worker_serves_on(
     start_panicking: StartSite, panic: Panic, *, is_long: bool
 ) -> None:
-    """Its request is not stored, nor its flush-mates; they are told so, and others are served."""
+    """The requests of its flush are not stored and are told so; all others are served."""
     where = panic.text.partition(",")[0].removeprefix("panic ")
     site, run = await start_panicking(**TAKES_MANY), REPORT.begin(f"the core panics {where}")
     key, ledger, workers = await site.make_key(), new_ledger(site), site.service.worker_pids

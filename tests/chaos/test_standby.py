@@ -70,7 +70,7 @@ async def test_a_commit_whose_wait_for_the_standby_is_cancelled_is_not_acknowled
     key, ids = await site.make_key(), new_ids(count)
     async with site.client(key) as client:
         await client.post("/v1/track", json=track())  # partitions, sessions, the key
-        await _wait_for_standby(own, "nobody")
+        await _wait_for_standby(own, "absent")
         async with _cancelled_waits(own) as cancelled:
             answers = [await _send(client, ids) for _ in range(3)]
         assert cancelled
