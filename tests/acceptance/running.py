@@ -139,6 +139,15 @@ class Service:
         self.terminate()
         return await self.wait()
 
+    async def complaint(self) -> str:
+        """Start it; return the one line with which it refuses to start."""
+        self.spawn()
+        assert await self.wait() == 1
+        (line,) = self.complaints.splitlines()
+        assert line.startswith("forebay: ")
+        assert self.log == ""
+        return line
+
     def terminate(self) -> None:
         self.signal(signal.SIGTERM)
 

@@ -12,16 +12,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.acceptance.conftest import MakeService
 from tests.acceptance.running import HOST, ROOT, Service, until
-
-MakeService = Callable[..., Service]
 
 START_S: Final = 30.0
 # Of the resolver: a stop that waits for it fails the test.

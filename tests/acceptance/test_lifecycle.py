@@ -7,13 +7,13 @@ work.
 
 import asyncio
 import socket
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from tests.acceptance.conftest import MakeService
 from tests.acceptance.ledger import load
 from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.proxy import Line, proxied
@@ -22,8 +22,6 @@ from tests.acceptance.site import Site, new_ids, tracks
 
 if TYPE_CHECKING:
     import asyncpg
-
-MakeService = Callable[..., Service]
 
 
 async def test_a_stop_under_load_answers_what_was_begun(site: Site) -> None:
@@ -151,7 +149,7 @@ async def test_what_is_set_wrong_is_said_in_one_sentence(
     url: str | None,
     words: list[str],
 ) -> None:
-    complaint = await _complaint(make_service(database_url if url is None else url, **settings))
+    complaint = await make_service(database_url if url is None else url, **settings).complaint()
     for word in words:
         assert word in complaint
     assert "secret" not in complaint
@@ -164,7 +162,7 @@ async def test_a_taken_port_is_said_in_one_sentence(make_service: MakeService, p
     with socket.socket() as taken:
         taken.bind((HOST, number))
         taken.listen()
-        complaint = await _complaint(service)
+        complaint = await service.complaint()
     assert str(number) in complaint
     assert f"FOREBAY_{port.upper()}" in complaint
 
@@ -172,34 +170,7 @@ async def test_a_taken_port_is_said_in_one_sentence(make_service: MakeService, p
 async def test_a_database_without_schema_is_refused(
     bare_database_url: str, make_service: MakeService
 ) -> None:
-    assert "provision migrate" in await _complaint(make_service(bare_database_url))
-
-
-async def test_an_older_schema_is_refused(
-    connection: "asyncpg.Connection[asyncpg.Record]", make_service: MakeService
-) -> None:
-    await connection.execute("DELETE FROM schema_checksums WHERE version > '0003'")
-    complaint = await _complaint(make_service())
-    assert "0003" in complaint
-    assert "provision migrate" in complaint
-
-
-@pytest.mark.parametrize("is_breaking", [False, True])
-async def test_a_newer_schema_is_refused_only_when_it_is_breaking(
-    connection: "asyncpg.Connection[asyncpg.Record]",
-    make_service: MakeService,
-    *,
-    is_breaking: bool,
-) -> None:
-    await connection.execute(
-        "INSERT INTO schema_checksums VALUES ('9000', repeat('0', 64), $1)", is_breaking
-    )
-    service = make_service()
-    if is_breaking:
-        assert "9000" in await _complaint(service)
-    else:
-        await service.start()
-        assert await service.stop() == 0
+    assert "provision migrate" in await make_service(bare_database_url).complaint()
 
 
 async def test_a_server_that_may_lose_commits_is_refused(
@@ -207,18 +178,8 @@ async def test_a_server_that_may_lose_commits_is_refused(
 ) -> None:
     url = await own_postgres.make_database("forebay_test_fsync")
     await own_postgres.configure("ALTER SYSTEM SET fsync = off")
-    complaint = await _complaint(make_service(url))
+    complaint = await make_service(url).complaint()
     assert "fsync = off" in complaint
-
-
-async def _complaint(service: Service) -> str:
-    """Return the one line with which it refuses to start."""
-    service.spawn()
-    assert await service.wait(20) == 1
-    (line,) = service.complaints.splitlines()
-    assert line.startswith("forebay: ")
-    assert service.log == ""
-    return line
 
 
 async def _answers(service: Service) -> bool:

@@ -6,7 +6,6 @@ If these tests fail: events cannot be stored after midnight, and the operator is
 
 import os
 import signal
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +13,7 @@ import httpx
 import pytest
 
 from provision.keys import NewKey
-from tests.acceptance.conftest import StartSite
+from tests.acceptance.conftest import MakeService, StartSite
 from tests.acceptance.running import START_TIMEOUT_S, Service, until
 from tests.acceptance.site import Site, new_ids, tracks
 from tests.conftest import MakeRole
@@ -70,7 +69,7 @@ async def topped_up(service: Service, days_ahead: int) -> None:
     ],
 )
 async def test_a_detached_day_left_in_place_stops_no_start_and_no_replacement(
-    make_service: Callable[..., Service], connection: Any, database_url: str, days: int
+    make_service: MakeService, connection: Any, database_url: str, days: int
 ) -> None:
     await make_partitions(connection)
     await detach(connection, today() + days * DAY)
@@ -143,7 +142,7 @@ async def test_a_role_that_cannot_make_partitions_serves_and_says_until_when(
 
 
 async def test_without_todays_partition_the_start_waits_for_somebody_who_may_make_it(
-    make_service: Callable[..., Service],
+    make_service: MakeService,
     connection: Any,
     database_url: str,
     make_role: MakeRole,
@@ -165,7 +164,7 @@ async def test_without_todays_partition_the_start_waits_for_somebody_who_may_mak
 
 
 async def test_a_role_that_may_not_store_is_refused_with_a_sentence(
-    make_service: Callable[..., Service], make_role: MakeRole
+    make_service: MakeService, make_role: MakeRole
 ) -> None:
     role = await make_role("SELECT")
     service = make_service(url=role.url)

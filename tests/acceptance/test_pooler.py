@@ -4,16 +4,12 @@ The service behind a connection pooler.
 If these tests fail: an operator with PgBouncer loses events, or a revoked key stays valid.
 """
 
-from collections.abc import Callable
-
 from provision.keys import revoke_key
-from tests.acceptance.conftest import StartSite
-from tests.acceptance.running import Service, until
+from tests.acceptance.conftest import MakeService, StartSite
+from tests.acceptance.running import until
 from tests.acceptance.site import new_ids, tracks
 from tests.integration.test_pooler import IGNORE
 from tests.pgbouncer import pgbouncer
-
-MakeService = Callable[..., Service]
 
 
 async def test_a_pooler_that_shares_sessions_is_one_sentence(

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from tests.acceptance.conftest import StartSite
 from tests.acceptance.ledger import load
 from tests.acceptance.running import Service, is_alive, until, until_ended
 from tests.acceptance.site import Site
@@ -40,7 +41,7 @@ async def test_no_connection_hangs_while_a_successor_waits_for_the_database(site
 
 
 async def test_the_only_worker_dies_while_its_successor_waits(
-    start_site: Callable[..., Awaitable[Site]],
+    start_site: StartSite,
 ) -> None:
     """Connections are refused, and answered again by the successor."""
     site = await start_site(workers="1")

@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -19,15 +19,13 @@ import asyncpg
 import pytest
 
 from provision.keys import NewKey
-from tests.acceptance.conftest import StartSite
+from tests.acceptance.conftest import MakeService, StartSite
 from tests.acceptance.ledger import load
 from tests.acceptance.proxy import Line, proxied
 from tests.acceptance.running import LogLine, Service, until
 from tests.acceptance.site import Site, new_ids, tracks
 from tests.acceptance.wire import connect, post
 from tests.nightly import IS_NIGHTLY
-
-MakeService = Callable[..., Service]
 
 START_S: Final = 30.0
 # Events are accepted again within 15 seconds of five kills; a busy machine gets five times that.

@@ -90,7 +90,9 @@ _ENDS_AHEAD: Final = {
 }
 
 
-@pytest.mark.parametrize("change", _ENDS_AHEAD)
+@pytest.mark.parametrize(
+    "change", ["revoked", pytest.param("tenant disabled", marks=pytest.mark.nightly)]
+)
 async def test_an_end_that_lies_ahead_counts_from_then_on(shared: Site, change: str) -> None:
     key = await shared.make_key()
     async with shared.client_of_each_worker(key) as clients, shared.database() as connection:

@@ -7,12 +7,12 @@ If these tests fail: old workers keep the port, and the next start of the servic
 import os
 import signal
 import time
-from collections.abc import Callable
 from typing import Final
 
+from tests.acceptance.conftest import MakeService
 from tests.acceptance.ledger import load, mixed, new_ledger
 from tests.acceptance.proxy import proxied
-from tests.acceptance.running import Service, until, until_ended
+from tests.acceptance.running import until, until_ended
 from tests.acceptance.site import Site
 from tests.acceptance.wire import connect
 from tests.chaos.report import REPORT
@@ -54,7 +54,7 @@ async def test_workers_whose_parent_is_killed_answer_what_was_begun_and_end(
 
 
 async def test_workers_that_wait_for_the_database_end_with_their_parent(
-    database_url: str, make_service: Callable[..., Service]
+    database_url: str, make_service: MakeService
 ) -> None:
     async with proxied(database_url) as proxy:
         proxy.connections_left = 1  # for the parent, which looks before it starts them
@@ -72,7 +72,7 @@ async def test_workers_that_wait_for_the_database_end_with_their_parent(
 
 
 async def test_a_worker_that_cannot_finish_is_ended_all_the_same(
-    make_service: Callable[..., Service],
+    make_service: MakeService,
 ) -> None:
     """A client never sends the rest of its body, and there is no parent to lose its patience."""
     service = make_service(body_timeout_s="60", drain_timeout_s="1")
