@@ -106,11 +106,15 @@ def rust_types(path: Path) -> list[str]:
 
 
 def types_by_place() -> Iterator[tuple[str, str]]:
-    """Yield each type of the product and the benchmark with the file that defines it."""
+    """
+    Yield each type of the product and the benchmark with the file that defines it.
+
+    Without `bench/peers`: a peer is a program of its own, with names of its own.
+    """
     stub = set(python_types(ROOT / "service/_native.pyi"))
     for folder in (*PACKAGES, "bench"):
         for path in (ROOT / folder).rglob("*.py*"):
-            if path.suffix in {".py", ".pyi"}:
+            if path.suffix in {".py", ".pyi"} and "peers" not in path.parts:
                 yield from ((name, relative(path)) for name in python_types(path) if name[0] != "_")
     for path in (ROOT / "native/src").rglob("*.rs"):
         # What the stub describes is the same type.
