@@ -69,7 +69,12 @@ async def test_no_connection_hangs_while_a_predecessor_finishes_its_requests(
     for wire in slow:
         await wire.send(request[:-5])
     site.service.signal(signal.SIGHUP)
-    new = await site.service.until_replaced(before)
+
+    async def new_pids() -> list[int]:
+        new = [pid for pid in site.service.worker_pids if pid not in before]
+        return new if len(new) == site.service.workers else []
+
+    new = await until(new_pids, START_S, "the new workers serve")
     assert all(is_alive(pid) for pid in before)
     async with broken(site.database_url, UNUSABLE):
         os.kill(new[0], signal.SIGKILL)
