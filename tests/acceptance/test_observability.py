@@ -156,7 +156,9 @@ async def _say_everything_everywhere(site: Site, key: NewKey, canary: str) -> No
 
 
 async def test_no_key_and_no_payload_is_ever_logged(start_site: StartSite) -> None:
-    site = await start_site(log_level="debug", payload_events_max=str(AT_ONCE_ROWS_MAX + 5))
+    site = await start_site(
+        workers="1", log_level="debug", payload_events_max=str(AT_ONCE_ROWS_MAX + 5)
+    )
     key = await site.make_key()
     canary = f"canary{secrets.token_hex(8)}"
     await _say_everything_everywhere(site, key, canary)

@@ -170,7 +170,7 @@ async def test_a_connection_cut_at_the_worst_moment_still_ends_in_accepted_and_o
     second at its COMMIT too.
     """
     async with proxied(database_url) as proxy:
-        site = await start_site(through=proxy.url, **TAKES_MANY)
+        site = await start_site(through=proxy.url, workers="1", **TAKES_MANY)
         key = await site.make_key()
         stored: list[str] = []
         async with site.client(key) as client:

@@ -101,7 +101,7 @@ async def test_a_default_partition_with_rows_of_today_is_served_and_told(
         " request_id, received_at, timestamp) VALUES (1, 99, 1, 'a', 'a', 'a', 1, now(), now())"
     )
 
-    site = await start_site()
+    site = await start_site(workers="1")
 
     assert "rest" == await store_one(site, await site.make_key())
     line = site.service.log_lines("partition_not_made")[0]
@@ -116,7 +116,7 @@ async def test_an_operators_partition_over_the_coming_days_is_one_of_ours(
         f"CREATE TABLE mine PARTITION OF events FOR VALUES FROM ('{today() - DAY}') TO (MAXVALUE)"
     )
 
-    site = await start_site()
+    site = await start_site(workers="1")
 
     assert "mine" == await store_one(site, await site.make_key())
     await topped_up(site.service, 7)
@@ -129,7 +129,7 @@ async def test_a_role_that_cannot_make_partitions_serves_and_says_until_when(
     role = await make_role("SELECT, INSERT")
     await make_partitions(connection, days=3)
 
-    site = await start_site(through=role.url)
+    site = await start_site(through=role.url, workers="1")
 
     await store_one(site, await site.make_key())
     await topped_up(site.service, 3)
@@ -178,7 +178,7 @@ async def test_a_role_that_may_not_store_is_refused_with_a_sentence(
 async def test_a_day_removed_by_hand_while_the_service_runs_is_made_again(
     start_site: StartSite, connection: Any
 ) -> None:
-    site = await start_site()
+    site = await start_site(workers="1")
     key = await site.make_key()
     await store_one(site, key)
     await topped_up(site.service, 7)

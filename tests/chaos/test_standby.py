@@ -24,6 +24,7 @@ from tests.acceptance.test_readiness import see_unready
 # More than go down by one statement, so that both ways are seen.
 COUNTS: Final = [1, AT_ONCE_ROWS_MAX + 5]
 SETTINGS: Final = {
+    "workers": "1",
     "flush_timeout_s": "1",
     "connect_timeout_s": "1",
     "payload_events_max": str(COUNTS[-1]),
@@ -91,7 +92,7 @@ async def test_while_the_standby_is_away_no_worker_is_ready(
 ) -> None:
     own = own_postgres
     url = await own.make_database("forebay_test_unready")
-    site = await start_site(url, workers="1", **SETTINGS)
+    site = await start_site(url, **SETTINGS)
     await _wait_for_standby(own, "away")
     await see_unready(site, "standby", times=2)
 
