@@ -29,7 +29,9 @@ SOURCES: Final = {
 BANNED_NAMES: Final = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 PACKAGES: Final = ("service", "provision")
 # Type names that two places define, each with the reason why both may.
-SHARED_TYPE_NAMES: Final[dict[str, str]] = {}
+SHARED_TYPE_NAMES: Final = {
+    "Arrival": "the stub of the core describes the attributes that it reads from our struct",
+}
 # Where every public class is a term of the domain.
 DOMAIN: Final = (
     "service/model.py",
