@@ -6,8 +6,9 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-# Tests side by side: most of them wait for processes.
-JOBS ?= 3
+# Tests that run at the same time: most of them wait for processes.
+JOBS ?= 4
+SIDE_BY_SIDE := -n $(JOBS) --dist loadgroup
 NATIVE_SOURCES := Cargo.toml Cargo.lock native/Cargo.toml $(wildcard native/src/*.rs native/src/*/*.rs)
 UV := $(BIN)/uv
 # uv keeps its own index settings; a lock of ours names no address.
@@ -52,14 +53,44 @@ test: setup ## The whole suite, with its own PostgreSQL (or the one of DATABASE_
 	@echo "test: native core"
 	cargo test --quiet --locked --no-default-features
 	@echo "test: suite"
+	$(BIN)/python -m pytest -rfEs $(SIDE_BY_SIDE) $(ARGS)
+
+# Not in `test`: the tracer runs in every process of every service that a test starts.
+.PHONY: coverage
+coverage: setup ## The suite once more, with a report of the lines and branches that no test runs
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -rfEs -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/coverage run -m pytest -q -rfEs $(SIDE_BY_SIDE) $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --sort=cover
 
 .PHONY: mutations
-mutations: setup ## Break each rule of the write path in a copy, and see a test go red (4 to 8 minutes)
+mutations: setup ## Break each rule of the write path in a copy of the tree: a test must fail (4 to 8 minutes)
 	@$(BIN)/python -m tests.mutations.run $(ARGS)
+
+# Each stage has a short form in `make test`. A stage that fails does not stop the others.
+NIGHTLY_STAGES := simulation fuzz acceptance chaos mutations coverage $(if $(shell grep '^audit:' Makefile),audit)
+
+.PHONY: nightly
+nightly: setup ## What is slow: 10,000 seeds, long fuzzing, long fault runs, all mutations, coverage (1 to 2 hours)
+	@failed=; for stage in $(NIGHTLY_STAGES); do \
+	  echo "nightly: [$$(date +%T)] $$stage"; \
+	  $(MAKE) --no-print-directory nightly-$$stage || failed="$$failed $$stage"; \
+	done; \
+	[ -z "$$failed" ] || { echo "nightly: [$$(date +%T)] failed:$$failed"; exit 1; }; \
+	echo "nightly: [$$(date +%T)] every stage passed"
+
+.PHONY: nightly-simulation nightly-fuzz nightly-acceptance nightly-chaos nightly-mutations nightly-coverage nightly-audit
+nightly-simulation:
+	NIGHTLY=1 $(BIN)/python -m pytest -q tests/simulation
+nightly-fuzz:
+	PROPTEST_CASES=20000 cargo test --quiet --locked --no-default-features
+	NIGHTLY=1 $(BIN)/python -m pytest -q -rfEs $(SIDE_BY_SIDE) tests/native tests/integration
+nightly-acceptance:
+	NIGHTLY=1 $(BIN)/python -m pytest -q -rfEs $(SIDE_BY_SIDE) tests/acceptance
+nightly-chaos: chaos
+nightly-mutations: mutations
+nightly-coverage: coverage
+nightly-audit: audit
 
 .PHONY: e2e
 e2e: setup ## Acceptance and SDK tests against any deployment: make e2e URL=https://… KEY=fb1_… (stores events there)
@@ -68,7 +99,7 @@ e2e: setup ## Acceptance and SDK tests against any deployment: make e2e URL=http
 
 .PHONY: chaos
 chaos: setup ## Faults, the long form: make chaos KILLS=200 (half an hour; its short form is in make test)
-	@CHAOS_LONG=1 CHAOS_KILLS="$${KILLS-200}" $(BIN)/python -m pytest -q -s --tb=short tests/chaos $(ARGS)
+	@NIGHTLY=1 CHAOS_KILLS="$${KILLS-200}" $(BIN)/python -m pytest -q -s --tb=short tests/chaos $(ARGS)
 
 .PHONY: check
 check: setup ## Lint, types, import contracts, native lints

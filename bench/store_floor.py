@@ -25,7 +25,7 @@ from bench.events import RequestMaker
 from service import _native
 from service.config import Config
 from service.pipeline.check import Arrival, random_row_ids
-from service.store.pool import RowTypes, connect, pool_config
+from service.store.connections import RowTypes, connect, pool_config
 from service.store.sql import statement
 
 # No core stores more; flushes that run out all the same end the measured time.

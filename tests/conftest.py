@@ -3,10 +3,11 @@
 import asyncio
 import importlib.util
 import os
+import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
@@ -18,8 +19,14 @@ from provision import postgres
 from provision.keys import NewKey, Profile
 from provision.migrate import migrate
 from provision.tenants import create_tenant
+from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
+from tests.nightly import IS_NIGHTLY
 
 ROOT: Final = Path(__file__).parent.parent
+# In a nightly run only a hang is to be ended.
+NIGHTLY_TIMEOUT_S: Final = 3_600
+# What the docstring of a module of tests ends with.
+USER_IMPACT: Final = re.compile(r"^If these tests fail: (.+)", re.MULTILINE | re.DOTALL)
 # The only databases that tests ever make or drop.
 TEST_DATABASE_PREFIX: Final = "forebay_test_"
 
@@ -41,6 +48,30 @@ def pytest_configure() -> None:
         raise pytest.UsageError("the native core is missing or stale: run make setup")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what runs only with NIGHTLY=1."""
+    if not IS_NIGHTLY:
+        left_out = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+        return
+    for item in items:
+        item.add_marker(pytest.mark.timeout(NIGHTLY_TIMEOUT_S))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say in the report of a failed test what a user would see."""
+    report = yield
+    module = item.getparent(pytest.Module)
+    found = USER_IMPACT.search((module and module.obj.__doc__) or "")
+    if report.failed and found:
+        report.sections.append(("What this means for a user", " ".join(found[1].split())))
+    return report
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """URL of a superuser's database: of the server in DATABASE_URL, else of one for this run."""
@@ -58,6 +89,20 @@ def postgres_url() -> Iterator[str]:
         server.stop()
         shutil.rmtree(server.files.home)
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def lasting_postgres() -> Iterator[OwnPostgres]:
+    """The server that `own_postgres` lends to one test after the other."""
+    with lent_postgres() as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def lasting_crowded_postgres() -> Iterator[OwnPostgres]:
+    """The server with few connections that `crowded_postgres` lends to one test after the other."""
+    with lent_postgres(max_connections=20) as own:
+        yield own
 
 
 @pytest.fixture(scope="session")

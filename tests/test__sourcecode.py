@@ -1,12 +1,20 @@
-"""The house keeps its shape."""
+"""
+The rules of the source tree: sizes, names, imports, and what has to agree with what.
 
+If these tests fail: the next developer finds a page, a name or a limit that is no longer true.
+"""
+
+import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+import tests.conftest
 from service import _native, config
 from service.reasons import CONFLICT_MESSAGES, FAULTS, Reason
 from service.store.schema import SCHEMA_VERSION
@@ -19,6 +27,21 @@ SOURCES: Final = {
     "migrations": ("*.sql",),
 }
 BANNED_NAMES: Final = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
+PACKAGES: Final = ("service", "provision")
+# Type names that two places define, each with the reason why both may.
+SHARED_TYPE_NAMES: Final = {
+    "Arrival": "the stub of the core describes the attributes that it reads from our struct",
+}
+# Where every public class is a term of the domain.
+DOMAIN: Final = (
+    "service/model.py",
+    "service/reasons.py",
+    "service/content.py",
+    "service/pipeline/*.py",
+    "service/store/*.py",
+    "service/_native.pyi",
+)
+TYPE_NAME: Final = re.compile(r"[A-Z]\w*[a-z]\w*")
 MIGRATIONS: Final = sorted(path.name for path in (ROOT / "migrations").glob("*.sql"))
 
 
@@ -37,9 +60,72 @@ def statements(room: str) -> tuple[set[str], set[str]]:
     return set(named), set(re.findall(r'\bstatement\(\s*"(\w+)"', code))
 
 
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Yield the names that a module imports when it is imported or checked for its types."""
+    pending: list[ast.AST] = [parsed(path)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            pending += ast.iter_child_nodes(node)
+
+
+def python_types(path: Path) -> Iterator[str]:
+    """Yield the public classes and type aliases that a module defines."""
+    for node in parsed(path).body:
+        match node:
+            case ast.ClassDef(name=name):
+                yield name
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if is_alias(name, value):
+                yield name
+
+
+def is_alias(name: str, value: ast.expr) -> bool:
+    is_made = isinstance(value, ast.Call) and ast.unparse(value.func) != "NewType"
+    return TYPE_NAME.fullmatch(name) is not None and not is_made
+
+
+def rust_types(path: Path) -> list[str]:
+    pattern = r"^(?:pub(?:\(\w+\))? )?(?:struct|enum|union|trait|type) (\w+)"
+    return re.findall(pattern, path.read_text(), re.MULTILINE)
+
+
+def types_by_place() -> Iterator[tuple[str, str]]:
+    """
+    Yield each type of the product and the benchmark with the file that defines it.
+
+    Without `bench/peers`: a peer is a program of its own, with names of its own.
+    """
+    stub = set(python_types(ROOT / "service/_native.pyi"))
+    for folder in (*PACKAGES, "bench"):
+        for path in (ROOT / folder).rglob("*.py*"):
+            if path.suffix in {".py", ".pyi"} and "peers" not in path.parts:
+                yield from ((name, relative(path)) for name in python_types(path) if name[0] != "_")
+    for path in (ROOT / "native/src").rglob("*.rs"):
+        # What the stub describes is the same type.
+        yield from ((name, relative(path)) for name in rust_types(path) if name not in stub)
+
+
 def test_no_file_is_longer_than_a_reader_can_hold() -> None:
     too_long = {
-        path.relative_to(ROOT).as_posix(): lines
+        relative(path): lines
         for path in sources()
         if (lines := len(path.read_text().splitlines())) > LINES_MAX
     }
@@ -60,7 +146,7 @@ def test_every_statement_is_there_and_is_used(room: str) -> None:
 
 def test_sql_stands_in_sql_files() -> None:
     found = [
-        path.relative_to(ROOT).as_posix()
+        relative(path)
         for path in (ROOT / "service").rglob("*.py")
         if re.search(r'"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER) ', path.read_text())
     ]
@@ -92,7 +178,7 @@ def test_every_reason_has_its_answer() -> None:
 
 def test_nothing_in_the_service_needs_its_test_twins() -> None:
     users = [
-        path.relative_to(ROOT).as_posix()
+        relative(path)
         for path in (ROOT / "service").rglob("*.py")
         if "service.testing" in path.read_text()
     ]
@@ -104,3 +190,65 @@ def test_no_work_is_left_in_a_comment() -> None:
     marks = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 
     assert [] == [path for path in sources() if marks.search(path.read_text())]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_imports_itself_by_a_circle(package: str) -> None:
+    paths = {module_name(path): path for path in (ROOT / package).rglob("*.py")}
+    graph = {
+        name: {
+            module
+            for imported in imports_of(path)
+            for module in (imported, imported.rpartition(".")[0])
+            if module in paths and module != name
+        }
+        for name, path in paths.items()
+    }
+
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+
+
+def test_a_type_name_has_one_meaning() -> None:
+    places: dict[str, list[str]] = {}
+    for name, place in types_by_place():
+        places.setdefault(name, []).append(place)
+    shared = {name: found for name, found in places.items() if len(found) > 1}
+
+    assert {} == {name: found for name, found in shared.items() if name not in SHARED_TYPE_NAMES}
+    assert set() == SHARED_TYPE_NAMES.keys() - shared.keys()
+
+
+def test_the_glossary_lists_every_type_of_the_domain_once() -> None:
+    """A row lists a type when its first cell has the name in backticks."""
+    rows = re.findall(r"^\|([^|]*)\|", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    names = [name for cell in rows for name in re.findall(r"`(\w+)`", cell)]
+    listed = Counter(name for name in names if TYPE_NAME.fullmatch(name))
+    domain = {
+        node.name
+        for pattern in DOMAIN
+        for path in ROOT.glob(pattern)
+        for node in parsed(path).body
+        if isinstance(node, ast.ClassDef) and node.name[0] != "_"
+    }
+
+    assert [] == sorted(domain - listed.keys())
+    assert [] == sorted(listed.keys() - {name for name, _ in types_by_place()})
+    assert {} == {name: count for name, count in listed.items() if count > 1}
+
+
+def test_every_module_of_tests_says_what_breaks_for_a_user() -> None:
+    """The docstring ends with a paragraph `If these tests fail: <what a user would see>.`."""
+    silent = [
+        relative(path)
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if not re.search(
+            tests.conftest.USER_IMPACT.pattern.replace("(.+)", r"(.+)\.\Z"),
+            (ast.get_docstring(parsed(path)) or "").strip(),
+            re.MULTILINE | re.DOTALL,
+        )
+    ]
+
+    assert [] == silent

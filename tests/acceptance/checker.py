@@ -1,4 +1,4 @@
-"""Judges a client's ledger against the database: lost, doubled, changed, or never sent."""
+"""Compares the record of a client with the database: events lost, doubled, changed, never sent."""
 
 import hashlib
 import json
@@ -9,31 +9,31 @@ from typing import Any, NamedTuple
 
 
 class Account(NamedTuple):
-    """What the file of a ledger says."""
+    """The content of the file of a ledger."""
 
     sent: dict[str, set[str]]
-    """The hashes of the contents with which each id was sent."""
+    """Hashes of the contents that were sent, by event id."""
     told: list[tuple[str, str, str]]
-    """Id, hash of the content, and what was answered."""
+    """Event id, hash of the content, and status in the answer."""
 
 
 class Stored(NamedTuple):
     """What the database holds of one tenant."""
 
     events: list[tuple[str, int, str]]
-    """Id, our own id of the row, and the hash of the content."""
+    """Event id, row id, and hash of the content."""
     ledger: list[int]
-    """Our own ids in the table that decides who is first."""
+    """Row ids in the table `event_deduplication`."""
 
 
 def content_hash(event: Mapping[str, Any]) -> str:
-    """Return the hash of what a sender would recognise its event by."""
+    """Return a hash of the members that a sender would compare."""
     members = [event.get(name) for name in ("type", "event", "user_id", "properties")]
     return hashlib.sha256(json.dumps(members, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def read_account(path: Path) -> Account:
-    """Read the file of a ledger. A last line that a crash of the client cut off is left out."""
+    """Read the file of a ledger. A last line that a crash cut off is ignored."""
     sent: defaultdict[str, set[str]] = defaultdict(set)
     told: list[tuple[str, str, str]] = []
     text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -46,7 +46,7 @@ def read_account(path: Path) -> Account:
 
 
 async def read_stored(connection: Any, tenant_id: int) -> Stored:
-    """Read what is stored of a tenant, both tables in one snapshot."""
+    """Read the events and the ledger of a tenant in one snapshot."""
     rows = await connection.fetch(
         "SELECT id, true AS is_event, event_id, type, event, user_id, properties::text"
         " FROM events WHERE tenant_id = $1"
@@ -61,7 +61,7 @@ async def read_stored(connection: Any, tenant_id: int) -> Stored:
 
 
 def findings(account: Account, stored: Stored) -> list[str]:
-    """Return all that breaks the promise, each with the event's id; nothing when it is kept."""
+    """Return each difference that breaks the promise, with the id of the event."""
     contents: defaultdict[str, list[str]] = defaultdict(list)
     for event_id, _, content in stored.events:
         contents[event_id].append(content)
@@ -99,7 +99,7 @@ def _broken_answers(account: Account, contents: Mapping[str, list[str]]) -> list
 
 
 def _torn(stored: Stored) -> list[str]:
-    """What the two tables do not agree about was not written in one transaction."""
+    """Rows in only one of the two tables: they were not written in one transaction."""
     events, ledger = Counter(row[1] for row in stored.events), Counter(stored.ledger)
     apart = (events - ledger) + (ledger - events)
     return [f"in one table only: row {row_id}" for row_id in apart]

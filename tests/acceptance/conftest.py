@@ -5,44 +5,51 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
-from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
-from tests.acceptance.running import Service
+from tests.acceptance.own_postgres import OwnPostgres, cleaned
+from tests.acceptance.running import ROOT, Service
 from tests.acceptance.site import Site
+from tests.conftest import own_database
 
 StartSite = Callable[..., Awaitable[Site]]
+MakeService = Callable[..., Service]
 
 
 @pytest.fixture(scope="session")
-def shared(
-    postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
+def shared_database_url(postgres_url: str, template_database: str) -> Iterator[str]:
+    """URL of the database of the shared site."""
+    yield from own_database(postgres_url, f"TEMPLATE {template_database}")
+
+
+@pytest.fixture(scope="session")
+def shared(shared_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Return the site of all tests that do not disturb it."""
-    name = f"{template_database}_shared"
-    asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template_database}"))
-    url = f"{postgres_url.rpartition('/')[0]}/{name}"
-    service = Service(url, tmp_path_factory.mktemp("shared"))
+    service = Service(shared_database_url, tmp_path_factory.mktemp("shared"))
     try:
         asyncio.run(service.start())
-        yield Site(service, url)
+        yield Site(service, shared_database_url)
         assert asyncio.run(service.stop()) == 0
     finally:
         service.kill()
-        asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture
 async def start_site(database_url: str, tmp_path: Path) -> AsyncIterator[StartSite]:
-    """Start services with settings of the test's own: `await start_site(body_timeout_s="0.5")`."""
+    """
+    Start services with settings of the test's own: `await start_site(body_timeout_s="0.5")`.
+
+    *url* is the database. The service reaches it by another URL when *through* is given.
+    """
     with contextlib.ExitStack() as stack:
 
-        async def start(url: str = database_url, **settings: str) -> Site:
-            service = Service(url, tmp_path, **settings)
+        async def start(
+            url: str = database_url, *, through: str = "", root: Path = ROOT, **settings: str
+        ) -> Site:
+            service = Service(through or url, tmp_path, root, **settings)
             stack.callback(service.kill)
             await service.start()
-            return Site(service, database_url)
+            return Site(service, url)
 
         yield start
 
@@ -54,7 +61,7 @@ async def site(start_site: StartSite) -> Site:
 
 
 @pytest.fixture
-def make_service(database_url: str, tmp_path: Path) -> Iterator[Callable[..., Service]]:
+def make_service(database_url: str, tmp_path: Path) -> Iterator[MakeService]:
     """Make services that are not started yet; they are ended when the test is."""
     with contextlib.ExitStack() as stack:
 
@@ -67,15 +74,12 @@ def make_service(database_url: str, tmp_path: Path) -> Iterator[Callable[..., Se
 
 
 @pytest.fixture
-def own_postgres() -> Iterator[OwnPostgres]:
-    """Lend a server that the test may stop and start."""
-    with lent_postgres() as own:
-        yield own
+def own_postgres(lasting_postgres: OwnPostgres) -> Iterator[OwnPostgres]:
+    """Lend a server that the test may stop, start and reconfigure."""
+    yield from cleaned(lasting_postgres)
 
 
-async def _execute(url: str, command: str) -> None:
-    admin = await asyncpg.connect(url)
-    try:
-        await admin.execute(command)
-    finally:
-        admin.terminate()
+@pytest.fixture
+def crowded_postgres(lasting_crowded_postgres: OwnPostgres) -> Iterator[OwnPostgres]:
+    """Lend a server with 20 connections."""
+    yield from cleaned(lasting_crowded_postgres)

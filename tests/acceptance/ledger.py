@@ -1,4 +1,4 @@
-"""What clients sent and what they were told: on disk before it is sent, to be judged after."""
+"""What clients sent and what was answered, written to a file and compared with the database."""
 
 import asyncio
 import contextlib
@@ -17,16 +17,22 @@ import httpx
 from provision.keys import NewKey
 from service.store.ledger import SINGLE_STATEMENT_ROWS_MAX
 from tests.acceptance.checker import content_hash, findings, read_account, read_stored
+from tests.acceptance.running import until
 from tests.acceptance.site import Site, new_ids, track
 
-# A request that is more than one statement takes, and what a site is to be told to take it.
+# More events than a flush of one statement has, and the setting that allows them in a request.
 MANY: Final = SINGLE_STATEMENT_ROWS_MAX + 5
 TAKES_MANY: Final = {"payload_events_max": str(MANY)}
+# How long a test waits for a load to go on: five times the five seconds that are promised.
+GOES_ON_S: Final = 25.0
+# An answer comes within five times the second that a flush may take in most of these tests.
+_REFUSED_IN_S: Final = 5.0
+_REFUSALS: Final = frozenset({"store_unavailable", "outcome_unknown", "overloaded"})
 _EVENTS_A_REQUEST: Final = 5
 _OK: Final = 200
 _STORED: Final = frozenset({"accepted", "duplicate"})
-_SETTLE_TRIES_MAX: Final = 50
-_SETTLED_AT_ONCE: Final = 50
+_UNANSWERED_TRIES_MAX: Final = 50
+_UNANSWERED_AT_ONCE: Final = 50
 _REMEMBERED_MAX: Final = 200
 _REFUSED_PAUSE_S: Final = 0.1
 
@@ -34,7 +40,7 @@ Event = Mapping[str, Any]
 
 
 class Ledger:
-    """Written and synced before each request is sent, and again when its answer has come."""
+    """The record of a client: written and synced before each request, and after its answer."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,7 +54,7 @@ class Ledger:
 
     @property
     def unknown(self) -> list[str]:
-        """Ids of which no answer said what became of them."""
+        """Ids of events without an answer."""
         return [event_id for event_id in self.sent if event_id not in self.verdicts]
 
     @property
@@ -57,11 +63,11 @@ class Ledger:
         return f"{len(self.unknown)} events have no verdict: {self.faults}, last refusal {last}"
 
     async def send(self, client: httpx.AsyncClient, event_ids: list[str]) -> None:
-        """Send a batch of new events, or again of such ones, and write down what comes of it."""
+        """Send the events with these ids as one batch, and record the answer."""
         await self.send_events(client, [event_of(event_id) for event_id in event_ids])
 
     async def send_events(self, client: httpx.AsyncClient, events: list[Event]) -> None:
-        """Send a batch, and write down what comes of it."""
+        """Send a batch, and record the answer."""
         self.write_sent(events)
         try:
             answer = await client.post("/v1/batch", json={"batch": events})
@@ -71,13 +77,13 @@ class Ledger:
         self.write_answer(events, answer)
 
     def write_sent(self, events: list[Event]) -> None:
-        """Write down what is about to be sent; when this returns it is on the disk."""
+        """Record events that are about to be sent; they are on disk when this returns."""
         ids = [event["event_id"] for event in events]
         self.sent += [event_id for event_id in ids if event_id not in self.verdicts]
         self._append("sent", [[event["event_id"], content_hash(event)] for event in events])
 
     def write_answer(self, events: list[Event], answer: httpx.Response) -> None:
-        """Write down what was answered."""
+        """Record an answer."""
         self.statuses[answer.status_code] += 1
         self.latencies_s.append(answer.elapsed.total_seconds())
         if answer.status_code != _OK:
@@ -91,33 +97,51 @@ class Ledger:
                 self.verdicts[result["event_id"]] = result["status"]
         self._append("told", told)
 
-    async def settle(self, client: httpx.AsyncClient) -> None:
-        """Send what is unknown again until it is known, as clients do."""
+    async def send_unanswered(self, client: httpx.AsyncClient) -> None:
+        """Send events without an answer again until they have one, as clients do."""
         left = list(dict.fromkeys(self.unknown))
-        for start in range(0, len(left), _SETTLED_AT_ONCE):
-            some, tries = left[start : start + _SETTLED_AT_ONCE], 0
+        for start in range(0, len(left), _UNANSWERED_AT_ONCE):
+            some, tries = left[start : start + _UNANSWERED_AT_ONCE], 0
             while not self.verdicts.keys() >= set(some):
-                assert tries < _SETTLE_TRIES_MAX, self._unsettled
+                assert tries < _UNANSWERED_TRIES_MAX, self._unsettled
                 await asyncio.sleep(0.1 if tries else 0)
                 self.resent += len(some)
                 await self.send(client, some)
                 tries += 1
 
+    async def until_acked(self, more: int = 50, timeout_s: float = GOES_ON_S) -> None:
+        """Wait until *more* events are acknowledged."""
+        enough = len(self.verdicts) + more
+
+        async def are_acked() -> bool:
+            return len(self.verdicts) >= enough
+
+        await until(are_acked, timeout_s, f"{more} more events are acknowledged: {self.statuses}")
+
+    async def until_refused(self, more: int = 5, timeout_s: float = GOES_ON_S) -> None:
+        """Wait until *more* requests are refused."""
+        enough = len(self.answers) + more
+
+        async def are_refused() -> bool:
+            return len(self.answers) >= enough
+
+        await until(are_refused, timeout_s, f"{more} more requests are refused: {self.statuses}")
+
     async def findings(self, site: Site, key: NewKey) -> list[str]:
-        """Hold what the file says against what is stored; return what breaks the promise."""
+        """Compare the file with the database; return each difference."""
         async with site.database() as connection:
             stored = await read_stored(connection, key.tenant_id)
         return findings(read_account(self.path), stored)
 
     async def check_acked(self, site: Site, key: NewKey) -> None:
-        """Nothing acked is missing, nothing is there twice, and nothing that nobody sent."""
+        """Check that no acknowledged event is missing, stored twice, or was never sent."""
         assert [] == await self.findings(site, key)
 
     async def check(self, site: Site, key: NewKey) -> None:
-        """Hold all of it against the database, before and after what is unknown was sent again."""
+        """Check the file before and after unanswered events are sent again."""
         await self.check_acked(site, key)
         async with site.client(key) as client:
-            await self.settle(client)
+            await self.send_unanswered(client)
         await self.check_acked(site, key)
         stored = {event_id for event_id, verdict in self.verdicts.items() if verdict in _STORED}
         assert stored == set(await site.event_ids(key))
@@ -132,11 +156,20 @@ class Ledger:
 
 
 def event_of(event_id: str) -> Event:
-    """Return the event with an id: the same whenever it is sent, and unlike any other."""
+    """Return the event of an id; its content follows from the id."""
     if event_id.endswith("bad"):
         return track(event_id, properties={"of": event_id}, timestamp="no time at all")
     pad = event_id * (800 if event_id.endswith("big") else 3)
     return track(event_id, properties={"of": event_id, "pad": pad})
+
+
+def check_refusals(answers: list[httpx.Response]) -> None:
+    """Each answer is a 503 in time, with a reason, and says when to try again."""
+    for answer in answers:
+        assert answer.status_code == 503, answer.text
+        assert answer.json()["code"] in _REFUSALS
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.elapsed.total_seconds() < _REFUSED_IN_S
 
 
 def new_ledger(site: Site) -> Ledger:
@@ -145,16 +178,16 @@ def new_ledger(site: Site) -> Ledger:
 
 
 def plain() -> Iterator[list[Event]]:
-    """Yield small batches of new events without end."""
+    """Yield small batches of new events, without end."""
     while True:
         yield [event_of(event_id) for event_id in new_ids(_EVENTS_A_REQUEST)]
 
 
 def mixed(ledger: Ledger, seed: int) -> Iterator[list[Event]]:
     """
-    Yield batches of one to `MANY` without end, so that flushes go down both ways.
+    Yield batches of 1 to `MANY` events, without end, so that flushes are written in both ways.
 
-    Some hold an event that has to be refused, or one that was stored before, as it was or changed.
+    Some hold an event that must be rejected, or a stored event, unchanged or changed.
     """
     chance = random.Random(seed)
     for number in itertools.count():
@@ -178,7 +211,7 @@ async def load(
     ledger: Ledger | None = None,
     batches: Iterable[list[Event]] | None = None,
 ) -> AsyncIterator[Ledger]:
-    """Keep *connections* clients sending *batches*, new events, for as long as the block lasts."""
+    """Let *connections* clients send *batches* for as long as the block runs."""
     kept = new_ledger(site) if ledger is None else ledger
     coming = iter(plain() if batches is None else batches)
     has_ended = asyncio.Event()
@@ -187,7 +220,7 @@ async def load(
         while not has_ended.is_set():
             acked = kept.statuses[_OK]
             await kept.send_events(client, next(coming))
-            # A client that is not served goes on, but not as fast as it can.
+            # After a refusal a client pauses.
             await asyncio.sleep(0 if kept.statuses[_OK] > acked else _REFUSED_PAUSE_S)
 
     async with site.client(key) as client:

@@ -1,4 +1,4 @@
-"""A PostgreSQL that a test may stop, start, kill and starve."""
+"""A PostgreSQL server that a test may stop, start, kill and reconfigure."""
 
 import asyncio
 import contextlib
@@ -6,19 +6,35 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Final
 
 import asyncpg
 
 from provision import postgres
 from provision.migrate import migrate
+from tests.acceptance.running import until
+
+_RECOVERY_TIMEOUT_S: Final = 30.0
+# What a test may leave behind, and what removes it. Databases come before their owners and space.
+_LEFTOVERS: Final = (
+    (
+        "SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database"
+        " WHERE datname LIKE 'forebay_test_%'"
+    ),
+    (
+        "SELECT format('DROP TABLESPACE %I', spcname) FROM pg_tablespace"
+        " WHERE spcname NOT LIKE 'pg_%'"
+    ),
+    "SELECT format('DROP ROLE %I', rolname) FROM pg_roles WHERE rolname LIKE 'forebay_test_%'",
+)
 
 
 class OwnPostgres:
-    """A server of the test's own. It has another port after each start, as after a failover."""
+    """One server. It has another port after each start, as after a failover."""
 
     def __init__(self, folder: Path, **settings: str | int) -> None:
         self._folder = folder
-        self._settings: dict[str, str | int] = {"max_wal_senders": 0, **settings}
+        self._settings: dict[str, str | int] = {"max_wal_senders": 1, **settings}
         self.server = postgres.start(folder, **self._settings)
 
     async def stop(self) -> None:
@@ -28,7 +44,7 @@ class OwnPostgres:
         self.server = await asyncio.to_thread(postgres.start, self._folder, **self._settings)
 
     async def has_ended(self) -> bool:
-        """Whether the server has ended, by itself perhaps."""
+        """Whether the server process has ended."""
         process = self.server._process
         return process is not None and process.poll() is not None
 
@@ -40,6 +56,31 @@ class OwnPostgres:
         await migrate(url)
         return url
 
+    async def configure(self, *commands: str) -> None:
+        """
+        Run *commands* as a superuser and reload the settings.
+
+        The session can write and commit whatever the server is set to.
+        """
+        async with self.admin() as admin:
+            await admin.execute(
+                "SET default_transaction_read_only = off; SET synchronous_commit = local"
+            )
+            for command in commands:
+                await admin.execute(command)
+            await admin.execute("SELECT pg_reload_conf()")
+
+    async def clean(self) -> None:
+        """Remove what a test left: settings, databases, tablespaces and roles."""
+        if await self.has_ended():
+            await self.start()
+        await until(self._answers, _RECOVERY_TIMEOUT_S, "PostgreSQL takes connections")
+        await self.configure("ALTER SYSTEM RESET ALL", "ALTER ROLE CURRENT_USER RESET ALL")
+        async with self.admin() as admin:
+            for query in _LEFTOVERS:
+                for (command,) in await admin.fetch(query):
+                    await admin.execute(command)
+
     @contextlib.asynccontextmanager
     async def admin(
         self, database: str = "postgres"
@@ -50,6 +91,14 @@ class OwnPostgres:
             yield admin
         finally:
             admin.terminate()
+
+    async def _answers(self) -> bool:
+        """Whether the server takes connections; it takes none while it recovers from a crash."""
+        try:
+            async with self.admin():
+                return True
+        except (asyncpg.PostgresError, OSError):
+            return False
 
 
 @contextlib.contextmanager
@@ -68,3 +117,9 @@ def lent_postgres(**settings: str | int) -> Iterator[OwnPostgres]:
 def _remove(own: OwnPostgres) -> None:
     own.server.stop()
     shutil.rmtree(own.server.files.home)
+
+
+def cleaned(own: OwnPostgres) -> Iterator[OwnPostgres]:
+    """Lend a server that lasts longer than the test, and clean it afterwards."""
+    yield own
+    asyncio.run(own.clean())

@@ -1,4 +1,4 @@
-"""A line to PostgreSQL that a test can cut, silence, and cut again at the worst moment."""
+"""A TCP proxy to PostgreSQL whose connections a test can cut or silence at a chosen moment."""
 
 import asyncio
 import contextlib
@@ -14,24 +14,24 @@ _CHUNK_BYTES = 65_536
 
 
 class Line(enum.Enum):
-    """What happens to bytes on their way."""
+    """What the proxy does with data."""
 
     OPEN = "open"
     CUT = "cut"
-    """Connections are reset, new ones at once."""
+    """It resets every connection, also new ones."""
     SILENT = "silent"
-    """Nothing goes through and nobody is told."""
+    """It forwards nothing, and closes nothing."""
 
 
 class CutAt(enum.Enum):
-    """When a connection is cut that says what the test waits for."""
+    """When to cut a connection on which the service has sent the chosen words."""
 
-    BEFORE_SERVER = "before the server hears it"
-    BEFORE_ANSWER = "when the server has answered, before the service hears that"
+    BEFORE_SERVER = "before the server receives them"
+    BEFORE_ANSWER = "after the server has answered, before the service receives the answer"
 
 
 class Proxy:
-    """Forwards connections to the server of a URL. One event loop; every change is at once."""
+    """Forwards connections to the server of a URL. A change takes effect at once."""
 
     def __init__(self, url: str) -> None:
         self._target = url
@@ -49,7 +49,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """The URL by which the service is to come through here."""
+        """The URL of the server through this proxy."""
         return _at(self._target, HOST, self.port)
 
     def set_line(self, line: Line) -> None:
@@ -62,11 +62,11 @@ class Proxy:
             self._is_open.clear()
 
     def retarget(self, url: str) -> None:
-        """Lead new connections to the server of *url*."""
+        """Forward new connections to the server of *url*."""
         self._target = url
 
     def cut(self, words: bytes, count: int, cut_at: CutAt) -> None:
-        """Cut the next *count* connections over which the service says *words*."""
+        """Cut the next *count* connections on which the service sends *words*."""
         self.words, self.cuts_left, self.cut_at = words, count, cut_at
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,7 +152,7 @@ class _Pair:
 
 
 class Listener(Protocol):
-    """What stands between two ends, and is told where it listens."""
+    """A proxy, which gets the port that it listens on."""
 
     port: int
 

@@ -1,4 +1,4 @@
-"""The service as a real process, seen from outside: its ports, its log, its workers, its end."""
+"""The service as a child process: its ports, log, workers and exit code."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 async def until(condition: Callable[[], Awaitable[T]], timeout_s: float, promise: str) -> T:
-    """Ask until the answer is true, and return it; *promise* is said when time is up."""
+    """Call *condition* until its result is true, and return it; *promise* names it in the error."""
     deadline = time.monotonic() + timeout_s
     while True:
         if answer := await condition():
@@ -38,7 +38,7 @@ async def until(condition: Callable[[], Awaitable[T]], timeout_s: float, promise
 
 
 class Service:
-    """`python -m service` as a child, in a session of its own so that all of it can be ended."""
+    """`python -m service` as a child, in a session of its own: `kill` ends all its processes."""
 
     def __init__(
         self, database_url: str, folder: Path, root: Path = ROOT, /, **settings: str
@@ -46,7 +46,7 @@ class Service:
         """
         *settings* are the service's own, in lower case and without the prefix.
 
-        *root*: where `service` is imported from, when it is not the one under development.
+        *root* is the folder that `service` is imported from.
         """
         self.port, self.metrics_port = free_port(), free_port()
         self.url = f"http://{HOST}:{self.port}"
@@ -74,7 +74,7 @@ class Service:
         await until(self.is_ready, START_TIMEOUT_S, "/health/ready answers 200")
 
     def spawn(self) -> None:
-        """Start it without waiting for anything."""
+        """Start it, and do not wait."""
         with self._log.open("ab") as log:
             self._spawn(log)
 
@@ -82,7 +82,7 @@ class Service:
         with self._complaints.open("ab") as complaints:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service"],
-                cwd=self.folder,  # where no developer's .env is
+                cwd=self.folder,  # without a .env of the developer
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
@@ -99,45 +99,54 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """The process that watches over the workers."""
+        """Process id of the parent of the workers."""
         assert self._process is not None
         return self._process.pid
 
     @property
     def workers(self) -> int:
-        """How many there are to be."""
+        """How many workers are configured."""
         return int(self._given["workers"])
 
     @property
     def log(self) -> str:
-        """All that it ever wrote to stdout."""
+        """All that it has written to stdout."""
         return self._log.read_text(encoding="utf-8")
 
     @property
     def complaints(self) -> str:
-        """All that it ever wrote to stderr."""
+        """All that it has written to stderr."""
         return self._complaints.read_text(encoding="utf-8")
 
     def log_lines(self, event: str) -> list[LogLine]:
-        """Return the lines called *event*; every line has to be a JSON object."""
+        """Return the log lines of *event*; every line of the log must be a JSON object."""
         whole = self.log.rpartition("\n")[0]
         lines = [msgspec.json.decode(line, type=LogLine) for line in whole.splitlines()]
         return [line for line in lines if line["event"] == event]
 
     @property
     def worker_pids(self) -> list[int]:
-        """The workers that live."""
+        """Process ids of the workers that run."""
         return [pid for pid in self._started_pids() if is_alive(pid)]
 
     async def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
-        """Wait for its own end, and return the exit code."""
+        """Wait until it exits by itself, and return the exit code."""
         assert self._process is not None
         return await asyncio.to_thread(self._process.wait, timeout_s)
 
     async def stop(self) -> int:
-        """Tell it to stop, as an operator does, and return the exit code."""
+        """Stop it with SIGTERM, and return the exit code."""
         self.terminate()
         return await self.wait()
+
+    async def complaint(self) -> str:
+        """Start it; return the one line with which it refuses to start."""
+        self.spawn()
+        assert await self.wait() == 1
+        (line,) = self.complaints.splitlines()
+        assert line.startswith("forebay: ")
+        assert self.log == ""
+        return line
 
     def terminate(self) -> None:
         self.signal(signal.SIGTERM)
@@ -147,15 +156,35 @@ class Service:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End all of it, hard. Nothing happens when it has ended."""
+        """Kill all its processes, if they run."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def is_running(self) -> bool:
-        """Whether the process that watches over the workers lives."""
+        """Whether the parent of the workers runs."""
         return self._process is not None and self._process.poll() is None
+
+    async def until_replaced(
+        self, gone: Iterable[int] = (), timeout_s: float = START_TIMEOUT_S
+    ) -> list[int]:
+        """Wait until every worker runs and is none of *gone*; return their process ids."""
+
+        async def new_pids() -> list[int]:
+            pids = self.worker_pids
+            return pids if len(pids) == self.workers and not set(pids) & set(gone) else []
+
+        return await until(new_pids, timeout_s, "every worker runs, and is new")
+
+    async def is_refused(self) -> bool:
+        """Whether no process accepts new connections."""
+        try:
+            _, writer = await asyncio.open_connection(HOST, self.port)
+        except ConnectionError:  # also a reset: the socket closes just then
+            return True
+        writer.close()
+        return False
 
     def _started_pids(self) -> list[int]:
         if not self._log.exists():
@@ -172,10 +201,19 @@ def is_alive(pid: int) -> bool:
     return not _is_zombie(pid)
 
 
+async def until_ended(pids: Iterable[int], timeout_s: float) -> None:
+    """Wait until none of the processes runs."""
+
+    async def have_ended() -> bool:
+        return not any(is_alive(pid) for pid in pids)
+
+    await until(have_ended, timeout_s, "the processes have ended")
+
+
 def _is_zombie(pid: int) -> bool:
-    """Whether it has ended, and nobody has asked how: in a container perhaps nobody ever does."""
+    """Whether the process has ended and was not reaped, as can happen in a container."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:  # not on Linux, or gone just now
+    except OSError:  # not Linux, or it has just ended
         return False
     return state == "Z"

@@ -1,4 +1,4 @@
-"""A running service with its database, and what a test asks of the two."""
+"""A running service with its database, and what tests send to it and read from it."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 class Site:
-    """The object under test. Tenants have names of chance, so that tests can share one."""
+    """The object under test. Tenants have random names, so that tests can share a site."""
 
     def __init__(self, service: Service, database_url: str) -> None:
         self.service = service
@@ -28,7 +28,7 @@ class Site:
 
     @contextlib.asynccontextmanager
     async def database(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-        """Lend a connection that has nothing to do with the service's."""
+        """Lend a connection to the database."""
         connection = await asyncpg.connect(self.database_url)
         try:
             yield connection
@@ -36,7 +36,7 @@ class Site:
             connection.terminate()
 
     async def make_key(self, profile: Profile = Profile.DEFAULT) -> NewKey:
-        """Make a tenant with one key."""
+        """Make a tenant with one API key."""
         async with self.database() as connection:
             name = f"tenant-{secrets.token_hex(6)}"
             return await create_tenant(connection, name, profile=profile)
@@ -52,7 +52,7 @@ class Site:
     async def client_of_each_worker(
         self, key: NewKey | None = None
     ) -> AsyncIterator[dict[int, httpx.AsyncClient]]:
-        """Lend clients by worker's pid, each with the one connection that it keeps alive."""
+        """Lend one client for each worker, by process id; each client keeps one connection open."""
         one = httpx.Limits(max_connections=1)
         found: dict[int, httpx.AsyncClient] = {}
         async with contextlib.AsyncExitStack() as stack:
@@ -66,7 +66,7 @@ class Site:
             yield found
 
     async def rows(self, key: NewKey) -> list[Row]:
-        """Return the stored events of the key's tenant, in the order of their arrival."""
+        """Return the stored events of the key's tenant, by their time of arrival."""
         query = (
             "SELECT *, base36(id) AS id36, base36(request_id) AS request_id36"
             " FROM events WHERE tenant_id = $1 ORDER BY received_at, id"
@@ -80,18 +80,38 @@ class Site:
         (row,) = await self.rows(key)
         return row
 
+    @contextlib.asynccontextmanager
+    async def held(self, key: NewKey, *event_ids: str) -> AsyncIterator[None]:
+        """Hold the ledger's rows of these events, as a transaction that has not ended does."""
+        insert = "INSERT INTO event_deduplication VALUES ($1, event_key($2), 1, 1, now())"
+        async with self.database() as holder:
+            await holder.execute("BEGIN")
+            await holder.executemany(insert, [(key.tenant_id, each) for each in event_ids])
+            yield
+            await holder.execute("ROLLBACK")
+
+    async def lock_waits(self) -> int:
+        """Return how many sessions of the database wait for a lock."""
+        query = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        async with self.database() as connection:
+            count: int = await connection.fetchval(query)
+        return count
+
     async def event_ids(self, key: NewKey) -> list[str]:
         return [row["event_id"] for row in await self.rows(key)]
 
     async def rejected(self, key: NewKey) -> list[Row]:
-        """Return the quarantined events of the key's tenant, in the order of their arrival."""
+        """Return the quarantined events of the key's tenant, by their time of arrival."""
         query = "SELECT * FROM rejected_events WHERE tenant_id = $1 ORDER BY received_at, id"
         async with self.database() as connection:
             return [dict(row) for row in await connection.fetch(query, key.tenant_id)]
 
 
 def track(event_id: str | None = None, **members: Any) -> dict[str, Any]:
-    """Return a track event as a client would write it."""
+    """Return a track event as a client sends it."""
     given = {} if event_id is None else {"event_id": event_id}
     return {"type": "track", "event": "Order Completed", "user_id": "u1"} | given | members
 
@@ -102,7 +122,7 @@ def tracks(event_ids: Iterable[str]) -> dict[str, Any]:
 
 
 def new_ids(count: int) -> list[str]:
-    """Return event ids that nobody has used."""
+    """Return new event ids."""
     prefix = secrets.token_hex(6)
     return [f"{prefix}-{number}" for number in range(count)]
 

@@ -1,15 +1,16 @@
-"""Where the service listens, and what it says when it cannot."""
+"""
+The addresses that the service listens on, and what it says about them.
+
+If these tests fail: an operator cannot bind the service to the address they set, or is not told
+why.
+"""
 
 import socket
-from collections.abc import Callable
 
 import httpx
 import pytest
 
-from tests.acceptance.conftest import StartSite
-from tests.acceptance.running import Service
-
-MakeService = Callable[..., Service]
+from tests.acceptance.conftest import MakeService, StartSite
 
 
 def has_ipv6() -> bool:
@@ -56,7 +57,7 @@ async def test_names_and_addresses_of_both_families_can_be_listened_on(
 async def test_an_address_that_cannot_be_listened_on_is_one_sentence(
     make_service: MakeService, settings: dict[str, str], words: list[str]
 ) -> None:
-    complaint = await _complaint(make_service(**settings))
+    complaint = await make_service(**settings).complaint()
     for word in words:
         assert word in complaint
 
@@ -66,7 +67,7 @@ async def test_the_two_ports_have_to_differ(make_service: MakeService, metrics_h
     service = make_service(metrics_host=metrics_host)
     service._environment["FOREBAY_METRICS_PORT"] = str(service.port)
 
-    complaint = await _complaint(service)
+    complaint = await service.complaint()
 
     assert f"FOREBAY_PORT and FOREBAY_METRICS_PORT are both {service.port}" in complaint
 
@@ -82,13 +83,3 @@ async def test_variables_of_a_kubernetes_service_are_one_line_in_the_log(
     expected = ["FOREBAY_PORT_8000_TCP", "FOREBAY_SERVICE_HOST", "FOREBAY_SERVICE_PORT"]
     assert (expected, "info") == (line["names"], line["level"])
     assert await site.service.stop() == 0
-
-
-async def _complaint(service: Service) -> str:
-    """Return the one line with which it refuses to start."""
-    service.spawn()
-    assert await service.wait(50) == 1
-    (line,) = service.complaints.splitlines()
-    assert line.startswith("forebay: ")
-    assert service.log == ""
-    return line

@@ -1,4 +1,8 @@
-"""What is wrong with a request or an event costs exactly that, and is answered with its reason."""
+"""
+Requests that cannot be accepted: each gets its status, code and field, and costs no other event.
+
+If these tests fail: a sender of a bad event loses good events too, or is not told what is wrong.
+"""
 
 import asyncio
 import base64
@@ -13,7 +17,6 @@ import pytest
 from service import apikey
 from tests.acceptance import wire
 from tests.acceptance.conftest import StartSite
-from tests.acceptance.running import until
 from tests.acceptance.site import Site, new_ids, track, tracks
 
 EVENTS: Final = 50
@@ -281,11 +284,16 @@ async def test_a_length_of_thousands_of_digits_is_answered_like_any_request(
         assert answer.status in {404, 405}
 
 
-async def test_a_sender_that_closes_its_half_early_stores_and_hears_nothing(shared: Site) -> None:
-    """The server beneath us closes such a connection; the documentation says so."""
+async def test_a_sender_that_half_closes_gets_no_answer_and_can_send_again(shared: Site) -> None:
+    """
+    The server closes such a connection, as the documentation says.
+
+    Whether it has read the request by then is a matter of chance.
+    """
     key = await shared.make_key()
-    body = json.dumps(track("half")).encode()
-    request = wire.post("/v1/track", f"X-API-Key: {key.api_key}", body=body)
+    request = wire.post(
+        "/v1/track", f"X-API-Key: {key.api_key}", body=json.dumps(track("half")).encode()
+    )
     connection = await wire.connect(shared.service.url)
     try:
         await connection.send(request)
@@ -294,12 +302,10 @@ async def test_a_sender_that_closes_its_half_early_stores_and_hears_nothing(shar
     finally:
         connection.close()
 
-    async def is_stored() -> bool:
-        return await shared.event_ids(key) == ["half"]
-
-    await until(is_stored, 10, "the event is stored")
     again = await wire.exchange(shared.service.url, request)
-    assert again.json()["status"] == "duplicate"
+
+    assert again.json()["status"] in {"accepted", "duplicate"}
+    assert await shared.event_ids(key) == ["half"]
 
 
 async def test_a_gzip_body_of_several_members_is_one_body(shared: Site) -> None:
@@ -339,7 +345,7 @@ async def test_a_body_with_two_lengths_is_never_followed_by_another_request(shar
     """
     The server hides Content-Length from us beside Transfer-Encoding, and reads the chunks.
 
-    A proxy that went by the length would take the rest for the next request of somebody else, so
+    A proxy that uses the length would take the rest as a request of another client, so
     the connection has to end there.
     """
     key = await shared.make_key()

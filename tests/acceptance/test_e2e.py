@@ -1,9 +1,11 @@
 """
-What any deployment must do, judged by its answers alone.
+What every deployment must do, judged by its answers alone.
 
-`make e2e URL=… KEY=…` runs this against one that is given; otherwise it is against our own. No
-database is asked: that an event is stored shows when it is sent again, and is a duplicate, or a
-conflict when it was changed.
+`make e2e URL=… KEY=…` runs these tests against a deployment; otherwise they start a service.
+They do not read the database: an event that is sent again is a duplicate if it was stored, and a
+conflict if it was changed.
+
+If these tests fail: a deployment answers senders differently from what the documentation says.
 """
 
 import asyncio

@@ -1,4 +1,9 @@
-"""The service is told to stop, or cannot go on, before it has workers."""
+"""
+A stop or a missing resource during the start of the service.
+
+If these tests fail: an operator cannot stop a service that is starting, or gets a traceback instead
+of a sentence.
+"""
 
 import asyncio
 import os
@@ -7,16 +12,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.acceptance.conftest import MakeService
 from tests.acceptance.running import HOST, ROOT, Service, until
-
-MakeService = Callable[..., Service]
 
 START_S: Final = 30.0
 # Of the resolver: a stop that waits for it fails the test.
@@ -41,8 +44,9 @@ sys.addaudithook(say)
 EXIT_S: Final = 25.0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("variable", ["DATABASE_URL", "FOREBAY_HOST"])
+@pytest.mark.parametrize(
+    ("variable", "number"), [("DATABASE_URL", signal.SIGTERM), ("FOREBAY_HOST", signal.SIGINT)]
+)
 async def test_a_stop_does_not_wait_for_the_resolver(
     make_service: MakeService, variable: str, number: signal.Signals
 ) -> None:
@@ -58,15 +62,16 @@ async def test_a_stop_does_not_wait_for_the_resolver(
     assert service.complaints == ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("place", [".env", METRICS_LOCK])
+@pytest.mark.parametrize(
+    ("place", "number"), [(".env", signal.SIGTERM), (METRICS_LOCK, signal.SIGINT)]
+)
 async def test_a_stop_is_honoured_before_and_after_the_wait_for_the_database(
     make_service: MakeService, place: str, number: signal.Signals
 ) -> None:
     """
     The kernel ignores signals without a handler for the first process of a container.
 
-    The service stands still in between, as it opens a pipe that nobody writes to.
+    The service stops in between: it opens a pipe without a writer.
     """
     service = make_service()
     _stand_still_at(service, service.folder / place)
@@ -118,7 +123,7 @@ async def test_without_a_temporary_folder_one_sentence_says_what_to_do(
 
 
 def _stand_still_at(service: Service, pipe: Path) -> None:
-    """Let the service stop at the opening of a file: a pipe that nobody writes to."""
+    """Let the service block when it opens a file: the file is a pipe without a writer."""
     pipe.parent.mkdir(exist_ok=True)
     os.mkfifo(pipe)
     an_hour_ago = time.time() - 3600

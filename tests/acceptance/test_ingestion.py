@@ -1,4 +1,8 @@
-"""What an honest client sends is stored as it was meant, and answered as promised."""
+"""
+Accepted requests: every event type, encoding and header, and the rows that they become.
+
+If these tests fail: an analyst finds events with missing or wrong columns.
+"""
 
 import asyncio
 import json

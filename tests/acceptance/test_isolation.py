@@ -1,4 +1,8 @@
-"""No verdict, answer, log line, measure or row of a tenant says anything about another."""
+"""
+No answer, log line, metric or row of a tenant depends on the events of another tenant.
+
+If these tests fail: a tenant learns something about the events of another tenant, or changes them.
+"""
 
 import asyncio
 import secrets

@@ -1,4 +1,9 @@
-"""What an operator sees of the service, and what nobody may see in its logs."""
+"""
+Health reports, log lines and metrics, and that no key and no payload is ever logged.
+
+If these tests fail: an operator is blind to a problem, or the log leaks an API key or personal
+data.
+"""
 
 import base64
 import json
@@ -152,7 +157,7 @@ async def _say_everything_everywhere(site: Site, key: NewKey, canary: str) -> No
 
 async def test_no_key_and_no_payload_is_ever_logged(start_site: StartSite) -> None:
     site = await start_site(
-        log_level="debug", payload_events_max=str(SINGLE_STATEMENT_ROWS_MAX + 5)
+        workers="1", log_level="debug", payload_events_max=str(SINGLE_STATEMENT_ROWS_MAX + 5)
     )
     key = await site.make_key()
     canary = f"canary{secrets.token_hex(8)}"

@@ -1,8 +1,11 @@
-"""Partitions in shapes that administrators leave behind: the service starts, stores and says so."""
+"""
+Partitions in states that administrators leave behind: the service starts, stores and says so.
+
+If these tests fail: events cannot be stored after midnight, and the operator is not told why.
+"""
 
 import os
 import signal
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +13,7 @@ import httpx
 import pytest
 
 from provision.keys import NewKey
-from tests.acceptance.conftest import StartSite
+from tests.acceptance.conftest import MakeService, StartSite
 from tests.acceptance.running import START_TIMEOUT_S, Service, until
 from tests.acceptance.site import Site, new_ids, tracks
 from tests.conftest import MakeRole
@@ -58,9 +61,15 @@ async def topped_up(service: Service, days_ahead: int) -> None:
     await until(is_so, START_TIMEOUT_S, f"{days_ahead} days are ahead")
 
 
-@pytest.mark.parametrize("days", [0, 3], ids=["today", "a_coming_day"])
+@pytest.mark.parametrize(
+    "days",
+    [
+        pytest.param(0, id="today"),
+        pytest.param(3, id="a_coming_day", marks=pytest.mark.nightly),
+    ],
+)
 async def test_a_detached_day_left_in_place_stops_no_start_and_no_replacement(
-    make_service: Callable[..., Service], connection: Any, database_url: str, days: int
+    make_service: MakeService, connection: Any, database_url: str, days: int
 ) -> None:
     await make_partitions(connection)
     await detach(connection, today() + days * DAY)
@@ -71,12 +80,7 @@ async def test_a_detached_day_left_in_place_stops_no_start_and_no_replacement(
     key = await site.make_key()
     killed = service.worker_pids[0]
     os.kill(killed, signal.SIGKILL)
-
-    async def is_replaced() -> bool:
-        pids = service.worker_pids
-        return killed not in pids and len(pids) == service.workers
-
-    await until(is_replaced, START_TIMEOUT_S, "another worker has started")
+    await service.until_replaced([killed])
 
     assert (await store_one(site, key)).startswith(f"events_{today():%Y%m%d}")
     await topped_up(service, 7)
@@ -97,7 +101,7 @@ async def test_a_default_partition_with_rows_of_today_is_served_and_told(
         " request_id, received_at, timestamp) VALUES (1, 99, 1, 'a', 'a', 'a', 1, now(), now())"
     )
 
-    site = await start_site()
+    site = await start_site(workers="1")
 
     assert "rest" == await store_one(site, await site.make_key())
     line = site.service.log_lines("partition_not_made")[0]
@@ -112,7 +116,7 @@ async def test_an_operators_partition_over_the_coming_days_is_one_of_ours(
         f"CREATE TABLE mine PARTITION OF events FOR VALUES FROM ('{today() - DAY}') TO (MAXVALUE)"
     )
 
-    site = await start_site()
+    site = await start_site(workers="1")
 
     assert "mine" == await store_one(site, await site.make_key())
     await topped_up(site.service, 7)
@@ -125,7 +129,7 @@ async def test_a_role_that_cannot_make_partitions_serves_and_says_until_when(
     role = await make_role("SELECT, INSERT")
     await make_partitions(connection, days=3)
 
-    site = await start_site(url=role.url)
+    site = await start_site(through=role.url, workers="1")
 
     await store_one(site, await site.make_key())
     await topped_up(site.service, 3)
@@ -138,7 +142,7 @@ async def test_a_role_that_cannot_make_partitions_serves_and_says_until_when(
 
 
 async def test_without_todays_partition_the_start_waits_for_somebody_who_may_make_it(
-    make_service: Callable[..., Service],
+    make_service: MakeService,
     connection: Any,
     database_url: str,
     make_role: MakeRole,
@@ -160,7 +164,7 @@ async def test_without_todays_partition_the_start_waits_for_somebody_who_may_mak
 
 
 async def test_a_role_that_may_not_store_is_refused_with_a_sentence(
-    make_service: Callable[..., Service], make_role: MakeRole
+    make_service: MakeService, make_role: MakeRole
 ) -> None:
     role = await make_role("SELECT")
     service = make_service(url=role.url)
@@ -174,7 +178,7 @@ async def test_a_role_that_may_not_store_is_refused_with_a_sentence(
 async def test_a_day_removed_by_hand_while_the_service_runs_is_made_again(
     start_site: StartSite, connection: Any
 ) -> None:
-    site = await start_site()
+    site = await start_site(workers="1")
     key = await site.make_key()
     await store_one(site, key)
     await topped_up(site.service, 7)

@@ -1,15 +1,15 @@
-"""The service behind a real PgBouncer."""
+"""
+The service behind a connection pooler.
 
-from collections.abc import Callable
+If these tests fail: an operator with PgBouncer loses events, or a revoked key stays valid.
+"""
 
 from provision.keys import revoke_key
-from tests.acceptance.conftest import StartSite
-from tests.acceptance.running import Service, until
+from tests.acceptance.conftest import MakeService, StartSite
+from tests.acceptance.running import until
 from tests.acceptance.site import new_ids, tracks
 from tests.integration.test_pooler import IGNORE
 from tests.pgbouncer import pgbouncer
-
-MakeService = Callable[..., Service]
 
 
 async def test_a_pooler_that_shares_sessions_is_one_sentence(
@@ -30,7 +30,7 @@ async def test_in_session_mode_events_are_stored_and_keys_are_heard_of(
     database_url: str, start_site: StartSite
 ) -> None:
     with pgbouncer(database_url, "session", ignore_startup_parameters=IGNORE) as url:
-        site = await start_site(url, workers="1")
+        site = await start_site(through=url, workers="1")
         key = await site.make_key()
         ids = new_ids(20)
         async with site.client(key) as client:

@@ -1,24 +1,27 @@
-"""Readiness says whether events can be stored, and what is in the way."""
+"""
+Readiness says whether events can be stored, and what is in the way.
+
+If these tests fail: a load balancer sends requests to a worker that cannot store them, or an
+operator is not told the cause.
+"""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-import pytest
 
 from provision.migrate import migrate
 from tests.acceptance.conftest import StartSite
-from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
+from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.running import until
 from tests.acceptance.site import Site, track
 
 # A probe a second, and five times as long for a busy machine.
 TOLD_S = 5.0
 RECOVERED_S = 15.0
-CONNECTIONS_MAX = 20
 ROLE = "forebay_test_owner"
 SETTINGS = {"flush_timeout_s": "1", "connect_timeout_s": "1", "workers": "1"}
 
@@ -61,19 +64,11 @@ async def all_slots_taken(url: str) -> AsyncIterator[None]:
             hog.terminate()
 
 
-@pytest.fixture
-def crowded_postgres() -> Iterator[OwnPostgres]:
-    """Lend a server with few connections."""
-    with lent_postgres(max_connections=CONNECTIONS_MAX) as own:
-        yield own
-
-
 async def test_with_every_slot_taken_a_worker_stores_on_and_stays_ready(
     crowded_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     url = await crowded_postgres.make_database("forebay_test_slots")
     site = await start_site(url, **SETTINGS)
-    site.database_url = url
     key = await site.make_key()
     async with site.client(key) as client:
         assert 200 == (await client.post("/v1/track", json=track())).status_code
@@ -91,9 +86,9 @@ async def test_a_worker_that_is_idle_stays_ready_with_every_slot_taken(
     url = await crowded_postgres.make_database("forebay_test_idle")
     site = await start_site(url, **SETTINGS)
     async with all_slots_taken(url), site.client() as client:
-        answers = [await _after_a_probe(client) for _ in range(3)]
+        answers = [await _after_a_probe(client) for _ in range(2)]
 
-    assert ["ok"] * 3 == [answer["status"] for answer in answers]
+    assert ["ok"] * 2 == [answer["status"] for answer in answers]
 
 
 async def _after_a_probe(client: Any) -> dict[str, Any]:
@@ -119,7 +114,6 @@ async def test_without_a_partition_and_the_right_to_make_it_no_worker_is_ready(
     url = _as(ROLE, own_postgres.server.url(name))
     await migrate(url)
     site = await start_site(url, **SETTINGS)
-    site.database_url = url
     key = await site.make_key()
     async with site.client(key) as client, own_postgres.admin(name) as admin:
         await admin.execute(f"ALTER DATABASE {name} OWNER TO postgres")
@@ -145,7 +139,6 @@ async def test_a_right_that_is_taken_away_is_named(
     url = _as(ROLE, own_postgres.server.url(name))
     await migrate(url)
     site = await start_site(url, **SETTINGS)
-    site.database_url = url
     key = await site.make_key()
     async with site.client(key) as client, own_postgres.admin(name) as admin:
         await client.post("/v1/track", json=track())
@@ -165,11 +158,7 @@ async def test_a_table_that_is_locked_is_named_and_one_locked_row_is_nothing(
     site = await start_site(**SETTINGS, lock_timeout_ms="200")
     key = await site.make_key()
     async with site.client(key) as client, site.database() as holder:
-        async with holder.transaction():
-            await holder.execute(
-                "INSERT INTO event_deduplication VALUES ($1, event_key('held'), 1, 1, now())",
-                key.tenant_id,
-            )
+        async with site.held(key, "held"):
             answer = await client.post("/v1/track", json=track("held"))
             assert 503 == answer.status_code
             assert await site.service.is_ready()
@@ -182,8 +171,7 @@ async def test_a_table_that_is_locked_is_named_and_one_locked_row_is_nothing(
 async def test_a_probe_leaves_nothing_behind(start_site: StartSite) -> None:
     site = await start_site(**SETTINGS)
     async with site.client() as client:
-        for _ in range(3):
-            await _after_a_probe(client)
+        await _after_a_probe(client)
     async with site.database() as connection:
         for table in ("events", "event_deduplication", "rejected_events"):
             assert 0 == await connection.fetchval(f"SELECT count(*) FROM {table}")

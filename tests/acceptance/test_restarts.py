@@ -1,4 +1,8 @@
-"""The service waits for its database, replaces workers that end, and reloads without a gap."""
+"""
+The service waits for its database, replaces workers that end, and reloads without a gap.
+
+If these tests fail: one crashed worker or one reload refuses or loses requests.
+"""
 
 import asyncio
 import contextlib
@@ -6,7 +10,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,18 +19,19 @@ import asyncpg
 import pytest
 
 from provision.keys import NewKey
-from tests.acceptance.conftest import StartSite
-from tests.acceptance.ledger import Ledger, load
+from tests.acceptance.conftest import MakeService, StartSite
+from tests.acceptance.ledger import load
 from tests.acceptance.proxy import Line, proxied
 from tests.acceptance.running import LogLine, Service, until
 from tests.acceptance.site import Site, new_ids, tracks
 from tests.acceptance.wire import connect, post
-
-MakeService = Callable[..., Service]
+from tests.nightly import IS_NIGHTLY
 
 START_S: Final = 30.0
 # Events are accepted again within 15 seconds of five kills; a busy machine gets five times that.
 ACCEPTED_AGAIN_S: Final = 75.0
+KILLS: Final = 5 if IS_NIGHTLY else 3
+RELOADS: Final = 3 if IS_NIGHTLY else 1
 # A reload made a gap of 0.25 seconds on an idle machine; a busy one gets five times that.
 GAP_S: Final = 1.25
 
@@ -35,6 +40,7 @@ FAULTS: Final = {
     "default_transaction_read_only = on": "transaction_read_only",
     "ALLOW_CONNECTIONS false": "not currently accepting connections",
 }
+READ_ONLY, CLOSED = FAULTS
 
 
 async def test_a_service_that_finds_no_database_says_why_and_serves_when_it_is_there(
@@ -52,7 +58,7 @@ async def test_a_service_that_finds_no_database_says_why_and_serves_when_it_is_t
         assert await service.stop() == 0
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [pytest.param(READ_ONLY, marks=pytest.mark.nightly), CLOSED])
 async def test_a_service_waits_for_a_database_that_cannot_be_used_for_a_moment(
     make_service: MakeService, database_url: str, fault: str
 ) -> None:
@@ -65,7 +71,9 @@ async def test_a_service_waits_for_a_database_that_cannot_be_used_for_a_moment(
     assert await service.stop() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)]
+)
 async def test_a_service_that_waits_can_be_stopped(
     make_service: MakeService, number: signal.Signals
 ) -> None:
@@ -78,10 +86,17 @@ async def test_a_service_that_waits_can_be_stopped(
     assert service.complaints == ""
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("number", "fault"),
+    [
+        (signal.SIGKILL, READ_ONLY),
+        (signal.SIGHUP, CLOSED),
+        pytest.param(signal.SIGKILL, CLOSED, marks=pytest.mark.nightly),
+        pytest.param(signal.SIGHUP, READ_ONLY, marks=pytest.mark.nightly),
+    ],
+)
 async def test_a_worker_that_cannot_start_waits_while_the_others_serve(
-    site: Site, fault: str, number: signal.Signals
+    site: Site, number: signal.Signals, fault: str
 ) -> None:
     """One worker is killed, or all are to be replaced; the new one finds an unusable database."""
     key, before = await site.make_key(), site.service.worker_pids
@@ -100,41 +115,37 @@ async def test_a_worker_that_cannot_start_waits_while_the_others_serve(
             answer = await client.post("/v1/batch", json=tracks(new_ids(1)))
         assert answer.status_code == 200
     gone = before[:1] if number is signal.SIGKILL else before
-
-    async def is_whole() -> bool:
-        now = site.service.worker_pids
-        return len(now) == site.service.workers and not set(now) & set(gone)
-
-    await until(is_whole, START_S, "the new worker serves")
+    await site.service.until_replaced(gone)
     assert site.service.is_running()
 
 
+@pytest.mark.nightly
 async def test_a_worker_killed_and_its_replacement_two_seconds_later_are_replaced(
     site: Site,
 ) -> None:
     key = await site.make_key()
     async with load(site, key) as ledger:
         for _ in range(2):
-            await _acked_more(ledger)
+            await ledger.until_acked()
             killed, pids = time.monotonic(), site.service.worker_pids
             os.kill(pids[-1], signal.SIGKILL)
-            await until(partial(_is_whole, site.service, pids[-1]), START_S, "it is replaced")
+            await site.service.until_replaced([pids[-1]])
             await asyncio.sleep(max(killed + 2 - time.monotonic(), 0))
-        await _acked_more(ledger)
+        await ledger.until_acked()
     await ledger.check(site, key)
     assert site.service.is_running()
 
 
-async def test_replacements_killed_at_once_five_times_lose_nothing(start_site: StartSite) -> None:
+async def test_replacements_killed_at_once_lose_nothing(start_site: StartSite) -> None:
     site = await start_site(workers="1")
     key = await site.make_key()
     async with load(site, key) as ledger:
-        await _acked_more(ledger)
-        for _ in range(5):
+        await ledger.until_acked()
+        for _ in range(KILLS):
             (pid,) = site.service.worker_pids
             os.kill(pid, signal.SIGKILL)
-            await until(partial(_is_whole, site.service, pid), ACCEPTED_AGAIN_S, "one is there")
-        await _acked_more(ledger)
+            await site.service.until_replaced([pid], ACCEPTED_AGAIN_S)
+        await ledger.until_acked()
         # The metrics of the killed ones are in one file for all of them.
         owners = {str(site.service.pid), "ended", *map(str, site.service.worker_pids)}
         assert _owners_of_metrics(site.service) <= owners
@@ -150,10 +161,10 @@ async def test_reloads_under_load_answer_every_request(site: Site) -> None:
         visitors = [
             asyncio.create_task(visits.go_on(site, visitor_key, has_ended)) for _ in range(4)
         ]
-        for _ in range(3):
+        for _ in range(RELOADS):
             before = site.service.worker_pids
             site.service.signal(signal.SIGHUP)
-            await until(partial(_are_new, site.service, before), START_S, "the workers are new")
+            await site.service.until_replaced(before)
         has_ended.set()
         await asyncio.gather(*visitors)
 
@@ -174,7 +185,7 @@ async def test_a_worker_that_cannot_be_imported_is_started_again_with_growing_pa
     os.kill(killed, signal.SIGKILL)
 
     async def has_ended_often() -> bool:
-        return len(site.service.log_lines("worker_ended")) > 3
+        return len(site.service.log_lines("worker_ended")) > 2
 
     await until(has_ended_often, START_S, "it is started again and again")
     pauses = [line["pause_s"] for line in site.service.log_lines("worker_ended")]
@@ -183,7 +194,7 @@ async def test_a_worker_that_cannot_be_imported_is_started_again_with_growing_pa
     async with site.client(key) as client:
         assert (await client.post("/v1/batch", json=tracks(new_ids(1)))).status_code == 200
     obstacle.unlink()
-    await until(partial(_is_whole, site.service, killed), START_S, "it serves")
+    await site.service.until_replaced([killed])
 
 
 async def test_a_reload_takes_the_database_url_of_the_changed_env_file(
@@ -206,7 +217,7 @@ async def test_a_reload_takes_the_database_url_of_the_changed_env_file(
     assert before == service.worker_pids
     env_file.write_text(f"DATABASE_URL={database_url}\n")
     service.signal(signal.SIGHUP)
-    await until(partial(_are_new, service, before), START_S, "the workers are new")
+    await service.until_replaced(before)
     assert await service.stop() == 0
 
 
@@ -246,25 +257,6 @@ def _owners_of_metrics(service: Service) -> set[str]:
 
 async def _waits(service: Service) -> list[LogLine]:
     return service.log_lines("service_waits_for_database")
-
-
-async def _are_new(service: Service, before: list[int]) -> bool:
-    now = service.worker_pids
-    return len(now) == service.workers and not set(now) & set(before)
-
-
-async def _is_whole(service: Service, gone: int) -> bool:
-    now = service.worker_pids
-    return len(now) == service.workers and gone not in now
-
-
-async def _acked_more(ledger: Ledger) -> None:
-    acked = len(ledger.verdicts)
-
-    async def has_gone_on() -> bool:
-        return len(ledger.verdicts) > acked + 50
-
-    await until(has_gone_on, ACCEPTED_AGAIN_S, "more events are acked")
 
 
 class Visits:

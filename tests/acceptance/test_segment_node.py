@@ -1,5 +1,10 @@
-"""Segment's SDK for Node, as its users install it, with only the host and the key changed."""
+"""
+Segment's SDK for Node, unmodified: only the host and the key differ.
 
+If these tests fail: an application that moves from Segment to Forebay loses or doubles events.
+"""
+
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -11,6 +16,9 @@ from tests.acceptance.conftest import StartSite
 from tests.acceptance.node.application import SDK, Application, Call, application, sdk_version
 from tests.acceptance.proxy import Line, Proxy, proxied
 from tests.acceptance.site import Row, Site
+
+# Its tests run in one process: the first one installs the SDK.
+pytestmark = pytest.mark.xdist_group("node")
 
 TRACKS: Final = 230
 FLUSH_AT: Final = 15  # the SDK's default
@@ -108,7 +116,9 @@ async def test_every_type_arrives_as_the_application_meant_it(
     check_rows(ONE_OF_EACH, events, await shared.rows(key))
 
 
-@pytest.mark.parametrize("profile", Profile)
+@pytest.mark.parametrize(
+    "profile", [Profile.DEFAULT, pytest.param(Profile.SEGMENT, marks=pytest.mark.nightly)]
+)
 @pytest.mark.parametrize(
     ("options", "requests"),
     [({}, -(-TRACKS // FLUSH_AT)), ({"flushAt": 1}, TRACKS)],
@@ -148,11 +158,12 @@ async def test_a_key_that_is_not_good_is_told_to_the_application(shared: Site) -
     assert ["Error: [401] Unauthorized"] * 3 == reasons
 
 
+@pytest.mark.nightly
 async def test_events_refused_with_503_while_the_database_is_away_are_stored_once(
     database_url: str, start_site: StartSite
 ) -> None:
     async with proxied(database_url) as proxy:
-        site = await start_site(proxy.url, flush_timeout_s="1", connect_timeout_s="1")
+        site = await start_site(through=proxy.url, flush_timeout_s="1", connect_timeout_s="1")
         await _send_through(site, _Away(proxy), lambda app: 503 in app.statuses)
 
 
@@ -171,18 +182,13 @@ async def test_events_in_flight_when_the_service_is_killed_are_stored_once(site:
     """Another session holds the key of the last event: some are answered, some cannot be yet."""
     key = await site.make_key()
     calls = [*tracks(TRACKS - 1), tracks(1)[0] | {"messageId": "held"}]
-    async with site.database() as holder:
-        transaction = holder.transaction()
-        await transaction.start()
-        await holder.execute(
-            "INSERT INTO event_deduplication VALUES ($1, event_key('held'), 1, 1, now())",
-            key.tenant_id,
-        )
+    async with contextlib.AsyncExitStack() as holding:
+        await holding.enter_async_context(site.held(key, "held"))
         async with application(site.service.url, key.api_key, calls, flushAt=1) as app:
             await app.see(lambda: 200 in app.statuses, "an answer has come")
             site.service.kill()
             answered = len(app.statuses)
-            await transaction.rollback()
+            await holding.aclose()
             await site.service.start()
             events = await app.delivered()
 

@@ -1,4 +1,8 @@
-"""Segment's own SDK for Python, unmodified: only the host is another."""
+"""
+Segment's SDK for Python, unmodified: only the host differs.
+
+If these tests fail: an application that moves from Segment to Forebay loses or doubles events.
+"""
 
 import asyncio
 import contextlib
@@ -38,7 +42,7 @@ def sdk(site: Site, key: NewKey, **options: Any) -> Iterator[tuple[Client, list[
         yield client, failures
     finally:
         client.join()
-        # One session for the whole process, whose sockets nobody else closes.
+        # The SDK has one HTTP session for the process, and never closes it.
         request._session.close()
 
 
@@ -131,6 +135,7 @@ def _compare(row: Row, message: dict[str, Any]) -> None:
     assert timedelta(0) <= way < timedelta(seconds=10)
 
 
+@pytest.mark.nightly
 async def test_retries_of_the_sdk_over_a_restart_store_every_event_once(site: Site) -> None:
     key = await site.make_key(Profile.SEGMENT)
     sent: list[str] = []

@@ -1,4 +1,4 @@
-"""HTTP written byte by byte, for what no client library would send."""
+"""HTTP over a plain socket, for requests that no client library sends."""
 
 import asyncio
 from typing import Any, Final, NamedTuple
@@ -10,7 +10,7 @@ _TIMEOUT_S: Final = 20.0
 
 
 class Answer(NamedTuple):
-    """An answer as it came; header names in lower case."""
+    """An answer; header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -32,7 +32,7 @@ class Wire:
         await self._writer.drain()
 
     async def answer(self) -> Answer | None:
-        """Return the next answer, None when the connection was closed instead."""
+        """Return the next answer, None when the connection was closed first."""
         async with asyncio.timeout(_TIMEOUT_S):
             try:
                 head = await self._reader.readuntil(b"\r\n\r\n")
@@ -46,7 +46,7 @@ class Wire:
         return Answer(int(status_line.split(" ")[1]), headers, body)
 
     def close_half(self) -> None:
-        """Say that nothing more will be sent, and go on listening."""
+        """Close the sending side, and go on reading."""
         self._writer.write_eof()
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ async def exchange(url: str, request: bytes) -> Answer:
 
 
 def post(path: str, *headers: str, body: bytes = b"", sized: bool = True) -> bytes:
-    """Return a POST; without *sized* the caller says how the body ends."""
+    """Return a POST; without *sized* there is no Content-Length."""
     own = [f"Content-Length: {len(body)}"] if sized else []
     head = [f"POST {path} HTTP/1.1", "Host: forebay.test", *headers, *own]
     return "\r\n".join([*head, "", ""]).encode("latin-1") + body

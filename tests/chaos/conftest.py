@@ -1,31 +1,37 @@
 """
-Faults under load, judged by the client's ledger: a short form, and a long one by `make chaos`.
+Faults under load, judged by the client's ledger.
 
-The long form is the same tests with larger numbers (CHAOS_LONG=1); both end in a report.
+`make test` runs the short form, `make chaos` and `make nightly` run the same tests with larger
+numbers (NIGHTLY=1). Both end with a table of what was done and what was lost.
 """
 
-import os
 from typing import Final
 
 import pytest
 
-from tests.acceptance.conftest import StartSite, make_service, own_postgres, start_site
+from tests.acceptance.conftest import (
+    StartSite,
+    crowded_postgres,
+    make_service,
+    own_postgres,
+    start_site,
+)
 from tests.acceptance.ledger import TAKES_MANY
 from tests.acceptance.site import Site
 from tests.chaos.report import REPORT
 from tests.chaos.small_disk import small_disk
+from tests.nightly import IS_NIGHTLY
 
-__all__ = ["make_service", "own_postgres", "small_disk", "start_site"]
-
-IS_LONG: Final = os.environ.get("CHAOS_LONG", "") == "1"
-
+__all__ = ["crowded_postgres", "make_service", "own_postgres", "small_disk", "start_site"]
 
 # Only a hang is to be ended: recovery has its own bounds, and the machine may be busy.
-TIMEOUT_S: Final = 3_600 if IS_LONG else 180
+TIMEOUT_S: Final = 180
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give fault runs, of all the items, the time that they take."""
+    """Give the fault runs the time that they take; in a nightly run every test has more."""
+    if IS_NIGHTLY:
+        return
     for item in items:
         if "tests/chaos/" in item.path.as_posix():
             item.add_marker(pytest.mark.timeout(TIMEOUT_S))
@@ -40,11 +46,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 async def site(start_site: StartSite) -> Site:
-    """Return a site of the test's own, whose flushes go down both ways."""
+    """Return a site of the test's own, whose flushes use both ways of writing."""
     return await start_site(**TAKES_MANY)
 
 
 @pytest.fixture
 def is_long() -> bool:
     """Tell whether this is the long form."""
-    return IS_LONG
+    return IS_NIGHTLY

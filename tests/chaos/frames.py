@@ -1,4 +1,4 @@
-"""A line to PostgreSQL that knows where its messages end, and fails at one of them."""
+"""A proxy that reads the messages of PostgreSQL's protocol, and fails at a chosen one."""
 
 import asyncio
 import contextlib
@@ -31,14 +31,14 @@ class Failure(enum.Enum):
 
 
 class Way(enum.Enum):
-    """The two directions of a connection; each has an order of its own, the two together not."""
+    """The directions of a connection. Messages are ordered within each direction only."""
 
     UP = "from the service"
     DOWN = "from the server"
 
 
 class Plan:
-    """Fail at message *at* of one *way*, counted from the service's first that holds *words*."""
+    """Fail at message number *at* in the direction *way*, counted from the first with *words*."""
 
     def __init__(self, words: bytes, way: Way, at: int, failure: Failure) -> None:
         self.failure = failure
@@ -51,7 +51,7 @@ class Plan:
         return bool(self.seen[Way.UP])
 
     def is_due(self, frame: bytes, way: Way) -> bool:
-        """Count *frame*, and tell whether it is the one."""
+        """Count *frame*, and tell whether to fail at it."""
         if self.has_failed:
             return False
         if not self.has_begun and not (way is Way.UP and self._words in frame):
@@ -62,7 +62,7 @@ class Plan:
 
 
 class FrameProxy:
-    """Hands on whole messages, until the plan says otherwise. One plan, one connection."""
+    """Forwards whole messages until the plan is due. A plan is for one connection."""
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
@@ -73,12 +73,12 @@ class FrameProxy:
 
     @property
     def url(self) -> str:
-        """The URL by which the service is to come through here."""
+        """The URL of the server through this proxy."""
         user = self._parts.netloc.rpartition("@")[0]
         return urlunsplit(self._parts._replace(netloc=f"{user}@{HOST}:{self.port}"))
 
     def fail(self, plan: Plan) -> None:
-        """Let one connection fail; the plan tells what it saw."""
+        """Let one connection fail by *plan*."""
         self.owner, self.plan = None, plan
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -130,7 +130,7 @@ class _Connection:
             return
 
     async def _begin(self) -> bool:
-        """Hand on the messages without a type that come first; False when that was all."""
+        """Forward the first messages, which have no type; False when the connection ends there."""
         while True:
             head = await self._service[0].readexactly(8)
             length, code = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:], "big")
@@ -161,7 +161,7 @@ class _Connection:
         return is_due
 
     def _fail(self, frame: bytes, writer: asyncio.StreamWriter) -> bool:
-        """Do what the plan says; tell whether the connection goes on."""
+        """Fail as planned; tell whether the connection stays open."""
         assert self._proxy.plan is not None
         failure = self._proxy.plan.failure
         self._is_silent = failure is Failure.SILENCE
@@ -186,5 +186,5 @@ class _Connection:
 
 
 def framed(url: str) -> AbstractAsyncContextManager[FrameProxy]:
-    """Lend a line to the server of *url*."""
+    """Lend a proxy to the server of *url*."""
     return listening(FrameProxy(url))

@@ -1,4 +1,4 @@
-"""A core that panics when an event asks for it, built apart; only a service of tests loads it."""
+"""A native core that panics when an event asks for it. Only services of tests load it."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ async def _build() -> Path:
         env=os.environ
         | {
             "CARGO_TARGET_DIR": str(_TARGET),
-            # It is built to fail, not to be looked into or to be fast.
+            # Neither debug symbols nor speed are needed.
             "CARGO_PROFILE_DEV_DEBUG": "0",
             "PYO3_PYTHON": sys.executable,
         },

@@ -7,7 +7,7 @@ from tests.acceptance.running import Service
 
 
 class PipedService(Service):
-    """The reader copies what it reads to the file that the other helpers look into."""
+    """The reader copies the log to the file that `log_lines` reads."""
 
     _reader: "subprocess.Popen[bytes] | None" = None
 
@@ -19,7 +19,7 @@ class PipedService(Service):
             self._spawn(pipe)
 
     def stop_reader(self) -> None:
-        """Let the reader stop: soon the pipe is full."""
+        """Stop the reader, so that the pipe fills up."""
         assert self._reader is not None
         self._reader.send_signal(signal.SIGSTOP)
 

@@ -1,13 +1,15 @@
-"""What the fault runs did, as a table, and how far they are."""
+"""The fault runs: a load whose every event is judged, and a table of what was done and lost."""
 
+import contextlib
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
 
 from provision.keys import NewKey
-from tests.acceptance.ledger import Ledger
+from tests.acceptance.ledger import Ledger, check_refusals, load, mixed, new_ledger
 from tests.acceptance.site import Site
 
 _COLUMNS: Final = (
@@ -37,15 +39,21 @@ class Run(msgspec.Struct):
         print(f"[{time.monotonic() - self.began:7.1f} s] {self.name}: {text}", flush=True)
 
     def recovered(self, seconds: float) -> None:
-        """Note how long the service took to be well again."""
+        """Note how long the service took to recover."""
         self.recovery_s = max(self.recovery_s, seconds)
 
+    async def recovers(self, ledger: Ledger) -> None:
+        """Wait until events are acknowledged again, and note how long it took."""
+        began = time.monotonic()
+        await ledger.until_acked(10)
+        self.recovered(time.monotonic() - began)
+
     async def judge(self, ledger: Ledger, site: Site, key: NewKey) -> None:
-        """Settle what is unknown, hold everything against the database, and note the numbers."""
+        """Send unanswered events again, compare all with the database, and note the numbers."""
         before = await ledger.findings(site, key)
         self.unknown += len(set(ledger.unknown))
         async with site.client(key) as client:
-            await ledger.settle(client)
+            await ledger.send_unanswered(client)
         after = await ledger.findings(site, key)
         kinds = Counter(line.partition(":")[0] for line in dict.fromkeys(before + after))
         self.requests += ledger.statuses.total() + ledger.faults.total()
@@ -85,6 +93,25 @@ class Report:
         head = [_COLUMNS, ("---", *("--:",) * (len(_COLUMNS) - 1))]
         lines = [*head, *rows, _cells(sums)]
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+@contextlib.asynccontextmanager
+async def under_load(
+    site: Site, key: NewKey, run: Run, *, is_cut: bool = False
+) -> AsyncIterator[Ledger]:
+    """
+    Keep up a load for the block, and judge it afterwards: every answer is 200 or 503.
+
+    *is_cut*: a killed worker may break the connections of its requests.
+    """
+    ledger = new_ledger(site)
+    batches = mixed(ledger, seed=1)
+    async with load(site, key, connections=4, ledger=ledger, batches=batches):
+        await ledger.until_acked(10)
+        yield ledger
+    check_refusals(ledger.answers)
+    assert is_cut or not ledger.faults
+    await run.judge(ledger, site, key)
 
 
 def _cells(run: Run) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A disk that is soon full: in memory, and mounted for one test."""
+"""A small file system in memory, mounted for one test."""
 
 import errno
 import shutil
@@ -46,5 +46,5 @@ def fill(disk: Path) -> None:
 
 
 def make_room(disk: Path) -> None:
-    """Take back what filled it."""
+    """Remove what `fill` has written."""
     (disk / _BALLAST).unlink()

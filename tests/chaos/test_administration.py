@@ -1,42 +1,32 @@
-"""Administrators at work under load: settings, cancels, partitions and killed replacements."""
+"""
+Administrators at work under load: cancelled commits, detached partitions, killed replacements.
+
+If these tests fail: maintenance of the database or of the workers loses events, or stops the
+service for good.
+"""
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pytest
 
-from provision.keys import NewKey
 from tests.acceptance.conftest import StartSite
-from tests.acceptance.ledger import Ledger, load, mixed, new_ledger
-from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
-from tests.acceptance.proxy import Proxy, proxied
-from tests.acceptance.running import until
+from tests.acceptance.ledger import Ledger
+from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.site import Site
-from tests.acceptance.test_outage import check_refusals
-from tests.chaos.report import REPORT, Run
-from tests.chaos.test_starvation import RECOVERY_S, SETTINGS, recover, see, under_load
+from tests.chaos.report import REPORT, Run, under_load
+from tests.chaos.test_starvation import SETTINGS
 
 DATABASE: Final = "forebay_test_administration"
-# The service looks at least once a second; five times that, and one flush that had begun.
-NOTICED_S: Final = 6.0
-# How long events are watched while a setting stays unsafe, or while waits are cancelled.
-WATCHED_S: Final = 2.0
 REPLACEMENTS_KILLED: Final = 5
+pytestmark = pytest.mark.nightly
+
 ACCEPTED_AGAIN_S: Final = 75.0  # fifteen seconds are promised
-
-
-@pytest.fixture
-def replicated_postgres() -> Iterator[OwnPostgres]:
-    """Lend a server that may be told to wait for a standby."""
-    with lent_postgres(max_wal_senders=1) as own:
-        yield own
 
 
 def _acknowledged(ledger: Ledger) -> int:
@@ -45,98 +35,22 @@ def _acknowledged(ledger: Ledger) -> int:
     return verdicts["accepted"] + verdicts["duplicate"]
 
 
-async def _set(own: OwnPostgres, setting: str, value: str | None) -> None:
-    async with own.admin() as admin:
-        if value is None:
-            await admin.execute(f"ALTER SYSTEM RESET {setting}")
-        else:
-            await admin.execute(f"ALTER SYSTEM SET {setting} = '{value}'")
-        await admin.execute("SELECT pg_reload_conf()")
-
-
-@pytest.mark.parametrize(
-    ("setting", "unsafe", "named"),
-    [
-        ("fsync", "off", "fsync"),
-        ("full_page_writes", "off", "full_page_writes"),
-        ("default_transaction_read_only", "on", "read-only"),
-    ],
-)
-async def test_nothing_is_acknowledged_while_a_setting_is_unsafe(
-    own_postgres: OwnPostgres,
-    start_site: StartSite,
-    setting: str,
-    unsafe: str,
-    named: str,
-    *,
-    is_long: bool,
-) -> None:
-    """*named* is what the refusals say of it."""
-    run, own = REPORT.begin(f"{setting} = {unsafe} by reload"), own_postgres
-    url = await own.make_database(DATABASE)
-    site = await start_site(url, **SETTINGS)
-    site.database_url = url
-    key = await site.make_key()
-    async with under_load(site, key, run) as ledger:
-        for _ in range(5 if is_long else 1):
-            await _set(own, setting, unsafe)
-            await asyncio.sleep(NOTICED_S)
-            before = _acknowledged(ledger)
-            await see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
-            await asyncio.sleep(WATCHED_S)
-            assert before == _acknowledged(ledger)
-            assert named in ledger.answers[-1].json()["message"]
-            await _set(own, setting, None)
-            await recover(ledger, run)
-    assert await site.service.is_ready()
-
-
-async def test_commits_stay_synchronous_whatever_the_server_is_told(
+async def test_a_cancelled_wait_for_a_standby_acknowledges_nothing(
     own_postgres: OwnPostgres, start_site: StartSite, *, is_long: bool
 ) -> None:
-    """The server forgets what was not flushed, 1.5 s after it was told not to flush commits."""
-    run, own = REPORT.begin("synchronous_commit = off by reload, immediate shutdown"), own_postgres
-    url = await own.make_database(DATABASE)
-    async with proxied(url) as proxy:
-        site = await start_site(proxy.url, **SETTINGS)
-        site.database_url = url
-        key = await site.make_key()
-        async with under_load(site, key, run) as ledger:
-            for _ in range(6 if is_long else 1):
-                await _set(own, "synchronous_commit", "off")
-                await asyncio.sleep(1.5)
-                run.kills += 1
-                await _shut_down_at_once(own, proxy, site)
-                await recover(ledger, run)
-                await _set(own, "synchronous_commit", None)
-
-
-async def _shut_down_at_once(own: OwnPostgres, proxy: Proxy, site: Site) -> None:
-    pid_file = own.server.files.data / "postmaster.pid"
-    os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
-    await own.stop()
-    await own.start()
-    site.database_url = own.server.url(DATABASE)
-    proxy.retarget(site.database_url)
-
-
-async def test_a_cancelled_wait_for_a_standby_acknowledges_nothing(
-    replicated_postgres: OwnPostgres, start_site: StartSite, *, is_long: bool
-) -> None:
-    run, own = REPORT.begin("waits for a standby cancelled"), replicated_postgres
+    run, own = REPORT.begin("waits for a standby cancelled"), own_postgres
     url = await own.make_database(DATABASE)
     site = await start_site(url, **SETTINGS)
-    site.database_url = url
     key = await site.make_key()
     async with under_load(site, key, run) as ledger:
-        await _set(own, "synchronous_standby_names", "nobody")
+        await own.configure("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
         await asyncio.sleep(1)  # flushes that had begun before
         before = _acknowledged(ledger)
         run.cuts += await _cancel_waits(own, 20.0 if is_long else 4.0)
         assert run.cuts
         assert before == _acknowledged(ledger)
-        await _set(own, "synchronous_standby_names", None)
-        await recover(ledger, run)
+        await own.configure("ALTER SYSTEM RESET synchronous_standby_names")
+        await run.recovers(ledger)
 
 
 async def _cancel_waits(own: OwnPostgres, seconds: float) -> int:
@@ -157,14 +71,14 @@ async def test_a_detached_day_and_killed_workers_stop_nobody(
     run = REPORT.begin("a detached day in the way, workers killed")
     site = await start_site(**SETTINGS)
     key = await site.make_key()
-    async with _under_kills(site, key, run) as ledger:
+    async with under_load(site, key, run, is_cut=True) as ledger:
         tomorrow = datetime.now(UTC).date() + timedelta(days=1)
         async with site.database() as admin:
             await admin.execute(f"ALTER TABLE events DETACH PARTITION events_{tomorrow:%Y%m%d}")
         for _ in range(10 if is_long else 2):
             await _kill_a_worker(site, run)
-            await recover(ledger, run)
-            await until(_all_workers(site), ACCEPTED_AGAIN_S, "the killed worker was replaced")
+            await run.recovers(ledger)
+            await site.service.until_replaced(timeout_s=ACCEPTED_AGAIN_S)
 
 
 async def test_a_service_whose_replacements_are_killed_comes_back(
@@ -174,35 +88,16 @@ async def test_a_service_whose_replacements_are_killed_comes_back(
     run = REPORT.begin("each replacement killed within a second")
     site = await start_site(**SETTINGS)
     key = await site.make_key()
-    async with _under_kills(site, key, run) as ledger:
+    async with under_load(site, key, run, is_cut=True) as ledger:
         for _ in range(REPLACEMENTS_KILLED * (4 if is_long else 1)):
             await _kill_a_worker(site, run)
-            await until(_all_workers(site), ACCEPTED_AGAIN_S, "the killed worker was replaced")
-        await recover(ledger, run)
+            await site.service.until_replaced(timeout_s=ACCEPTED_AGAIN_S)
+        await run.recovers(ledger)
     assert site.service.is_running()
     assert run.recovery_s < ACCEPTED_AGAIN_S
-
-
-@contextlib.asynccontextmanager
-async def _under_kills(site: Site, key: NewKey, run: Run) -> AsyncIterator[Ledger]:
-    """Judge the load of the block; a killed worker cuts off the requests that it has."""
-    ledger = new_ledger(site)
-    batches = mixed(ledger, seed=1)
-    async with load(site, key, connections=4, ledger=ledger, batches=batches):
-        await see(ledger, lambda: len(ledger.verdicts), 20)
-        yield ledger
-    check_refusals(ledger.answers)
-    await run.judge(ledger, site, key)
 
 
 async def _kill_a_worker(site: Site, run: Run) -> None:
     """Kill the youngest worker, which is the replacement of the one killed before."""
     os.kill(site.service.worker_pids[-1], signal.SIGKILL)
     run.kills += 1
-
-
-def _all_workers(site: Site) -> Callable[[], Awaitable[bool]]:
-    async def are_there() -> bool:
-        return len(site.service.worker_pids) == site.service.workers
-
-    return are_there

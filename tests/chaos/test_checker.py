@@ -1,4 +1,8 @@
-"""The judge is judged: what would break the promise makes it speak, and nothing else does."""
+"""
+The checker of the fault runs: it finds every broken promise, and nothing else.
+
+If these tests fail: the other fault runs prove nothing, and a loss of events goes unnoticed.
+"""
 
 from pathlib import Path
 
@@ -73,7 +77,7 @@ async def _check_that_unknown_may_be_either(site: Site, key: NewKey) -> None:
             stored = await read_stored(connection, key.tenant_id)
         own = Stored([row for row in stored.events if row[0] in ledger.sent], [])
         assert {"in one table only"} == kinds(findings(read_account(ledger.path), own))
-        await ledger.settle(client)
+        await ledger.send_unanswered(client)
 
     assert {stored_id: "duplicate", absent_id: "accepted"} == ledger.verdicts
 

@@ -1,4 +1,8 @@
-"""Eight writers store the same ids at once, each in an order of its own: nobody deadlocks."""
+"""
+Writers that store the same ids at the same time, in different orders, do not deadlock.
+
+If these tests fail: senders of the same ids wait for seconds, or get 503 under load.
+"""
 
 import asyncio
 import random
@@ -140,7 +144,7 @@ async def test_writers_of_the_same_ids_never_deadlock(
     pool: Any, connection: Any, *, is_long: bool
 ) -> None:
     storm = Storm(pool, Plan)
-    end = time.monotonic() + (60.0 if is_long else 2.0)
+    end = time.monotonic() + (60.0 if is_long else 1.0)
     while time.monotonic() < end:
         await storm.blow()
 

@@ -1,4 +1,8 @@
-"""The line fails at each message of one flush: all is stored once, and every answer is true."""
+"""
+The connection to PostgreSQL breaks at each message of a flush.
+
+If these tests fail: an event is lost or stored twice when a connection breaks at the wrong moment.
+"""
 
 import time
 from typing import Final
@@ -9,9 +13,8 @@ import pytest
 from provision.keys import NewKey
 from service.store.ledger import SINGLE_STATEMENT_ROWS_MAX
 from tests.acceptance.conftest import StartSite
-from tests.acceptance.ledger import Event, Ledger, event_of, new_ledger
+from tests.acceptance.ledger import Event, Ledger, check_refusals, event_of, new_ledger
 from tests.acceptance.site import Site, new_ids
-from tests.acceptance.test_outage import check_refusals
 from tests.chaos.frames import Failure, FrameProxy, Plan, Way, framed
 from tests.chaos.report import REPORT, Run
 
@@ -95,7 +98,7 @@ async def test_a_line_that_breaks_at_any_message_of_a_flush_costs_no_event(
 ) -> None:
     """Every boundary is met, in both directions: also before COMMIT, and before its answer."""
     async with framed(database_url) as proxy:
-        site = await start_site(proxy.url, **SETTINGS)
+        site = await start_site(through=proxy.url, **SETTINGS)
         run = REPORT.begin(f"line broken at each message, {rows} rows")
         bench = Bench(site, proxy, await site.make_key(), run)
         async with site.client(bench.key) as client:
@@ -116,13 +119,15 @@ async def test_a_line_that_breaks_at_any_message_of_a_flush_costs_no_event(
             assert COPY_DATA in whole[Way.UP]
 
 
-@pytest.mark.parametrize("failure", [Failure.SILENCE, Failure.SLOW])
+@pytest.mark.parametrize(
+    "failure", [Failure.SILENCE, pytest.param(Failure.SLOW, marks=pytest.mark.nightly)]
+)
 async def test_a_line_that_falls_silent_or_crawls_holds_nobody_and_loses_nothing(
     database_url: str, start_site: StartSite, failure: Failure, *, is_long: bool
 ) -> None:
     """Nobody is told that anything is wrong: a time limit has to notice."""
     async with framed(database_url) as proxy:
-        site = await start_site(proxy.url, **SETTINGS)
+        site = await start_site(through=proxy.url, **SETTINGS)
         run = REPORT.begin(f"line {failure.value}")
         bench = Bench(site, proxy, await site.make_key(), run)
         async with site.client(bench.key) as client:
@@ -132,6 +137,6 @@ async def test_a_line_that_falls_silent_or_crawls_holds_nobody_and_loses_nothing
             for place in _places(whole, is_long=False) if is_long else places:
                 assert (await bench.flush(client, COPY_ROWS, failure, place)).has_failed
                 began = time.monotonic()
-                await bench.ledger.settle(client)
+                await bench.ledger.send_unanswered(client)
                 run.recovered(time.monotonic() - began)
         await bench.end()

@@ -1,4 +1,9 @@
-"""The disk of PostgreSQL's own log is full: it goes down, and nothing acked goes with it."""
+"""
+The disk of PostgreSQL's write-ahead log is full, and PostgreSQL ends.
+
+If these tests fail: a full disk loses events that were acknowledged, or the service does not
+recover by itself.
+"""
 
 import asyncio
 import contextlib
@@ -17,9 +22,9 @@ from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
 from tests.acceptance.proxy import Proxy, proxied
 from tests.acceptance.running import until
 from tests.acceptance.site import Site
-from tests.chaos.report import REPORT
+from tests.chaos.report import REPORT, under_load
 from tests.chaos.small_disk import fill, make_room
-from tests.chaos.test_starvation import RECOVERY_S, SETTINGS, recover, see, under_load
+from tests.chaos.test_starvation import RECOVERY_S, SETTINGS
 
 DATABASE: Final = "forebay_test_full_log"
 PANIC: Final = re.compile("PANIC: .*No space left on device")
@@ -52,8 +57,7 @@ async def test_a_full_disk_of_the_log_takes_postgresql_down_and_no_event_with_it
     run, own = REPORT.begin("disk of the log full"), logging_apart
     url = await own.make_database(DATABASE)
     async with proxied(url) as proxy:
-        site = await start_site(proxy.url, **SETTINGS)
-        site.database_url = url
+        site = await start_site(url, through=proxy.url, **SETTINGS)
         key = await site.make_key()
         async with under_load(site, key, run) as ledger:
             for _ in range(5 if is_long else 1):
@@ -62,10 +66,10 @@ async def test_a_full_disk_of_the_log_takes_postgresql_down_and_no_event_with_it
                 run.kills += 1
                 await until(own.has_ended, RECOVERY_S, "PostgreSQL has ended")
                 assert PANIC.search(own.server.files.log.read_text())
-                await see(ledger, lambda: ledger.statuses[503], RECOVERY_S)
+                await ledger.until_refused()
                 make_room(small_disk)
                 await _start_again(own, proxy, site)
-                await recover(ledger, run)
+                await run.recovers(ledger)
 
 
 async def _need_another_file(own: OwnPostgres) -> None:

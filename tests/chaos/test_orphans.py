@@ -1,19 +1,22 @@
-"""The parent of the workers is killed: they finish what they have begun, and end."""
+"""
+The parent of the workers is killed: they finish their requests and end.
+
+If these tests fail: old workers keep the port, and the next start of the service fails.
+"""
 
 import os
 import signal
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import Final
 
+from tests.acceptance.conftest import MakeService
 from tests.acceptance.ledger import load, mixed, new_ledger
 from tests.acceptance.proxy import proxied
-from tests.acceptance.running import Service, is_alive, until
+from tests.acceptance.running import until, until_ended
 from tests.acceptance.site import Site
 from tests.acceptance.wire import connect
 from tests.chaos.report import REPORT
-from tests.chaos.test_leaving import NOT_BEGUN, SlowClient, is_refused, until_acked
+from tests.chaos.test_leaving import NOT_BEGUN, SlowClient
 
 # Promised are five seconds; a busy machine is given five times as long, and what it took is noted.
 END_S: Final = 25.0
@@ -31,13 +34,13 @@ async def test_workers_whose_parent_is_killed_answer_what_was_begun_and_end(
         batches = mixed(ledger, seed=1)
         async with load(site, key, connections=4, ledger=ledger, batches=batches):
             await slow.begin()
-            await until_acked(ledger)
+            await ledger.until_acked(200)
             began = time.monotonic()
             os.kill(site.service.pid, signal.SIGKILL)
             run.kills += 1
-            await until(partial(is_refused, site.service), END_S, "they take nobody new")
+            await until(site.service.is_refused, END_S, "they accept no new connection")
             assert await slow.end() in {200, 503}
-            await until(partial(_are_gone, workers), END_S, "the workers have ended")
+            await until_ended(workers, END_S)
             run.recovered(time.monotonic() - began)
         for event in ("parent_gone", "worker_stopped"):
             assert workers <= {line["pid"] for line in site.service.log_lines(event)}
@@ -51,7 +54,7 @@ async def test_workers_whose_parent_is_killed_answer_what_was_begun_and_end(
 
 
 async def test_workers_that_wait_for_the_database_end_with_their_parent(
-    database_url: str, make_service: Callable[..., Service]
+    database_url: str, make_service: MakeService
 ) -> None:
     async with proxied(database_url) as proxy:
         proxy.connections_left = 1  # for the parent, which looks before it starts them
@@ -65,11 +68,11 @@ async def test_workers_that_wait_for_the_database_end_with_their_parent(
         workers = await until(are_waiting, END_S, "every worker waits")
         os.kill(service.pid, signal.SIGKILL)
 
-        await until(partial(_are_gone, workers), END_S, "the workers have ended")
+        await until_ended(workers, END_S)
 
 
 async def test_a_worker_that_cannot_finish_is_ended_all_the_same(
-    make_service: Callable[..., Service],
+    make_service: MakeService,
 ) -> None:
     """A client never sends the rest of its body, and there is no parent to lose its patience."""
     service = make_service(body_timeout_s="60", drain_timeout_s="1")
@@ -79,9 +82,5 @@ async def test_a_worker_that_cannot_finish_is_ended_all_the_same(
     workers = set(service.worker_pids)
     os.kill(service.pid, signal.SIGKILL)
 
-    await until(partial(_are_gone, workers), END_S, "the workers have ended")
+    await until_ended(workers, END_S)
     wire.close()
-
-
-async def _are_gone(pids: set[int]) -> bool:
-    return not any(is_alive(pid) for pid in pids)

@@ -1,4 +1,8 @@
-"""Every example on the pages works, and prints what the page says."""
+"""
+The examples of the documentation, run against a real service.
+
+If these tests fail: a newcomer copies an example that does not work.
+"""
 
 import asyncio
 import json

@@ -1,4 +1,9 @@
-"""The manifests of the page about Kubernetes agree with the code and the image."""
+"""
+The Kubernetes manifests of the documentation.
+
+If these tests fail: an operator applies a manifest that does not start, or that drops requests on a
+rollout.
+"""
 
 import re
 from typing import Any, Final

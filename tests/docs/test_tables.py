@@ -1,4 +1,8 @@
-"""The tables of the pages say what the code says: nothing more, nothing less."""
+"""
+The tables of the documentation, compared with the code.
+
+If these tests fail: an operator looks up a setting, a metric or an error code that does not exist.
+"""
 
 import re
 from pathlib import Path

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from service import _native
 from tests.native.scanned import Arrival
 from tests.pgcopy import read_copy
+from tests.nightly import examples
 
 CORPUS: Final = Path(__file__).parent.parent / "corpus" / "documents.txt"
 DOCUMENTS: Final = CORPUS.read_text(encoding="utf-8").splitlines()
@@ -96,7 +97,7 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 _OBJECTS = st.dictionaries(_TEXTS, _VALUES, max_size=4)
 _SETTINGS: Final = settings(
-    max_examples=60,
+    max_examples=examples(150),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

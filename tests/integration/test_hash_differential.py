@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 from service.testing import Sender
 from tests.integration.conftest import Database
+from tests.nightly import examples
 from tests.sent import Pen
 
 _TEXT_OR_NUMBER: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(-?\d[\d.eE+-]*)')
 
 
 @settings(
-    max_examples=50,
+    max_examples=examples(50),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -22,6 +22,7 @@ from service.model import ApiKey
 from service.reasons import Reason
 from service.testing import NOON, FixedClock, Sender, make_key, make_payload
 from tests.integration.conftest import Database, StoreBench
+from tests.nightly import examples
 from tests.pgcopy import read_copy
 from tests.reference import Arrival, Expected, InvalidTimeError, Member, expected, loads
 from tests.sent import Pen
@@ -33,7 +34,7 @@ TENANTS: Final = itertools.count(1_000)
 
 
 @settings(
-    max_examples=80,
+    max_examples=examples(200),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from provision import postgres
-from tests.mutations.mutation import ROOT, Mutation, StaleError, load
+from tests.mutations.mutation import ROOT, Mutation, load
+from tests.mutations.source import StaleError
 from tests.mutations.tree import Tree, copy_sources
 
 GREEN_TIMEOUT_S: Final = 600.0
@@ -42,10 +43,10 @@ def verdict(tree: Tree, mutation: Mutation) -> str:
     """Say what the tests of *mutation* make of it: `caught`, or what is wrong."""
     try:
         with tree.broken_by(mutation):
-            run = tree.test(mutation.tests, RED_TIMEOUT_S)
+            run = tree.test(mutation.test_ids, RED_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         return f"HUNG: no end within {RED_TIMEOUT_S:.0f} s"
-    green = [test for test in mutation.tests if not run.is_red(test)]
+    green = [test for test in mutation.test_ids if not run.is_red(test)]
     if run.is_green or (run.has_red_tests and green):
         return f"SURVIVED {', '.join(green)}"
     if not run.has_red_tests:
@@ -66,7 +67,7 @@ def _are_current(mutations: list[Mutation]) -> bool:
 
 def _is_green(tree: Tree, mutations: list[Mutation]) -> bool:
     """All must be green first: a test that is red anyway proves nothing."""
-    tests = sorted({test for mutation in mutations for test in mutation.tests})
+    tests = sorted({test for mutation in mutations for test in mutation.test_ids})
     began = time.monotonic()
     run = tree.test(tests, GREEN_TIMEOUT_S)
     took_s = time.monotonic() - began

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from service._native import Violation
 from tests.native.scanned import NOON, judge, scan
 from tests.native.time_texts import TIME_TEXTS
+from tests.nightly import examples
 from tests.reference import InvalidTimeError, read_time
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,7 +37,7 @@ def by_reference(text: str) -> int | None:
     return None if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(TIME_TEXTS, min_size=1, max_size=40))
 @example(["2026-W01-1T00", "2026W011T00", "2026-W011", "2026W01-1", "2026-W01-", "2026-W01T1"])
 @example(["2020-W53-7", "2021-W53-7", "9999-W52-7", "1970-W01-4", "1970-W01-3", "2026-W00-1"])

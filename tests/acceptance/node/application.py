@@ -1,4 +1,4 @@
-"""An application on Node that sends with Segment's own SDK, run as a child and listened to."""
+"""A Node application that sends with Segment's SDK, run as a child process."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ def sdk_version() -> str:
 
 
 class Application:
-    """A running one. What its SDK says is kept in `said`, in order."""
+    """A running application. `said` holds what it printed, in order."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -47,12 +47,12 @@ class Application:
 
     @property
     def statuses(self) -> list[int]:
-        """Of every answer that the SDK got."""
+        """Status of every answer that the SDK got."""
         return [line["status"] for line in self.all_said("response")]
 
     @property
     def in_flight_max(self) -> int:
-        """How many requests waited for their answer at the same time, at most."""
+        """The largest number of requests without an answer at the same time."""
         steps = {"request": 1, "response": -1}
         depth = deepest = 0
         for line in self.said:
@@ -61,7 +61,7 @@ class Application:
         return deepest
 
     async def see(self, has_come: Callable[[], bool], promise: str) -> None:
-        """Wait for what the SDK is to say."""
+        """Wait until the application has printed something."""
 
         async def has_said() -> bool:
             return has_come()
@@ -69,7 +69,7 @@ class Application:
         await until(has_said, 20, promise)
 
     async def ended(self, timeout_s: float = 50) -> None:
-        """Wait until it has said all and has ended well."""
+        """Wait until it has ended without an error."""
         async with asyncio.timeout(timeout_s):
             await asyncio.shield(self._listening)
             assert await self._process.wait() == 0
@@ -84,7 +84,7 @@ class Application:
         return [line["event"] for line in delivered]
 
     async def end(self) -> None:
-        """End it, hard. Nothing happens when it has ended."""
+        """Kill it, if it runs."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         await self._process.wait()
