@@ -28,6 +28,8 @@ CONFLICT: Final = "One event that is not the first with its id"
 PATHS: Final = 6
 MEASURES: Final = (prometheus_client.Counter, prometheus_client.Gauge, prometheus_client.Histogram)
 LINK: Final = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
+ANCHOR: Final = re.compile(r"\]\(([^)#\s:]*)#([^)]+)\)")
+HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 def test_every_reason_of_a_request_is_listed_with_its_status_and_its_wait() -> None:
@@ -80,6 +82,22 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
             there = (page.parent / target).resolve()
             assert there.exists(), f"{target} in {page.name}"
             assert there.is_relative_to(ROOT), f"{target} in {page.name}"
+
+
+@pytest.mark.parametrize(
+    "page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.relative_to(DOCS).as_posix()
+)
+def test_every_link_to_a_heading_leads_to_one(page: Path) -> None:
+    for target, anchor in ANCHOR.findall(page.read_text(encoding="utf-8")):
+        linked = (page.parent / target).resolve() if target else page
+
+        assert anchor in anchors(linked), f"{target}#{anchor} in {page.name}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of the headings of a page, as GitHub makes them."""
+    headings = HEADING.findall(page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def setting_rows() -> Rows:
