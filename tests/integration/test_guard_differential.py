@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from service import _native
 from tests.native.scanned import Arrival
-from tests.pgcopy import read_copy
 from tests.nightly import examples
+from tests.pgcopy import read_copy
 
 CORPUS: Final = Path(__file__).parent.parent / "corpus" / "documents.txt"
 DOCUMENTS: Final = CORPUS.read_text(encoding="utf-8").splitlines()
