@@ -1,7 +1,7 @@
 """API keys: made, listed, revoked. Only a digest is kept; the text is handed back once."""
 
 import enum
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -10,27 +10,14 @@ from provision.errors import NotFoundError
 from provision.names import checked_name
 from provision.sql import statement
 from service import apikey
+from service.model import PROFILE_LIMITS
 
 
 class Profile(enum.StrEnum):
-    """For whom a key is made; decides how much one request may hold."""
+    """The clients that use a key; decides how much one request may hold (PROFILE_LIMITS)."""
 
     DEFAULT = "default"
     SEGMENT = "segment"
-
-
-class ProfileLimits(NamedTuple):
-    """What goes into the key's row; None leaves it to the settings of the service."""
-
-    events_max: int | None
-    bytes_max: int | None
-
-
-LIMITS: Final = {
-    Profile.DEFAULT: ProfileLimits(None, None),
-    # What Segment's own SDKs send in one request unless told otherwise.
-    Profile.SEGMENT: ProfileLimits(250, 512 * 1024),
-}
 
 
 class NewKey(msgspec.Struct, frozen=True):
@@ -68,7 +55,7 @@ async def create_key(connection: Connection, place: Place, name: str, profile: P
     """
     checked_name("key", name)
     minted = apikey.mint()
-    limits = LIMITS[profile]
+    limits = PROFILE_LIMITS[profile]
     await connection.execute(
         statement("insert_key"),
         minted.credential.key_id,
@@ -76,8 +63,8 @@ async def create_key(connection: Connection, place: Place, name: str, profile: P
         place.workspace_id,
         minted.credential.secret_sha256,
         name,
-        limits.events_max,
-        limits.bytes_max,
+        None if limits is None else limits.events_max,
+        None if limits is None else limits.bytes_max,
     )
     return NewKey(
         tenant=place.tenant,

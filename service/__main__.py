@@ -15,7 +15,7 @@ from service.config import Config, ConfigError
 from service.database_url import parse
 from service.listening import Address, ListenError, checked_addresses
 from service.obs import log as logs
-from service.obs.folders import FolderError, metrics_folder
+from service.obs.metrics_folder import FOLDER_VARIABLE, FolderError, metrics_folder
 from service.retry import retried
 from service.server import serve
 from service.store.connect_error import connect_reason, is_about_url
@@ -25,7 +25,6 @@ from service.store.pool import connections_per_worker, pool_config
 
 log = structlog.get_logger()
 
-MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
 # How long a stop before the first worker waits for log lines that are still queued.
 _LOG_TIMEOUT_S: Final = 1.0
 
@@ -51,7 +50,7 @@ def main() -> int:
         # Replace host names by the address that was checked.
         settings = msgspec.structs.replace(settings, host=public.host, metrics_host=metrics.host)
         with metrics_folder() as folder:
-            os.environ[MULTIPROC_DIR] = str(folder)
+            os.environ[FOLDER_VARIABLE] = str(folder)
             _serve(settings, folder)
     except (BootError, ConfigError, FolderError, SchemaError, UnsafeSessionError) as error:
         sys.stderr.write(f"forebay: {error}\n")
@@ -95,8 +94,8 @@ def _is_final(error: Exception) -> bool:
 
 
 def _serve(settings: Config, folder: Path) -> None:
-    # prometheus_client reads the folder's name when it is imported.
-    from service.obs.metrics import MetricsServer  # noqa: PLC0415
+    # prometheus_client reads FOLDER_VARIABLE when it is imported.
+    from service.obs.metrics_server import MetricsServer  # noqa: PLC0415
 
     host, port = settings.metrics_host, settings.metrics_port
     try:

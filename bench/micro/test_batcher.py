@@ -10,9 +10,8 @@ import uvloop
 
 from bench.micro.conftest import Gate
 from service.model import Outcome, Payload, Verdict
-from service.pipeline.batcher import Batcher
-from service.pipeline.queue import QueueLimits
-from service.testing import FixedClock, Sender, make_event
+from service.pipeline.batcher import Batcher, QueueLimits
+from tests.doubles import FixedClock, Sender, make_event
 
 REQUESTS: Final = 256
 # Seen: 0.53 to 0.67 on two shared cores.

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from bench.micro.conftest import Gate
-from service.testing import Sender
+from tests.doubles import Sender
 
 # By events a body: 1 has the cost of a request to itself. Seen: 0.2 and 0.66 on two shared cores.
 AT_LEAST: Final = {1: 0.08, 50: 0.25}

@@ -7,7 +7,7 @@ from bench.events import EventMaker
 from bench.micro import encoder
 from bench.micro.conftest import SEED, Gate
 from service import _native
-from service.testing import NOON, Sender
+from tests.doubles import NOON, Sender
 
 PAYLOADS: Final = 10
 EVENTS: Final = 50

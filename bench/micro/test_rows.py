@@ -4,7 +4,7 @@ from typing import Final
 
 from bench.micro import encoder
 from bench.micro.conftest import Gate
-from service.testing import NOON, Sender
+from tests.doubles import NOON, Sender
 
 # By events a body. Seen: 9 and 40 on two shared cores.
 AT_LEAST: Final = {1: 4.0, 50: 15.0}

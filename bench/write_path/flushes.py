@@ -25,12 +25,11 @@ from bench.write_path.statements import owners_of
 from service.clock import SystemClock
 from service.config import Config
 from service.model import Payload
-from service.pipeline.batcher import Batcher
-from service.pipeline.queue import QueueLimits
+from service.pipeline.batcher import Batcher, QueueLimits
 from service.store.events import EventStore
 from service.store.pool import open_pool, pool_config
 from service.store.settle import Settler
-from service.testing import always
+from tests.doubles import always
 
 _SECONDS: Final = 1.5
 _WARM_UP_S: Final = 0.5
@@ -226,7 +225,7 @@ def _batcher(settings: Config, setting: Setting, pool: Any, flushed: list[int]) 
         flushes_max=settings.flushes_max,
         timeout_s=settings.flush_timeout_s,
         further_rows_min=setting.further_rows,
-        on_flush=flushed.append,
+        on_flush=lambda rows, _queued_rows, _duration_s: flushed.append(rows),
     )
 
 

@@ -20,7 +20,7 @@ from service._native import Plan, event_columns
 from service.store.flush import Flush
 from service.store.pool import connect, pool_config
 from service.store.sql import statement
-from service.testing import always
+from tests.doubles import always
 
 Connection = Any
 

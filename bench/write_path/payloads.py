@@ -12,7 +12,7 @@ from service import _native
 from service.model import Payload
 from service.pipeline.check import Arrival, random_row_ids
 from service.store.flush import Flush, flush_of
-from service.testing import make_payload
+from tests.doubles import make_payload
 
 PAYLOAD_EVENTS: Final = 50
 _KINDS: Final = 800

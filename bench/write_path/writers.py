@@ -7,7 +7,7 @@ from bench.write_path import former
 from service._native import event_columns
 from service.store.flush import Flush
 from service.store.transaction import Transaction
-from service.testing import always
+from tests.doubles import always
 
 Connection = Any
 Write = Callable[[Connection, Flush], Callable[[], Awaitable[Any]]]

@@ -20,8 +20,8 @@ from service.store.flush import Flush, verdicts_of
 from service.store.partitions import ensure_partitions
 from service.store.pool import open_pool, pool_config
 from service.store.settle import Bounds, Settler
-from service.testing import NOON, Sender, always, make_event, make_payload
 from tests.acceptance.running import until
+from tests.doubles import NOON, Sender, always, make_event, make_payload
 
 WRITERS = 8
 KEYS = 200

@@ -19,7 +19,7 @@ from service.store.partitions import ensure_partitions
 from service.store.pool import PoolConfig, open_pool, pool_config
 from service.store.settle import Settler
 from service.store.transaction import AT_ONCE_ROWS_MAX
-from service.testing import NOON, Sender, always, make_event, make_key
+from tests.doubles import NOON, Sender, always, make_event, make_key
 from tests.integration.in_process import Sending, StartWorker, SteppedClock
 from tests.integration.line import Line
 

@@ -12,7 +12,7 @@ import pytest
 from service.model import Outcome
 from service.reasons import Reason
 from service.store.faults import Fault
-from service.testing import (
+from tests.doubles import (
     NOON,
     FixedClock,
     Sender,

@@ -12,7 +12,7 @@ from service.store.faults import Fault, SilentRollbackError
 from service.store.flush import flush_of
 from service.store.pool import PoolConfig, Session, connect
 from service.store.transaction import AT_ONCE_ROWS_MAX, Transaction
-from service.testing import NOON, Sender, always, make_event
+from tests.doubles import NOON, Sender, always, make_event
 from tests.integration.conftest import Database, MakeStore, StoreBench
 from tests.integration.line import Line
 

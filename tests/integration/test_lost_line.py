@@ -12,7 +12,7 @@ import pytest
 
 from service.reasons import Reason
 from service.store.pool import PoolConfig
-from service.testing import Sender, make_event
+from tests.doubles import Sender, make_event
 from tests.integration.line import Line
 
 TIMEOUT_S = 2.0

@@ -3,7 +3,7 @@
 import random
 import time
 
-from service.testing import MemoryStore, Sender, make_event, make_key
+from tests.doubles import MemoryStore, Sender, make_event, make_key
 from tests.integration.conftest import Database, StoreBench
 
 

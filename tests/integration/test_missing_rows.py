@@ -6,7 +6,7 @@ import pytest
 
 from service.reasons import Reason, Refusal
 from service.store.faults import Fault
-from service.testing import Sender, make_event, make_key
+from tests.doubles import Sender, make_event, make_key
 from tests.integration.conftest import Database, StoreBench
 
 SKIP = """

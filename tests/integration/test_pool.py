@@ -11,10 +11,10 @@ from service._native import Plan
 from service.config import Config
 from service.store.faults import UnsafeSessionError
 from service.store.pool import PoolConfig, connect, connections_per_worker, open_pool, pool_config
-from service.testing import Sender, make_event
 from tests.acceptance.conftest import own_postgres
 from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.running import until
+from tests.doubles import Sender, make_event
 
 __all__ = ["own_postgres"]
 

@@ -15,8 +15,8 @@ from service.store.partitions import top_up_partitions
 from service.store.pool import PoolConfig, open_pool
 from service.store.readiness import Readiness
 from service.store.sessions import Sessions
-from service.testing import Sender, make_event
 from tests.acceptance.running import until
+from tests.doubles import Sender, make_event
 from tests.integration.conftest import MakeStore
 
 # A second is promised.

@@ -4,7 +4,7 @@ import pytest
 
 from service.reasons import Reason, Refusal
 from service.store.faults import Fault
-from service.testing import Sender, make_event
+from tests.doubles import Sender, make_event
 from tests.integration.conftest import Database, MakeStore, StoreBench
 from tests.integration.test_event_store_faults import refusal, sabotage
 

@@ -15,8 +15,8 @@ from service.store.partitions import require_partition
 from service.store.pool import PoolConfig, connect, open_pool
 from service.store.rights import missing_rights
 from service.store.settle import Settler
-from service.testing import Sender, always, make_event
 from tests.conftest import MakeRole, Role
+from tests.doubles import Sender, always, make_event
 
 ROOT: Final = Path(__file__).parents[2]
 CONNECTIONS: Final = 10

@@ -1,6 +1,6 @@
 """Whether a second event with the id of a stored one is a duplicate of it, or a conflict."""
 
-from service.testing import Sender, make_event
+from tests.doubles import Sender, make_event
 from tests.integration.conftest import Database, StoreBench
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import _native
-from service.testing import Sender
+from tests.doubles import Sender
 from tests.sent import Pen
 
 INT64 = st.integers(-(2**63), 2**63 - 1)

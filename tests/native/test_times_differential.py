@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.testing import NOON, Sender
+from tests.doubles import NOON, Sender
 from tests.native.time_texts import TIME_TEXTS
 from tests.reference import InvalidTimeError, read_time
 
@@ -22,9 +22,9 @@ def by_core(texts: list[str]) -> list[int | None]:
     """Return what the core reads each text as, None when it refuses it."""
     checked = Sender().check(*({"type": "page", "sentAt": text} for text in texts))
     rows = iter(checked.payload.events.all())
-    assert {"sentAt"} >= {verdict.field for verdict in checked.refused.values()}
+    assert {"sentAt"} >= {verdict.field for verdict in checked.rejected.values()}
     return [
-        None if place in checked.refused else next(rows).sent_at_us for place in range(len(texts))
+        None if place in checked.rejected else next(rows).sent_at_us for place in range(len(texts))
     ]
 
 

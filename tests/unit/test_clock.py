@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from service.clock import SystemClock, moment
-from service.testing import NOON, FixedClock
+from tests.doubles import NOON, FixedClock
 
 
 def test_the_systems_clock_is_utc_and_never_steps_back() -> None:

@@ -45,7 +45,7 @@ async def test_a_worker_that_is_replaced_closes_each_connection_with_its_answer(
 ) -> None:
     assert b"connection" not in (await bench.post(path, EVENT)).headers
 
-    bench.edge.closes_connections = True
+    bench.state.is_leaving = True
 
     assert (await bench.post(path, EVENT)).headers[b"connection"] == b"close"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.edge.cors import Cors
+from service.edge.asgi import Cors
 
 PAGE = b"https://shop.example"
 EXPOSED = (b"access-control-expose-headers", b"Retry-After, X-Request-Id")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.model import RejectedRow
-from service.testing import Sender
+from tests.doubles import Sender
 from tests.pgcopy import read_copy
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from service._native import BATCH_CONTEXT_BYTES_MAX
 from service.reasons import Reason, Refusal
-from service.testing import Sender
+from tests.doubles import Sender
 from tests.pgcopy import read_copy
 from tests.unit.pipeline.checked import accepted, only
 

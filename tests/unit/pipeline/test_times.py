@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.reasons import Reason, Refusal
-from service.testing import NOON, Sender
+from tests.doubles import NOON, Sender
 from tests.unit.pipeline.checked import accepted, only, rejected
 
 GOOD = {"type": "page"}

@@ -19,7 +19,7 @@ from service.store.flush import (
     quarantined,
     verdicts_of,
 )
-from service.testing import NOON, Sender, make_event, make_key
+from tests.doubles import NOON, Sender, make_event, make_key
 from tests.pgcopy import read_copy
 
 HASH_VERSION_BITS = 4
@@ -135,7 +135,7 @@ def test_a_payload_without_late_rows_is_accepted_as_a_whole(
 
     assert isinstance(verdicts, Accepted)
     assert [Verdict('"\\', Outcome.ACCEPTED), Verdict("é", Outcome.ACCEPTED)] == [*verdicts]
-    assert msgspec.json.encode([*verdicts]) == verdicts.on_the_wire()
+    assert msgspec.json.encode([*verdicts]) == verdicts.to_json()
 
 
 def test_a_row_that_holds_its_key_was_stored_by_an_earlier_try(sender: Sender) -> None:

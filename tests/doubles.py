@@ -14,8 +14,7 @@ import msgspec
 from service._native import Row, RowIds, Rows
 from service.apikey import Credential, MintedKey, mint
 from service.model import ApiKey, Outcome, Payload, RejectedRow, Verdict
-from service.pipeline.check import Arrival, Checked, Checker, random_row_ids, scan
-from service.pipeline.quarantine import QuarantineBudget
+from service.pipeline.check import Arrival, Checked, Checker, QuarantineBudget, random_row_ids, scan
 from service.reasons import CONFLICT_MESSAGES, Reason
 from service.store.flush import (
     Held,

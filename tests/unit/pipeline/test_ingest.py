@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from service.model import Payload, Verdict
-from service.testing import NOON, MemoryStore
+from tests.doubles import NOON, MemoryStore
 from tests.pgcopy import read_copy
 from tests.unit.edge.client import EdgeBench
 
