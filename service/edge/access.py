@@ -7,7 +7,6 @@ from typing import Final
 import msgspec
 import structlog
 
-from service.model import Outcome
 from service.obs import log as logs
 from service.obs.metrics import Metrics
 from service.pipeline.ingest import Counts, Request
@@ -62,13 +61,13 @@ class AccessLog:
     def _count(self, counts: Counts) -> None:
         ended = self._metrics.events_ended
         if counts.accepted:
-            ended(Outcome.ACCEPTED, counts.accepted)
+            ended("accepted", counts.accepted)
         if counts.duplicates:
-            ended(Outcome.DUPLICATE, counts.duplicates)
+            ended("duplicate", counts.duplicates)
         if counts.conflicts:
-            ended(Outcome.CONFLICT, counts.conflicts)
+            ended("conflict", counts.conflicts)
         if counts.rejected:
-            ended(Outcome.REJECTED, counts.rejected)
+            ended("rejected", counts.rejected)
 
     def _write(self, line: _Line) -> None:
         # Successful probes arrive every few seconds; they are logged at level debug.
@@ -89,7 +88,7 @@ def _line(request: Request, status: int, code: str | None, duration_s: float) ->
         request_id=request.id_text,
         method=request.method,
         endpoint=request.endpoint,
-        traceparent=_traceparent(request.traceparent),
+        traceparent=None if request.traceparent is None else _traceparent(request.traceparent),
         schema_version=request.schema_version or None,
         size_bytes=None if request.body_bytes < 0 else request.body_bytes,
         code=code,
@@ -105,10 +104,8 @@ def _line(request: Request, status: int, code: str | None, duration_s: float) ->
     return line
 
 
-def _traceparent(value: bytes | None) -> str | None:
-    if value is None or not _TRACEPARENT.fullmatch(value):
-        return None
-    return value.decode("ascii")
+def _traceparent(value: bytes) -> str | None:
+    return value.decode("ascii") if _TRACEPARENT.fullmatch(value) else None
 
 
 _OK: Final = 200

@@ -110,7 +110,7 @@ class Edge:
         )
         try:
             if isinstance(route, _IngestRoute) and method == "POST":
-                reject_ambiguous_headers(headers, scope["headers"])
+                reject_ambiguous_headers(headers, scope["headers"], body.length)
                 request.event_type = route.event_type
                 request.key_text = key_text(headers)
                 request.schema_version_text = headers.get(b"x-event-schema-version")

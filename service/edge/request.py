@@ -1,7 +1,6 @@
 """Request headers, rejection of ambiguous ones, the API key in them, and the request body."""
 
 import asyncio
-import base64
 import binascii
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -19,16 +18,14 @@ Headers = dict[bytes, bytes]
 """By name in lower case. Of a repeated header the last value counts."""
 
 # With a duplicate of these, a proxy and the service could read different requests or keys.
-_ONCE: Final = frozenset(
-    {
-        b"authorization",
-        b"content-encoding",
-        b"content-length",
-        b"transfer-encoding",
-        b"x-api-key",
-        b"x-event-schema-version",
-        b"x-write-key",
-    }
+_ONCE: Final = (
+    b"authorization",
+    b"content-encoding",
+    b"content-length",
+    b"transfer-encoding",
+    b"x-api-key",
+    b"x-event-schema-version",
+    b"x-write-key",
 )
 # Digits of a 64-bit number.
 _LENGTH_DIGITS_MAX: Final = 19
@@ -162,9 +159,13 @@ def content_length(headers: Headers) -> int | None:
     return int(value)
 
 
-def reject_ambiguous_headers(headers: Headers, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+def reject_ambiguous_headers(
+    headers: Headers, pairs: Sequence[tuple[bytes, bytes]], length: int | None
+) -> None:
     """
     Refuse a request that a proxy and the service could read differently.
+
+    *pairs* are the headers as received; *length* is the `content_length` of *headers*.
 
     Raises
     ------
@@ -178,7 +179,7 @@ def reject_ambiguous_headers(headers: Headers, pairs: Sequence[tuple[bytes, byte
         _require_chunked(coding)
         if b"content-length" in headers:
             raise _invalid("content-length", "Both Content-Length and Transfer-Encoding; send one.")
-    elif b"content-length" in headers and content_length(headers) is None:
+    elif length is None and b"content-length" in headers:
         raise _invalid(
             "content-length",
             f"Content-Length is not a number of at most {_LENGTH_DIGITS_MAX} digits.",
@@ -209,7 +210,7 @@ def key_text(headers: Headers) -> bytes | None:
 
 def _basic_user(encoded: bytes) -> bytes:
     try:
-        return base64.b64decode(encoded, validate=True).partition(b":")[0]
+        return binascii.a2b_base64(encoded, strict_mode=True).partition(b":")[0]
     except binascii.Error:
         return b""
 

@@ -10,7 +10,7 @@ from service._native import Scan
 from service.clock import Clock
 from service.model import PROFILE_LIMITS, Accepted, ApiKey, Limits, Outcome, Payload, Verdict
 from service.pipeline.batcher import Batcher
-from service.pipeline.check import Arrival, Checked, Checker, scan
+from service.pipeline.check import Arrival, Checker, scan
 from service.pipeline.keys import CachedKey, KeyRing
 from service.reasons import Reason, Refusal
 
@@ -120,85 +120,68 @@ class Ingest:
         Refusal
             The request as a whole is refused.
         """
-        self._set_schema_version(request)
-        await self._authenticate(request)
-        body = await self._read(request)
-        scanned = self._scan(request, body)
-        key = await self._confirm_key(request, scanned)
-        checked = self._check(request, scanned, key)
-        # The queue is limited by the memory of its rows: the body must not stay in memory too.
-        del body, scanned
-        stored = await self._submit(checked)
-        return self._answer(request, checked, stored)
-
-    def _set_schema_version(self, request: Request) -> None:
-        text, config = request.schema_version_text, self._config
-        request.schema_version = (
-            config.schema_version_default
-            if text is None
-            else checked_schema_version(text, config.schema_versions)
-        )
-
-    async def _authenticate(self, request: Request) -> None:
-        """Find the key that the headers name; without one, the body has to name it."""
-        text = request.key_text
-        if text is None:
-            request.limits = self._limits_without_key
-            return
-        request.key = key = self._keys.cached(text) or await self._keys.authenticate(text)
-        request.limits = self._limits_of(key.key)
-
-    async def _read(self, request: Request) -> bytes:
+        request.schema_version = self._schema_version(request)
+        key = await self._authenticate(request)
         body = await request.body.read(request.limits.bytes_max)
         request.received_at_us = self._clock.unix_us()
         request.body_bytes = len(body)
-        return body
-
-    def _scan(self, request: Request, body: bytes) -> Scan:
-        return scan(body, request.event_type, request.limits.events_max)
-
-    async def _confirm_key(self, request: Request, scanned: Scan) -> ApiKey:
-        """Return the key as it is now: it may have been revoked while the body arrived."""
-        key = request.key
+        scanned = scan(body, request.event_type, request.limits.events_max)
         if key is None:
-            text = (scanned.write_key or "").encode()
-            request.key = key = self._keys.cached(text) or await self._keys.authenticate(text)
-            own = self._limits_of(key.key)
-            # Events beyond the first limit were counted, but not scanned.
-            events_max = min(request.limits.events_max, own.events_max)
-            request.limits = Limits(own.bytes_max, events_max)
-            _require_size(request.body_bytes, own.bytes_max)
-        _require_count(scanned.count, request.limits.events_max)
-        return key.key if self._keys.is_current(key) else await self._keys.renew(key)
-
-    def _check(self, request: Request, scanned: Scan, key: ApiKey) -> Checked:
-        arrival = Arrival(
-            tenant_id=key.tenant_id,
-            workspace_id=key.workspace_id,
-            key_id=key.key_id,
-            request_id=request.id,
-            schema_version=request.schema_version,
-            received_at_us=request.received_at_us,
-        )
-        checked = self._checker.check(scanned, arrival)
+            key = await self._authenticate_by_body(request, scanned)
+        if not 0 < scanned.count <= request.limits.events_max:
+            raise _wrong_count(scanned.count, request.limits.events_max)
+        # The key may have been revoked while the body arrived.
+        current = key.key if self._keys.is_current(key) else await self._keys.renew(key)
+        checked = self._checker.check(scanned, _arrival(request, current))
         request.payload = checked.payload
-        return checked
-
-    async def _submit(self, checked: Checked) -> Sequence[Verdict]:
-        return await self._batcher.submit(checked.payload) if checked.has_rows else ()
-
-    def _answer(
-        self, request: Request, checked: Checked, stored: Sequence[Verdict]
-    ) -> Sequence[Verdict]:
+        # The queue is limited by the memory of its rows: the body must not stay in memory too.
+        del body, scanned
+        stored = await self._batcher.submit(checked.payload) if checked.has_rows else ()
         verdicts = checked.complete(stored)
         request.counts = count(verdicts)
         return verdicts
+
+    def _schema_version(self, request: Request) -> str:
+        if request.schema_version_text is None:
+            return self._config.schema_version_default
+        return checked_schema_version(request.schema_version_text, self._config.schema_versions)
+
+    async def _authenticate(self, request: Request) -> CachedKey | None:
+        """Return the key of the headers; None if they have none, and it has to be in the body."""
+        text = request.key_text
+        if text is None:
+            request.limits = self._limits_without_key
+            return None
+        request.key = key = self._keys.cached(text) or await self._keys.authenticate(text)
+        request.limits = self._limits_of(key.key)
+        return key
+
+    async def _authenticate_by_body(self, request: Request, scanned: Scan) -> CachedKey:
+        text = (scanned.write_key or "").encode()
+        request.key = key = self._keys.cached(text) or await self._keys.authenticate(text)
+        own = self._limits_of(key.key)
+        # Events beyond the first limit were counted, but not scanned.
+        events_max = min(request.limits.events_max, own.events_max)
+        request.limits = Limits(own.bytes_max, events_max)
+        _require_size(request.body_bytes, own.bytes_max)
+        return key
 
     def _limits_of(self, key: ApiKey) -> Limits:
         defaults = self._config.limits
         if key.bytes_max is None and key.events_max is None:
             return defaults
         return Limits(key.bytes_max or defaults.bytes_max, key.events_max or defaults.events_max)
+
+
+def _arrival(request: Request, key: ApiKey) -> Arrival:
+    return Arrival(
+        tenant_id=key.tenant_id,
+        workspace_id=key.workspace_id,
+        key_id=key.key_id,
+        request_id=request.id,
+        schema_version=request.schema_version,
+        received_at_us=request.received_at_us,
+    )
 
 
 def checked_schema_version(header: bytes, supported: frozenset[str]) -> str:
@@ -251,15 +234,13 @@ def _require_size(body_bytes: int, bytes_max: int) -> None:
         )
 
 
-def _require_count(events: int, events_max: int) -> None:
-    if 0 < events <= events_max:
-        return
+def _wrong_count(events: int, events_max: int) -> Refusal:
     details: dict[str, str | int] = {"field": "batch", "limit": events_max, "actual": events}
     if events == 0:
-        raise Refusal(
+        return Refusal(
             Reason.BATCH_EMPTY, f"batch holds no event; it takes 1 to {events_max}.", **details
         )
-    raise Refusal(
+    return Refusal(
         Reason.BATCH_TOO_LARGE,
         f"batch holds {events} events; at most {events_max} are allowed with this key.",
         **details,

@@ -8,7 +8,7 @@ from service.reasons import Reason, Refusal
 
 def read_headers(pairs: list[tuple[bytes, bytes]]) -> Headers:
     headers = dict(pairs)
-    reject_ambiguous_headers(headers, pairs)
+    reject_ambiguous_headers(headers, pairs, content_length(headers))
     return headers
 
 
@@ -53,7 +53,7 @@ def test_a_length_that_is_not_a_plain_number_is_refused(value: bytes) -> None:
 
     assert content_length(headers) is None
     with pytest.raises(Refusal, match="19 digits") as caught:
-        reject_ambiguous_headers(headers, list(headers.items()))
+        reject_ambiguous_headers(headers, list(headers.items()), None)
     assert Reason.INVALID_REQUEST == caught.value.reason
     assert "content-length" == caught.value.details["field"]
 
