@@ -1,4 +1,4 @@
-"""`forebay serve`: checks the settings, waits for the database, then runs the workers."""
+"""`forebay serve`: checks the settings, waits for the database, and runs the workers."""
 
 import asyncio
 import os
@@ -25,18 +25,18 @@ from service.store.pool import connections_per_worker, pool_config
 
 log = structlog.get_logger()
 
-# How long a stop before the first worker waits for log lines that are still queued.
+# How long a stop before the first worker waits for queued log lines, in seconds.
 _LOG_TIMEOUT_S: Final = 1.0
 
 
 class BootError(Exception):
-    """The service cannot start; the message says why, in one sentence."""
+    """The service cannot start; the message is the reason in one sentence."""
 
 
 def main() -> int:
     """Run the service until it is told to stop; return the exit code."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are workers to replace
-    # Until there are workers to stop. The kernel ignores signals without a handler for process 1.
+    # Until there are workers to stop. For process 1 the kernel ignores signals without a handler.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     try:
@@ -59,14 +59,14 @@ def main() -> int:
 
 
 def _exit(*_: Any) -> None:
-    """Exit at once: nothing was begun, and a name look-up in a thread may take minutes."""
+    """Exit at once: no request was accepted, and a name look-up in a thread can take minutes."""
     logs.drain(_LOG_TIMEOUT_S)
     os._exit(0)
 
 
 async def _ready_addresses(settings: Config, url: str) -> tuple[Address, Address]:
-    """Wait until the database can be used, however long; return where to listen."""
-    # In a thread: signals are handled while it looks names up.
+    """Wait without limit until the database can be used; return the addresses to listen on."""
+    # In a thread, so that signals are handled during name look-ups.
     addresses = await asyncio.to_thread(checked_addresses, settings)
     await retried(lambda: _check(settings, url), "service_waits_for_database", _is_final)
     return addresses
@@ -87,7 +87,7 @@ async def _check(settings: Config, url: str) -> None:
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether *error* needs an operator. Anything else may pass: a failover, a wrong password."""
+    """Whether *error* needs an operator. Others may end by themselves, such as a failover."""
     if isinstance(error, UnsafeSessionError):
         return not error.is_read_only
     return isinstance(error, BootError | SchemaError)

@@ -1,8 +1,7 @@
 """
-Twins of the service's parts, for tests and benchmarks: real classes, nothing patched.
+Test doubles of parts of the service, and test data, for tests and benchmarks.
 
-Nothing in the service imports this. What comes from the makers has gone the real way, through the
-core and the checks.
+The functions and classes that make events and payloads use the core and the checks of the service.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +31,7 @@ _EVENTS_MAX: Final = 10_000
 
 
 class FixedClock:
-    """A clock that stands still until it is moved."""
+    """A clock that only the test advances."""
 
     def __init__(self, now: datetime = NOON) -> None:
         self._now = now
@@ -48,17 +47,17 @@ class FixedClock:
         return self._monotonic
 
     def advance(self, seconds: float) -> None:
-        """Let *seconds* pass on both of its faces."""
+        """Advance the wall clock and the monotonic clock by *seconds*."""
         self.step(seconds)
         self._monotonic += seconds
 
     def step(self, seconds: float) -> None:
-        """Set the wall clock forward, or back."""
+        """Step the wall clock forward or back; the monotonic clock stays."""
         self._now += timedelta(seconds=seconds)
 
 
 class MemoryStore:
-    """The store's rules without PostgreSQL: the first with a key is kept, the rest is judged."""
+    """The rules of the store without PostgreSQL: the first event with an id is stored."""
 
     def __init__(self) -> None:
         self.events: list[Row] = []
@@ -68,7 +67,7 @@ class MemoryStore:
         self._workspaces: dict[Key, int] = {}
 
     async def write(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
-        """Store *payloads* together, at once: memory knows no *deadline*."""
+        """Store *payloads* at once; *deadline* is not used."""
         del deadline
         self.flushes.append(payloads)
         for payload in payloads:
@@ -91,7 +90,7 @@ class MemoryStore:
 
 
 class KeyTable:
-    """Keys by their public id, with the `find` of the store."""
+    """API keys by id, with the `find` of the store."""
 
     def __init__(self, *keys: ApiKey) -> None:
         self.keys = {key.key_id: key for key in keys}
@@ -104,7 +103,7 @@ class KeyTable:
 
 
 class Sender:
-    """Makes what one key sends: payloads that went through the core and every check."""
+    """Makes the payloads of one key, with the core and the checks of the service."""
 
     def __init__(
         self,
@@ -114,7 +113,7 @@ class Sender:
         clock: FixedClock | None = None,
         rows_per_minute: int = 1_000_000,
     ) -> None:
-        """*ids*: random, as in a worker, unless a test gives its own."""
+        """*ids*: random as in a worker unless given."""
         self.key = make_key() if key is None else key
         self.clock = FixedClock() if clock is None else clock
         self.dropped = 0
@@ -123,7 +122,7 @@ class Sender:
         self._checker = Checker(budget, random_row_ids() if ids is None else ids)
 
     def check(self, *events: Any, key: ApiKey | None = None, **envelope: Any) -> Checked:
-        """Check a batch request of *events*; *envelope* is what stands beside them."""
+        """Check a batch request of *events*; *envelope* are further members of the body."""
         return self.check_body(make_body(events, **envelope), key=key)
 
     def check_body(
@@ -134,7 +133,7 @@ class Sender:
         key: ApiKey | None = None,
         schema_version: str = "1.0",
     ) -> Checked:
-        """Check a body as the edge does; *event_type* is None for a batch."""
+        """Check a body as the pipeline does; *event_type* is None for a batch."""
         self._requests += 1
         key = self.key if key is None else key
         arrival = Arrival(
@@ -152,14 +151,14 @@ class Sender:
         return self.check(*events, key=key).payload
 
     def rows(self, *events: Any, key: ApiKey | None = None) -> Rows:
-        """Return the rows of *events*, each of which has to pass."""
+        """Return the rows of *events*; ValueError if one is rejected."""
         payload = self.payload(*events, key=key)
         if payload.rejected:
             raise ValueError(payload.rejected[0].message)
         return payload.events
 
     def row(self, event_id: str | None = None, **fields: Any) -> Row:
-        """Return the row of one track event, taken apart."""
+        """Return the decoded row of one track event."""
         return self.rows(make_event(event_id, **fields)).all()[0]
 
     def _drop(self, events: int) -> None:
@@ -167,7 +166,7 @@ class Sender:
 
 
 def make_key(minted: MintedKey | None = None, **fields: Any) -> ApiKey:
-    """Return a key of tenant 1 and workspace 1; *fields* say what is different."""
+    """Return a key of tenant 1 and workspace 1, with *fields* replaced."""
     credential: Credential = (mint() if minted is None else minted).credential
     key = ApiKey(
         key_id=credential.key_id,
@@ -196,10 +195,10 @@ def make_body(events: Sequence[Any], **envelope: Any) -> bytes:
 
 
 def make_payload(events: Rows, rejected: Sequence[RejectedRow] = ()) -> Payload:
-    """Return a payload of rows that were made already."""
+    """Return a payload of given rows."""
     return Payload(events, list(rejected), events.size_bytes, len(events) + len(rejected) or 1)
 
 
 def always(answer: bool) -> Callable[[str], bool]:
-    """Return a quarantine budget that never ends (True), or has ended (False)."""
+    """Return a quarantine budget that allows everything (True) or nothing (False)."""
     return lambda _key_id: answer

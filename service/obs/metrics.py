@@ -29,7 +29,11 @@ WRITE_DELAY_S: Final = 0.02
 
 
 class _Histogram(Histogram):
-    """A histogram that observes many values at little more than the cost of one."""
+    """
+    A histogram that observes many values at little more than the cost of one.
+
+    Uses internals of prometheus_client (docs/decisions/0026-library-internals.md).
+    """
 
     def observe_all(self, amounts: list[float]) -> None:
         """Observe each of *amounts*, and sort the list."""

@@ -1,4 +1,4 @@
-"""What must be true of a batcher, whatever happens: seen from outside, after every step."""
+"""The rules for a batcher, checked from outside after every step."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -55,7 +55,7 @@ class Request:
         self.is_flushed = False
         self.is_committed = False
         self.answer: Sequence[Verdict] | Reason | None = None
-        # What it has to be answered, once that is settled.
+        # The answer it has to get, once that is decided.
         self.due: Sequence[Verdict] | Reason | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""Batchers with a bug each: a simulation that does not find these has nothing to say."""
+"""Batchers with a planted bug each. The simulation has to find every one."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""One run of the real batcher: clients, a fickle store and a drain, all by one seed."""
+"""One run of the real batcher with clients, an unreliable store and a drain, from one seed."""
 
 import asyncio
 import functools

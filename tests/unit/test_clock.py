@@ -1,4 +1,8 @@
-"""Time, as the service asks for it."""
+"""
+Clocks.
+
+If these tests fail: events have wrong arrival times.
+"""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,9 @@
-"""Settings: where they come from, and what a wrong one says."""
+"""
+Settings: their sources, and the messages about wrong values.
+
+If these tests fail: the service starts with wrong settings, or an operator cannot tell which one is
+wrong.
+"""
 
 import os
 import typing

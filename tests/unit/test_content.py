@@ -1,4 +1,8 @@
-"""The content of an event: decoded from its canonical form, and written as JSON again."""
+"""
+The content of an event: decoded from its canonical form, and encoded as JSON again.
+
+If these tests fail: an event in quarantine cannot be sent again, or with other content.
+"""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,8 @@
-"""Paths, methods and headers: which request gets which kind of answer."""
+"""
+The ASGI application: which path, method and headers get which answer.
+
+If these tests fail: SDKs get answers that they cannot handle, and lose events.
+"""
 
 import asyncio
 from collections.abc import MutableMapping

@@ -1,4 +1,8 @@
-"""Pages of the configured origins may send events, never with credentials."""
+"""
+CORS: pages of the configured origins may send events, without credentials.
+
+If these tests fail: browsers refuse to send events, or pages of any origin can send them.
+"""
 
 import pytest
 

@@ -1,4 +1,8 @@
-"""Every answer in its bytes: what a client reads is what the contract says."""
+"""
+Answers: status, headers and body of each.
+
+If these tests fail: SDKs cannot read the answers, and lose events or send them forever.
+"""
 
 import json
 from typing import Any

@@ -1,4 +1,9 @@
-"""A body arrives under a cap on its decoded bytes, in time, and as its header says."""
+"""
+Reading a body: its size limit, its timeout and its encoding.
+
+If these tests fail: senders lose compressed events, or one sender can use up the memory of a
+worker.
+"""
 
 import asyncio
 import gzip

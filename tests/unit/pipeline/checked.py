@@ -1,4 +1,4 @@
-"""What the checks make of one event: the columns that are stored, or the row in quarantine."""
+"""The result of checking one event: the columns that are stored, or the row in quarantine."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""A batcher over a store whose writes wait for the test, and what is sent to it."""
+"""A batcher with a store whose writes wait for the test."""
 
 import asyncio
 from collections.abc import Callable, Sequence

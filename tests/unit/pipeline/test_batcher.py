@@ -1,4 +1,8 @@
-"""Requests gather and go down together; each is answered after the write that holds it."""
+"""
+The batcher: payloads are stored together, and each is answered after its commit.
+
+If these tests fail: senders get a 200 for events that are not stored, or no answer.
+"""
 
 import asyncio
 

@@ -1,4 +1,8 @@
-"""What becomes of each event of a request: a row, or a reason."""
+"""
+The checks of the events of a request: a row or a rejection for each.
+
+If these tests fail: invalid events are stored, or valid ones are rejected.
+"""
 
 import json
 import re

@@ -1,4 +1,8 @@
-"""A batch's context is under the context of each of its events."""
+"""
+The context of a batch is the default for the context of each of its events.
+
+If these tests fail: analysts miss context of events, or see the context of other events.
+"""
 
 import json
 from typing import Any

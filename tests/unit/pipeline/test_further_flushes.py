@@ -1,4 +1,9 @@
-"""A flush beside another begins when there is enough for it, or when the other is held up."""
+"""
+A further flush starts when enough rows are queued, or when the others have stalled.
+
+If these tests fail: single events wait behind a stalled flush, or PostgreSQL gets too many small
+flushes.
+"""
 
 import asyncio
 from typing import Final
@@ -89,7 +94,7 @@ async def test_after_a_flush_that_failed_a_lone_row_waits_for_nothing(
     assert accepted("a") == await lone
 
 
-async def test_nobody_waits_behind_a_flush_that_is_held_up(bench: Bench) -> None:
+async def test_no_payload_waits_behind_a_stalled_flush(bench: Bench) -> None:
     bench.make(flushes_max=2)
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -125,7 +130,7 @@ async def test_a_flush_that_is_stalled_stays_so_until_it_ends(bench: Bench) -> N
         assert accepted(name) == await request
 
 
-async def test_one_flush_that_is_held_up_does_not_speak_for_another(bench: Bench) -> None:
+async def test_a_stalled_flush_does_not_count_for_one_on_time(bench: Bench) -> None:
     bench.make(flushes_max=3, stalled_s=NEVER_S, further_rows_min=2, batch_rows_max=10)
     await begin(bench)
     (stalled,) = bench.batcher._flushes

@@ -1,4 +1,8 @@
-"""From a request to its verdicts: key, limits, version, and what one event costs."""
+"""
+The path of a request from its headers to its verdicts.
+
+If these tests fail: requests are stored for the wrong key, with the wrong limits, or not at all.
+"""
 
 import gzip
 import tracemalloc

@@ -1,4 +1,8 @@
-"""Look-ups gather while others run, and each has an answer before its deadline."""
+"""
+Key look-ups: they share statements, and each ends before its deadline.
+
+If these tests fail: requests hang while the database does not answer, or unknown keys block it.
+"""
 
 import asyncio
 import time

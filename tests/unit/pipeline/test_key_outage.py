@@ -1,4 +1,8 @@
-"""Keys in the cache while look-ups fail: which may be used on, and for how long."""
+"""
+Cached keys while look-ups fail: which may be used, and for how long.
+
+If these tests fail: an outage of the database refuses all senders, or revoked keys stay valid.
+"""
 
 from datetime import timedelta
 

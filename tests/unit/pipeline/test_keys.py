@@ -1,4 +1,8 @@
-"""Authentication: which keys the cache answers for, for how long, and when the store is asked."""
+"""
+Authentication: when the cache answers, and when the store is asked.
+
+If these tests fail: valid keys get 401 or 503, or keys that were revoked are accepted.
+"""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,8 @@
-"""Times as senders write them: read, held to their range, corrected for a wrong clock."""
+"""
+Timestamps: formats, limits, and the correction for a wrong client clock.
+
+If these tests fail: analysts see events at wrong times, or senders get rejections for valid ones.
+"""
 
 from datetime import UTC, datetime, timedelta
 
