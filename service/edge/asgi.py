@@ -127,8 +127,9 @@ class Edge:
         ]
         if self._state.is_leaving:
             answer_headers.append((b"connection", b"close"))
-        if isinstance(route, _IngestRoute):
-            answer_headers += self._cors.headers(headers.get(b"origin"))
+        origin = headers.get(b"origin")
+        if origin is not None and isinstance(route, _IngestRoute):
+            answer_headers += self._cors.headers(origin)
         await send(
             {"type": "http.response.start", "status": reply.status, "headers": answer_headers}
         )
@@ -171,10 +172,8 @@ class Cors:
         self._is_open = "*" in origins
         self._origins = {origin.encode("latin-1") for origin in origins}
 
-    def headers(self, origin: bytes | None) -> tuple[Header, ...]:
+    def headers(self, origin: bytes) -> tuple[Header, ...]:
         """Return the CORS headers of an answer to a page of *origin*."""
-        if origin is None:
-            return ()
         if self._is_open:
             allowed: tuple[Header, ...] = ((b"access-control-allow-origin", b"*"),)
         elif origin in self._origins:

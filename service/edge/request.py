@@ -198,21 +198,17 @@ def key_text(headers: Headers) -> bytes | None:
     if value is not None:
         scheme, _, rest = value.strip().partition(b" ")
         scheme = scheme.lower()
+        if scheme == b"basic":
+            try:
+                return binascii.a2b_base64(rest.strip(), strict_mode=True).partition(b":")[0]
+            except binascii.Error:
+                return b""
         if scheme == b"bearer":
             return rest.strip()
-        if scheme == b"basic":
-            return _basic_user(rest.strip())
     value = headers.get(b"x-api-key")
     if value is None:
         value = headers.get(b"x-write-key")
     return None if value is None else value.strip()
-
-
-def _basic_user(encoded: bytes) -> bytes:
-    try:
-        return binascii.a2b_base64(encoded, strict_mode=True).partition(b":")[0]
-    except binascii.Error:
-        return b""
 
 
 def _cancel(task: asyncio.Task[Any]) -> None:

@@ -1,4 +1,9 @@
-"""The path of a request with events, step by step: `Ingest.process` lists the steps in order."""
+"""
+The path of a request with events: authenticate, read, scan, check, submit, answer.
+
+`Ingest.process` has the steps in this order. Short steps have no coroutine of their own, because
+that made a request 6 % more expensive.
+"""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +15,7 @@ from service._native import Scan
 from service.clock import Clock
 from service.model import PROFILE_LIMITS, Accepted, ApiKey, Limits, Outcome, Payload, Verdict
 from service.pipeline.batcher import Batcher
-from service.pipeline.check import Arrival, Checker, scan
+from service.pipeline.check import Arrival, Checked, Checker, scan
 from service.pipeline.keys import CachedKey, KeyRing
 from service.reasons import Reason, Refusal
 
@@ -132,14 +137,11 @@ class Ingest:
             raise _wrong_count(scanned.count, request.limits.events_max)
         # The key may have been revoked while the body arrived.
         current = key.key if self._keys.is_current(key) else await self._keys.renew(key)
-        checked = self._checker.check(scanned, _arrival(request, current))
-        request.payload = checked.payload
+        checked = self._check(request, scanned, current)
         # The queue is limited by the memory of its rows: the body must not stay in memory too.
         del body, scanned
         stored = await self._batcher.submit(checked.payload) if checked.has_rows else ()
-        verdicts = checked.complete(stored)
-        request.counts = count(verdicts)
-        return verdicts
+        return self._answer(request, checked, stored)
 
     def _schema_version(self, request: Request) -> str:
         if request.schema_version_text is None:
@@ -166,22 +168,31 @@ class Ingest:
         _require_size(request.body_bytes, own.bytes_max)
         return key
 
+    def _check(self, request: Request, scanned: Scan, key: ApiKey) -> Checked:
+        arrival = Arrival(
+            tenant_id=key.tenant_id,
+            workspace_id=key.workspace_id,
+            key_id=key.key_id,
+            request_id=request.id,
+            schema_version=request.schema_version,
+            received_at_us=request.received_at_us,
+        )
+        checked = self._checker.check(scanned, arrival)
+        request.payload = checked.payload
+        return checked
+
+    def _answer(
+        self, request: Request, checked: Checked, stored: Sequence[Verdict]
+    ) -> Sequence[Verdict]:
+        verdicts = checked.complete(stored)
+        request.counts = count(verdicts)
+        return verdicts
+
     def _limits_of(self, key: ApiKey) -> Limits:
         defaults = self._config.limits
         if key.bytes_max is None and key.events_max is None:
             return defaults
         return Limits(key.bytes_max or defaults.bytes_max, key.events_max or defaults.events_max)
-
-
-def _arrival(request: Request, key: ApiKey) -> Arrival:
-    return Arrival(
-        tenant_id=key.tenant_id,
-        workspace_id=key.workspace_id,
-        key_id=key.key_id,
-        request_id=request.id,
-        schema_version=request.schema_version,
-        received_at_us=request.received_at_us,
-    )
 
 
 def checked_schema_version(header: bytes, supported: frozenset[str]) -> str:

@@ -112,6 +112,12 @@ async def test_pages_may_read_answers_errors_too(bench: EdgeBench) -> None:
         assert b"https://shop.example" == answer.headers[b"access-control-allow-origin"]
 
 
+async def test_a_request_without_an_origin_gets_no_cors_headers(bench: EdgeBench) -> None:
+    answer = await bench.post("/v1/page", {})
+
+    assert not [name for name in answer.headers if name.startswith(b"access-control")]
+
+
 async def test_a_preflight_needs_no_key(bench: EdgeBench) -> None:
     answer = await bench.ask("OPTIONS", "/v1/batch", headers=[PAGE])
 

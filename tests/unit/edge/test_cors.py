@@ -12,10 +12,6 @@ PAGE = b"https://shop.example"
 EXPOSED = (b"access-control-expose-headers", b"Retry-After, X-Request-Id")
 
 
-def test_a_request_without_an_origin_gets_nothing() -> None:
-    assert () == Cors(frozenset({"*"})).headers(None)
-
-
 def test_a_star_lets_every_page_send() -> None:
     expected = ((b"access-control-allow-origin", b"*"), EXPOSED)
 
