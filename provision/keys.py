@@ -1,7 +1,7 @@
 """API keys: create, list, revoke. The database stores a digest; the text is returned once."""
 
 import enum
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -9,27 +9,14 @@ from provision.database import Connection, statement
 from provision.errors import NotFoundError
 from provision.names import checked_name
 from service import apikey
+from service.model import PROFILE_LIMITS
 
 
 class Profile(enum.StrEnum):
-    """The kind of sender that a key is for; decides the limits of its requests."""
+    """The clients that use a key; decides how much one request may hold (PROFILE_LIMITS)."""
 
     DEFAULT = "default"
     SEGMENT = "segment"
-
-
-class ProfileLimits(NamedTuple):
-    """Limits in the row of a key; None: the settings of the service apply."""
-
-    events_max: int | None
-    bytes_max: int | None
-
-
-LIMITS: Final = {
-    Profile.DEFAULT: ProfileLimits(None, None),
-    # Segment's own SDKs send batches of up to 250 events by default.
-    Profile.SEGMENT: ProfileLimits(250, 512 * 1024),
-}
 
 
 class NewKey(msgspec.Struct, frozen=True):
@@ -69,7 +56,7 @@ async def create_key(
     """
     checked_name("key", name)
     minted = apikey.mint()
-    limits = LIMITS[profile]
+    limits = PROFILE_LIMITS[profile]
     await connection.execute(
         statement("insert_key"),
         minted.credential.key_id,
@@ -77,8 +64,8 @@ async def create_key(
         workspace.workspace_id,
         minted.credential.secret_sha256,
         name,
-        limits.events_max,
-        limits.bytes_max,
+        None if limits is None else limits.events_max,
+        None if limits is None else limits.bytes_max,
     )
     return NewKey(
         tenant=workspace.tenant,

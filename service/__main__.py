@@ -1,4 +1,4 @@
-"""`forebay serve`: checks the settings, waits for the database, then runs the workers."""
+"""`forebay serve`: checks the settings, waits for the database, and runs the workers."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from service.config import Config, ConfigError
 from service.database_url import parse
 from service.listening import Address, ListenError, checked_addresses
 from service.obs import log as logs
-from service.obs.folders import FolderError, metrics_folder
+from service.obs.metrics_folder import FOLDER_VARIABLE, FolderError, metrics_folder
 from service.retry import retried
 from service.server import serve
 from service.store.connections import connections_per_worker, pool_config
@@ -24,19 +24,18 @@ from service.store.schema import SchemaError, check_database
 
 log = structlog.get_logger()
 
-MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
-# How long a stop before the first worker waits for log lines that are still queued.
+# How long a stop before the first worker waits for queued log lines, in seconds.
 _LOG_TIMEOUT_S: Final = 1.0
 
 
 class BootError(Exception):
-    """The service cannot start; the message says why, in one sentence."""
+    """The service cannot start; the message is the reason in one sentence."""
 
 
 def main() -> int:
     """Run the service until it is told to stop; return the exit code."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are workers to replace
-    # Until there are workers to stop. The kernel ignores signals without a handler for process 1.
+    # Until there are workers to stop. For process 1 the kernel ignores signals without a handler.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     try:
@@ -50,7 +49,7 @@ def main() -> int:
         # Replace host names by the address that was checked.
         settings = msgspec.structs.replace(settings, host=public.host, metrics_host=metrics.host)
         with metrics_folder() as folder:
-            os.environ[MULTIPROC_DIR] = str(folder)
+            os.environ[FOLDER_VARIABLE] = str(folder)
             _serve(settings, folder)
     except (BootError, ConfigError, FolderError, SchemaError, UnsafeSessionError) as error:
         sys.stderr.write(f"forebay: {error}\n")
@@ -59,14 +58,14 @@ def main() -> int:
 
 
 def _exit(*_: Any) -> None:
-    """Exit at once: nothing was begun, and a name look-up in a thread may take minutes."""
+    """Exit at once: no request was accepted, and a name look-up in a thread can take minutes."""
     logs.drain(_LOG_TIMEOUT_S)
     os._exit(0)
 
 
 async def _ready_addresses(settings: Config, url: str) -> tuple[Address, Address]:
-    """Wait until the database can be used, however long; return where to listen."""
-    # In a thread: signals are handled while it looks names up.
+    """Wait without limit until the database can be used; return the addresses to listen on."""
+    # In a thread, so that signals are handled during name look-ups.
     addresses = await asyncio.to_thread(checked_addresses, settings)
     await retried(lambda: _check(settings, url), "service_waits_for_database", _is_final)
     return addresses
@@ -87,15 +86,15 @@ async def _check(settings: Config, url: str) -> None:
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether *error* needs an operator. Anything else may pass: a failover, a wrong password."""
+    """Whether *error* needs an operator. Others may end by themselves, such as a failover."""
     if isinstance(error, UnsafeSessionError):
         return not error.is_read_only
     return isinstance(error, BootError | SchemaError)
 
 
 def _serve(settings: Config, folder: Path) -> None:
-    # prometheus_client reads the folder's name when it is imported.
-    from service.obs.metrics import MetricsServer  # noqa: PLC0415
+    # prometheus_client reads FOLDER_VARIABLE when it is imported.
+    from service.obs.metrics_server import MetricsServer  # noqa: PLC0415
 
     host, port = settings.metrics_host, settings.metrics_port
     try:

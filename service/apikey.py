@@ -2,8 +2,8 @@
 The text form of an API key: `fb1_<id>_<secret><check>`.
 
 The id is public (look-up, display); the secret is 32 base62 characters, 190 random bits; the six
-check characters are a CRC-32 that refuses a mistyped key without asking the database. At rest only
-the SHA-256 of the whole text is kept: the secret is random enough that no slow hash is needed.
+check characters are a CRC-32 that detects a mistyped key without a query. Only the SHA-256 of the
+whole text is stored: the secret is random enough that no slow hash is needed.
 """
 
 import hashlib
@@ -18,36 +18,36 @@ _ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowerca
 _ID_CHARS: Final = 12
 _SECRET_CHARS: Final = 32
 _CHECK_CHARS: Final = 6
-# Held to letters and digits, as anybody can make the check fit: PostgreSQL refuses to be asked for
-# an id with a NUL in it, which would look like a database that is away.
+# Only letters and digits, as anybody can compute the check characters: a query with a NUL in the id
+# fails in PostgreSQL, and would look like an unavailable database.
 _SHAPE: Final = re.compile(
     rf"{PREFIX}_[0-9A-Za-z]{{{_ID_CHARS}}}_[0-9A-Za-z]{{{_SECRET_CHARS + _CHECK_CHARS}}}"
 )
 
 
 class Credential(NamedTuple):
-    """What a well-formed key proves: whom to look up, and the digest to compare."""
+    """The parts of a well-formed key: the id to look up, and the digest to compare."""
 
     key_id: str
     secret_sha256: bytes
 
 
 class MintedKey(NamedTuple):
-    """A new key. `text` is shown once and kept nowhere."""
+    """A new key. `text` is shown once and not stored."""
 
     text: str
     credential: Credential
 
 
 def mint() -> MintedKey:
-    """Make a new key from the operating system's randomness."""
+    """Make a new random key."""
     body = f"{PREFIX}_{_random(_ID_CHARS)}_{_random(_SECRET_CHARS)}"
     text = body + _check(body)
     return MintedKey(text, _credential(text))
 
 
 def parse(text: str) -> Credential | None:
-    """Read a key as sent; None when it cannot be one (shape or checksum)."""
+    """Parse a key as sent; None if its form or checksum is wrong."""
     if _SHAPE.fullmatch(text) is None:
         return None
     if text[-_CHECK_CHARS:] != _check(text[:-_CHECK_CHARS]):

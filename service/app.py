@@ -1,12 +1,11 @@
-"""One worker: builds the rooms, joins them, and takes them down again. Knows every room."""
+"""The application of one worker process: its parts, and its life from start to stop."""
 
 import asyncio
 import gc
 import os
 import secrets
-import time
 from collections.abc import Awaitable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import structlog
@@ -15,97 +14,82 @@ from service import _native, config
 from service.clock import Clock, SystemClock
 from service.config import Config, ConfigError
 from service.edge.access import AccessLog
-from service.edge.asgi import Edge
-from service.edge.cors import Cors
-from service.edge.ingest import Ingest, IngestConfig
-from service.edge.keys import KeyCacheConfig, KeyRing
-from service.edge.lookups import Lookups
+from service.edge.asgi import Cors, Edge
 from service.edge.probes import DatabaseReport, Probes
 from service.edge.request import Receive, Scope, Send
-from service.model import Limits, Payload, Written
+from service.model import Limits, WorkerState
 from service.obs import log as logs
 from service.obs.metrics import Metrics
 from service.parent import LEAVE, Link, drain_with_parent, exit_with_parent
-from service.pipeline.batcher import Batcher
-from service.pipeline.check import Checker, random_row_ids
-from service.pipeline.quarantine import QuarantineBudget
-from service.pipeline.queue import QueueLimits
+from service.pipeline.batcher import Batcher, QueueLimits
+from service.pipeline.check import Checker, QuarantineBudget, random_row_ids
+from service.pipeline.ingest import Ingest, IngestConfig
+from service.pipeline.keys import KeyCacheConfig, KeyRing
 from service.retry import retried
 from service.store.attempt import FlushRetrier
 from service.store.connections import open_pool, pool_config, pool_state
 from service.store.errors import Trouble
 from service.store.keys import KeyListener, KeyStore
 from service.store.outcomes import EventStore
-from service.store.partitions import require_partition, top_up_partitions
-from service.supervisor import Supervisor, TaskReport
+from service.store.partitions import require_partition
+from service.supervisor import Supervisor
+from service.upkeep import PartitionUpkeep
 
 log = structlog.get_logger()
 
-_TOP_UP_S: Final = 3600.0
-_TOP_UP_RETRY_MIN_S: Final = 10.0
-_TOP_UP_RETRY_MAX_S: Final = 600.0
-
 
 class Worker:
-    """The parts of one worker process, from start to stop."""
+    """The parts of one worker process. This class connects edge, pipeline and store."""
 
-    def __init__(self, settings: Config, url: str, clock: Clock | None = None) -> None:
-        """*clock* is the machine's unless a test brings its own."""
-        self.is_draining = False
+    def __init__(self, settings: Config, url: str, clock: Clock) -> None:
+        """*url*: the database."""
+        self.state = WorkerState()
+        self.metrics = Metrics()
+        self.supervisor = Supervisor(self.metrics.background_task_failed)
         self._settings = settings
+        self._clock = clock
         self._pool_config = pool_config(settings, url)
-        self._clock = SystemClock() if clock is None else clock
-        self._metrics = Metrics()
-        self._pool: Any = None
-        self._supervisor = Supervisor(self._metrics.background_task_failed)
         self._budget = QuarantineBudget(
-            self._clock, settings.quarantine_rows_per_minute, self._metrics.quarantine_dropped
+            clock, settings.quarantine_rows_per_minute, self.metrics.quarantine_dropped
         )
-        self._checker = Checker(self._budget, random_row_ids())
+        self._pool: Any = None
 
     async def start(self) -> Edge:
-        """Open everything and return the edge; raises when the worker cannot do its work."""
-        self._pool = await open_pool(self._pool_config)
-        self._retrier = self._build_retrier()
-        self._store = EventStore(self._retrier, self._clock, self._budget.take)
+        """Open the database, build the parts, and return the edge; raise if that is impossible."""
+        self._pool = pool = await open_pool(self._pool_config)
+        self._retrier = FlushRetrier(
+            pool,
+            self._clock,
+            acquire_timeout_s=self._settings.acquire_timeout_s,
+            on_failure=self.metrics.flush_failed,
+            on_change=self._store_changed,
+        )
         self._batcher = self._build_batcher()
         self._keys = self._build_keys()
-        await require_partition(self._pool, self._clock.now().date())
-        # Known before the first question; a worker that cannot store yet starts all the same.
-        await self._retrier.readiness.probe()
-        self._supervisor.start("partitions", self._keep_topped_up)
-        self._supervisor.start("key_changes", KeyListener(self._pool_config, self._keys).run)
-        self._supervisor.start("readiness", self._retrier.readiness.watch)
+        await require_partition(pool, self._clock.now().date())
+        readiness = self._retrier.readiness
+        # Before the first request. A worker that cannot store events yet starts nevertheless.
+        await readiness.probe()
+        upkeep = PartitionUpkeep(pool, self._clock, self.metrics.partitions_topped_up)
+        self.supervisor.start("partitions", upkeep.run)
+        self.supervisor.start("key_changes", KeyListener(self._pool_config, self._keys).run)
+        self.supervisor.start("readiness", readiness.watch)
         return self._build_edge()
 
     async def stop(self) -> None:
-        """Answer what was begun, then close."""
-        self.is_draining = True
+        """Finish the requests in progress, then close the database."""
+        self.state.is_draining = True
         if self._pool is None:
             return
         if not await self._batcher.drain(self._settings.drain_timeout_s):
             log.error("drain_timed_out", queued_rows=self._batcher.queued_rows)
-        await self._supervisor.stop()
+        await self.supervisor.stop()
         self._pool.terminate()
-
-    @property
-    def background(self) -> dict[str, TaskReport]:
-        """State of the background tasks, by name."""
-        return self._supervisor.report()
-
-    def _build_retrier(self) -> FlushRetrier:
-        return FlushRetrier(
-            self._pool,
-            self._clock,
-            acquire_timeout_s=self._settings.acquire_timeout_s,
-            on_failure=self._metrics.flush_failed,
-            on_change=self._store_changed,
-        )
 
     def _build_batcher(self) -> Batcher:
         settings = self._settings
         return Batcher(
-            write=self._write,
+            write=EventStore(self._retrier, self._clock, self._budget.take).write,
             clock=self._clock,
             limits=QueueLimits(
                 queue_rows_max=settings.queue_rows_max,
@@ -115,100 +99,77 @@ class Worker:
             ),
             flushes_max=settings.flushes_max,
             timeout_s=settings.flush_timeout_s,
+            on_flush=self.metrics.batch_flushed,
         )
 
     def _build_keys(self) -> KeyRing:
         settings = self._settings
-        return KeyRing(
-            Lookups(KeyStore(self._pool).find, timeout_s=settings.acquire_timeout_s),
-            self._clock,
-            KeyCacheConfig(
-                ttl_s=settings.key_cache_ttl_s,
-                stale_max_s=settings.key_cache_stale_max_s,
-                keys_max=settings.key_cache_keys_max,
-            ),
+        cache = KeyCacheConfig(
+            ttl_s=settings.key_cache_ttl_s,
+            stale_max_s=settings.key_cache_stale_max_s,
+            keys_max=settings.key_cache_keys_max,
+            lookup_timeout_s=settings.acquire_timeout_s,
         )
+        return KeyRing(KeyStore(self._pool).find, self._clock, cache)
 
     def _build_edge(self) -> Edge:
         settings = self._settings
         ingest = Ingest(
             keys=self._keys,
-            checker=self._checker,
+            checker=Checker(self._budget, random_row_ids()),
             batcher=self._batcher,
             clock=self._clock,
             config=IngestConfig(
                 limits=Limits(settings.payload_bytes_max, settings.payload_events_max),
-                body_timeout_s=settings.body_timeout_s,
                 schema_version_default=settings.schema_version_default,
                 schema_versions=settings.schema_versions,
             ),
         )
+        probes = Probes(
+            database=self._report_database,
+            background=self.supervisor.report,
+            state=self.state,
+            version=_native.__version__,
+        )
         return Edge(
             ingest=ingest,
-            probes=Probes(database=self._report_database, state=self, version=_native.__version__),
+            probes=probes,
             cors=Cors(settings.origins),
-            access_log=AccessLog(self._metrics, is_on=settings.request_log),
+            access_log=AccessLog(self.metrics, is_on=settings.request_log),
             clock=self._clock,
+            state=self.state,
+            body_timeout_s=settings.body_timeout_s,
             take_request_id=_native.RequestIds(secrets.randbits(64)).take,
         )
 
-    async def _write(self, payloads: list[Payload], deadline: float) -> list[Written]:
-        started = time.perf_counter()
-        try:
-            return await self._store.write(payloads, deadline)
-        finally:
-            rows = sum(payload.rows for payload in payloads)
-            duration_s = time.perf_counter() - started
-            self._metrics.batch_flushed(rows, self._batcher.queued_rows, duration_s)
-
     def _store_changed(self, before: Trouble | None, now: Trouble | None) -> None:
         if before is not None:
-            self._metrics.store_unavailable(before.cause, before.subject, is_so=False)
+            self.metrics.store_unavailable(before.cause, before.subject, is_so=False)
         if now is not None:
-            self._metrics.store_unavailable(now.cause, now.subject, is_so=True)
+            self.metrics.store_unavailable(now.cause, now.subject, is_so=True)
 
     def _report_database(self) -> DatabaseReport:
         readiness = self._retrier.readiness
-        state = pool_state(self._pool, self._retrier.idle_connections)
+        pool = pool_state(self._pool, self._retrier.idle_connections)
         latency_s, trouble = readiness.latency_s, readiness.trouble
         return DatabaseReport(
             status="ok" if trouble is None else "unavailable",
             cause=None if trouble is None else trouble.cause,
             message=None if trouble is None else trouble.message,
             latency_ms=None if latency_s is None else round(latency_s * 1000, 3),
-            pool=msgspec.structs.asdict(state),
+            pool=msgspec.structs.asdict(pool),
         )
-
-    async def _keep_topped_up(self) -> None:
-        retry_s = _TOP_UP_RETRY_MIN_S
-        while True:
-            if await self._top_up():
-                pause_s, retry_s = _TOP_UP_S, _TOP_UP_RETRY_MIN_S
-            else:
-                pause_s, retry_s = retry_s, min(retry_s * 2, _TOP_UP_RETRY_MAX_S)
-            await asyncio.sleep(pause_s)
-
-    async def _top_up(self) -> bool:
-        """Make the partitions of the coming days; return whether nothing is left to be made."""
-        try:
-            done = await top_up_partitions(self._pool, self._clock.now().date())
-        except Exception as error:  # noqa: BLE001 - there is a week's room; it is tried again
-            log.warning("partition_top_up_failed", error=type(error).__name__)
-            return False
-        failed = [partition.parent for partition in done.failed]
-        self._metrics.partitions_topped_up(done.days_ahead, failed)
-        return not failed
 
 
 class App:
-    """The ASGI application that Granian calls: lifespan here, requests to the edge."""
+    """The ASGI application that Granian calls: it handles the lifespan, and the edge requests."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._edge: Edge | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve one request, or the life of the worker."""
+        """Answer one request, or handle the lifespan of the worker."""
         if self._edge is not None and scope["type"] == "http":
             return self._edge(scope, receive, send)
         return self._live(scope, receive, send)
@@ -226,14 +187,14 @@ class App:
                 raise ConfigError("DATABASE_URL is not set")
             worker, self._edge = await _started(settings, url)
         except Exception as error:
-            # Said, not raised: after a raise Granian would serve on without a lifespan.
+            # Sent, not raised: after an exception Granian would serve without a lifespan.
             log.exception("worker_start_failed", pid=os.getpid())
             await send({"type": "lifespan.startup.failed", "message": type(error).__name__})
             return
         log.info("worker_started", pid=os.getpid())
         drain_with_parent(settings.drain_timeout_s)
-        asyncio.get_running_loop().add_signal_handler(LEAVE, self._leave, self._edge)
-        _spare_what_stays()
+        asyncio.get_running_loop().add_signal_handler(LEAVE, self._leave, worker.state)
+        freeze_gc()
         await send({"type": "lifespan.startup.complete"})
         self._link.say_ready()
         await receive()
@@ -241,18 +202,17 @@ class App:
         log.info("worker_stopped", pid=os.getpid())
         await send({"type": "lifespan.shutdown.complete"})
 
-    def _leave(self, edge: Edge) -> None:
-        """Let connections end, each with an answer; new ones go to other workers."""
+    def _leave(self, state: WorkerState) -> None:
+        """Leave new connections to other workers, and close each own one after its next answer."""
         self._link.stop_accepting()
-        edge.closes_connections = True
+        state.is_leaving = True
 
 
-def _spare_what_stays() -> None:
+def freeze_gc() -> None:
     """
-    Let the collector of cycles look at new objects only, and less often.
+    Exclude all present objects from cyclic garbage collection, and make it less frequent.
 
-    Requests leave few cycles behind; to look for them among all that was imported took a
-    twentieth of what a request costs.
+    Requests create few cycles; searching all imported objects for them cost 5 % of a request.
     """
     gc.collect()
     gc.freeze()
@@ -260,10 +220,10 @@ def _spare_what_stays() -> None:
 
 
 async def _started(settings: Config, url: str) -> tuple[Worker, Edge]:
-    """Start a worker, and wait for a database that cannot be used yet."""
+    """Start a worker; retry as long as the database cannot be used."""
 
     async def start() -> tuple[Worker, Edge]:
-        worker = Worker(settings, url)
+        worker = Worker(settings, url, SystemClock())
         try:
             return worker, await worker.start()
         except BaseException:

@@ -1,4 +1,4 @@
-"""Time as an argument: the system's clock, and the shape a test's clock has to have."""
+"""The clock of the system, and the interface of a clock: tests use their own."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
-    """What the service asks of a clock."""
+    """A source of time."""
 
     def now(self) -> datetime:
         """Return the wall-clock time, UTC."""
@@ -17,11 +17,11 @@ class Clock(Protocol):
         """Return the wall-clock time in whole microseconds since 1970."""
 
     def monotonic(self) -> float:
-        """Return seconds that never step back; only differences mean something."""
+        """Return seconds from an unspecified start; they never decrease."""
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The clock of the system."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)

@@ -26,10 +26,10 @@ PREFIX: Final = "FOREBAY_"
 DATABASE_URL: Final = "DATABASE_URL"
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
-# PostgreSQL keeps its timeouts in this.
+# Type of timeouts in PostgreSQL.
 INT32_MAX: Final = 2**31 - 1
 _VERSION: Final = r"\d{1,5}\.\d{1,5}(\.\d{1,5})?"
-# As browsers send them: in lower case, and without a path.
+# As browsers send it: in lower case, without a path.
 _ORIGIN: Final = r"(\*|null|[a-z][a-z0-9+.-]*://[^\s,/A-Z]+)"
 # Description of a text value, used in error messages and settings.md.
 _HOST_FORM: Final = {"form": "an address or a host name"}
@@ -61,7 +61,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             pattern=r"^\S+$",
             extra=_HOST_FORM,
-            description="Address of /metrics, apart from the public one.",
+            description="Address of /metrics.",
         ),
     ] = "127.0.0.1"
     metrics_port: Annotated[
@@ -69,13 +69,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 9100
 
     payload_bytes_max: Annotated[
-        int, Meta(ge=1 * KIB, le=16 * MIB, description="Decoded bytes a request may have.")
+        int, Meta(ge=1 * KIB, le=16 * MIB, description="Decoded bytes in the body of a request.")
     ] = 256 * KIB
     payload_events_max: Annotated[
-        int, Meta(ge=1, le=10_000, description="Events a batch request may hold.")
+        int, Meta(ge=1, le=10_000, description="Events in a batch request.")
     ] = 50
     body_timeout_s: Annotated[
-        float, Meta(gt=0, le=300, description="A body that takes longer than this is given up.")
+        float,
+        Meta(
+            gt=0,
+            le=300,
+            description="Time for the body of a request to arrive; after it the answer is 503.",
+        ),
     ] = 10.0
     schema_version_default: Annotated[
         str,
@@ -115,30 +120,38 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = 4 * MIB
     flushes_max: Annotated[
-        int, Meta(ge=1, le=16, description="Transactions a worker has under way at once.")
+        int, Meta(ge=1, le=16, description="Concurrent transactions of a worker.")
     ] = 2
     queue_rows_max: Annotated[
         int,
         Meta(
             ge=1,
             le=INT32_MAX,
-            description="Rows that may wait in a worker; above it 503, until half have gone.",
+            description="Rows queued in a worker; at this limit 503, until half are left.",
         ),
     ] = 20_000
     queue_bytes_max: Annotated[
         int,
-        Meta(ge=64 * KIB, le=MIB * MIB, description="Bytes that may wait in a worker; likewise."),
+        Meta(
+            ge=64 * KIB,
+            le=MIB * MIB,
+            description="Bytes queued in a worker; at this limit 503, until half are left.",
+        ),
     ] = 64 * MIB
     quarantine_rows_per_minute: Annotated[
         int,
-        Meta(ge=0, le=INT32_MAX, description="Refused events kept per key, worker and minute."),
+        Meta(
+            ge=0,
+            le=INT32_MAX,
+            description="Rejected events stored in quarantine per key, worker and minute.",
+        ),
     ] = 600
     flush_timeout_s: Annotated[
         float,
         Meta(gt=0, le=60, description="Limit for storing events; after it the answer is 503."),
     ] = 5.0
     drain_timeout_s: Annotated[
-        float, Meta(gt=0, le=300, description="Time to finish what was begun, at shutdown.")
+        float, Meta(gt=0, le=300, description="Time to finish requests at a stop.")
     ] = 20.0
 
     connect_timeout_s: Annotated[
@@ -160,13 +173,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1,
             le=INT32_MAX,
-            description="Limit for waiting for a row that another writer holds.",
+            description="Limit for waiting for a row lock of another session.",
         ),
     ] = 1_000
     idle_in_transaction_timeout_ms: Annotated[
         int,
         Meta(
-            ge=1, le=INT32_MAX, description="The database ends a transaction left idle this long."
+            ge=1,
+            le=INT32_MAX,
+            description="The database ends a transaction that is idle for this long.",
         ),
     ] = 10_000
     tcp_timeout_ms: Annotated[
@@ -174,7 +189,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1_000,
             le=INT32_MAX,
-            description="A silent line to the database counts as cut after this long.",
+            description="A database connection without a response for this long counts as lost.",
         ),
     ] = 10_000
 
@@ -199,11 +214,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 10_000
 
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Lowest level that is logged."),
     ] = "info"
     log_format: Annotated[
         Literal["auto", "json", "console"],
-        Meta(description="auto: console on a terminal, else one JSON object a line."),
+        Meta(description="auto: console on a terminal, else one JSON object per line."),
     ] = "auto"
     request_log: Annotated[bool, Meta(description="One line per request.")] = True
 

@@ -21,5 +21,5 @@ _FORMS: Final = (
 
 
 def is_service_variable(name: str, value: str) -> bool:
-    """Tell whether name and value are those of a variable that Kubernetes makes for a Service."""
+    """Whether Kubernetes makes a variable of this name and value for a Service."""
     return any(ends.fullmatch(name) and form.fullmatch(value) for ends, form in _FORMS)

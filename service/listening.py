@@ -1,4 +1,4 @@
-"""Addresses to listen on: resolves names, and refuses an unusable address in one sentence."""
+"""Addresses to listen on: resolves names, and checks that each address can be used."""
 
 import errno
 import ipaddress
@@ -17,7 +17,7 @@ class ListenError(ConfigError):
 
 
 class Address(NamedTuple):
-    """Where to listen."""
+    """An address to listen on."""
 
     name: str
     """The value of the setting."""
@@ -68,7 +68,7 @@ def _resolved(asked: _Asked) -> Address:
     try:
         return Address(asked.host, str(ipaddress.ip_address(name)), asked.port)
     except ValueError:
-        pass  # It is a name.
+        pass  # a name
     try:
         found = socket.getaddrinfo(name, asked.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -82,7 +82,7 @@ def _resolved(asked: _Asked) -> Address:
 
 
 def in_order(addresses: list[str]) -> list[str]:
-    """Return each address once, those of IPv4 first: every client can reach them."""
+    """Return each address once, IPv4 first, because every client can reach those."""
     return sorted(dict.fromkeys(addresses), key=lambda address: ":" in address)
 
 

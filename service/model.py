@@ -1,4 +1,4 @@
-"""The data that the rooms hand to each other. No behaviour, no I/O."""
+"""The data that edge, pipeline and store pass to each other. No behaviour, no I/O."""
 
 import enum
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -14,18 +14,26 @@ EVENT_TYPES: Final = ("track", "identify", "page", "screen", "group", "alias")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How much one request may hold: decoded bytes, and events."""
+    """How much one request may hold: decoded bytes of its body, and events."""
 
     bytes_max: int
     events_max: int
 
 
+PROFILE_LIMITS: Final[dict[str, Limits | None]] = {
+    "default": None,
+    # What Segment's own SDKs send in one request with their default settings.
+    "segment": Limits(bytes_max=512 * 1024, events_max=250),
+}
+"""Limits of each profile of an API key. None: the settings of the service apply."""
+
+
 class ApiKey(msgspec.Struct, frozen=True):
     """
-    A key as stored; for a limit of None the setting of the service applies.
+    A key as stored. For a limit of None the setting of the service applies.
 
-    `is_disabled`: the key has expired or was revoked, or its tenant is disabled. `expires_at`: when
-    the first of these will happen; None: none of them is planned.
+    `is_disabled`: the key has expired or was revoked, or its tenant is disabled. `expires_at`: the
+    planned time of the first of these; None: none of them is planned.
     """
 
     key_id: str
@@ -39,7 +47,7 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 class RejectedRow(msgspec.Struct, frozen=True, gc=False):
-    """One refused event on its way to quarantine; `payload` is what was sent."""
+    """A rejected event to be stored in quarantine; `payload` is the event as sent."""
 
     id: int
     tenant_id: int
@@ -63,7 +71,7 @@ class Outcome(enum.StrEnum):
 
 
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The answer for one event, in the shape it has on the wire."""
+    """The outcome of one event, with the fields of its JSON in the answer."""
 
     event_id: str | None
     status: Outcome
@@ -73,7 +81,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Accepted(Sequence[Verdict]):
-    """The verdicts of rows that are all new: made only for who looks at one."""
+    """The verdicts of events that are all accepted. Verdict objects are created on access only."""
 
     def __init__(self, events: Rows) -> None:
         self._events = events
@@ -82,28 +90,28 @@ class Accepted(Sequence[Verdict]):
         return len(self._events)
 
     @overload
-    def __getitem__(self, place: int) -> Verdict: ...
+    def __getitem__(self, index: int) -> Verdict: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Verdict]: ...
-    def __getitem__(self, place: int | slice) -> Verdict | list[Verdict]:
-        if isinstance(place, int):
-            return Verdict(self._events.event_ids[place], Outcome.ACCEPTED)
-        return [Verdict(event_id, Outcome.ACCEPTED) for event_id in self._events.event_ids[place]]
+    def __getitem__(self, index: slice) -> list[Verdict]: ...
+    def __getitem__(self, index: int | slice) -> Verdict | list[Verdict]:
+        if isinstance(index, int):
+            return Verdict(self._events.event_ids[index], Outcome.ACCEPTED)
+        return [Verdict(event_id, Outcome.ACCEPTED) for event_id in self._events.event_ids[index]]
 
     def __iter__(self) -> Iterator[Verdict]:
         return iter(self[:])
 
-    def on_the_wire(self) -> bytes:
-        """Return them as a JSON array."""
+    def to_json(self) -> bytes:
+        """Return the verdicts as a JSON array."""
         return self._events.accepted()
 
 
 class Payload(msgspec.Struct, frozen=True):
     """
-    What one request brings to the store.
+    The rows of one request: event rows, and rejected events for quarantine.
 
-    `size_bytes` is what its rows take in memory; `rows` is their number, at least one, as an empty
-    payload takes its place in the queue too.
+    `size_bytes`: memory of the rows. `rows`: their number, but at least 1, because an empty payload
+    takes space in the queue too.
     """
 
     events: Rows
@@ -113,7 +121,19 @@ class Payload(msgspec.Struct, frozen=True):
 
 
 Written = Sequence[Verdict] | Refusal
-"""What became of one payload: a verdict per event row, or why there is none."""
+"""The result of storing one payload: a verdict per event row, or the reason why there is none."""
 
 Write = Callable[[list[Payload], float], Awaitable[Sequence[Written]]]
-"""Store payloads together before a deadline (monotonic seconds)."""
+"""Stores payloads in one flush before a deadline (monotonic seconds)."""
+
+
+class WorkerState(msgspec.Struct):
+    """
+    Whether a worker is being replaced or stopped. One object per worker.
+
+    `is_leaving`: the worker is being replaced; it closes each connection after the next answer.
+    `is_draining`: the worker is stopping; it finishes the requests that it has.
+    """
+
+    is_leaving: bool = False
+    is_draining: bool = False

@@ -1,5 +1,5 @@
 """
-A worker's side of its parent: the listening socket, the signals, and the parent's end.
+A worker's connection to its parent: the listening socket, the signals, the end of the parent.
 
 If the parent exits or is killed, its workers exit too. multiprocessing gives each worker the read
 end of a pipe; it becomes readable when the parent has exited.
@@ -23,14 +23,14 @@ import structlog
 
 log = structlog.get_logger()
 
-# How long a worker may take to end beyond its drain, before it is killed.
+# How long a worker may take to end after its drain timeout before it is killed, in seconds.
 KILL_GRACE_S: Final = 5.0
-# Tells a worker to take no further connection, and to close each one after its next answer.
+# Tells a worker to accept no connections, and to close each one after its next answer.
 LEAVE: Final = signal.SIGUSR1
 
 
 class Link:
-    """What the parent gives to a worker: the listening socket, and a pipe to say it is ready."""
+    """From the parent of a worker: the listening socket, and a pipe to report that it is ready."""
 
     def __init__(self, listener: int, ready: Connection) -> None:
         """Take the file descriptor of the listening socket, and the pipe's end."""
@@ -44,7 +44,7 @@ class Link:
 
     def say_ready(self) -> None:
         """Tell the parent that this worker serves."""
-        with contextlib.suppress(BrokenPipeError):  # the parent is gone: another will notice
+        with contextlib.suppress(BrokenPipeError):  # the parent has ended; `_watch` handles that
             self._ready.send_bytes(b"ready")
         self._ready.close()
 
@@ -70,7 +70,7 @@ def _inherited(listener: Any, ready: Connection) -> Link:
 
 
 def _identity(descriptor: int) -> tuple[int, int] | None:
-    """Return what tells an open file from any other; None when the descriptor is closed."""
+    """Return device and inode of an open file; None if the descriptor is closed."""
     try:
         status = os.fstat(descriptor)
     except OSError:
@@ -92,28 +92,28 @@ def _event_queues(watched: int) -> list[int]:
 
 
 def exit_with_parent() -> None:
-    """End this worker at once when its parent ends: while it starts it has nothing to finish."""
+    """Exit at once when the parent ends: a starting worker has no requests."""
     _watch(partial(os._exit, 1))
 
 
 def drain_with_parent(timeout_s: float) -> None:
-    """From now on answer what was begun before ending with the parent, for up to *timeout_s*."""
+    """From now on finish the requests in progress when the parent ends, for *timeout_s* at most."""
     _watch(partial(_drain, timeout_s))
 
 
 def _watch(end: Callable[[], None]) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        # The one reader of the sentinel: a second call takes the place of the first.
+        # There is one reader of the sentinel: a second call replaces the first.
         asyncio.get_running_loop().add_reader(parent.sentinel, end)
 
 
 def _drain(timeout_s: float) -> None:
     parent = multiprocessing.parent_process()
-    assert parent is not None  # noqa: S101 - it was watched
+    assert parent is not None  # noqa: S101 - `_watch` found a parent
     asyncio.get_running_loop().remove_reader(parent.sentinel)
-    # The kernel ends what has not ended by then, whatever it hangs in: no parent will.
+    # No parent will kill this worker if it hangs, so the kernel does.
     signal.alarm(math.ceil(timeout_s + KILL_GRACE_S))
-    # As the parent would have asked.
+    # As a stop by the parent.
     os.kill(os.getpid(), signal.SIGTERM)
     log.error("parent_gone", pid=os.getpid())

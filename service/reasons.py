@@ -1,7 +1,7 @@
 """
-The closed set of names for what is refused, and what each means to the sender.
+The closed set of reasons for refusing a request or rejecting an event, with their answers.
 
-One table feeds the answer, the metric label, the docs and the alert.
+Answers, log lines, the quarantine and the documentation use these names.
 """
 
 import enum
@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 
 class Reason(enum.StrEnum):
-    """Why a request, or one event of it, was not accepted."""
+    """Why a request was refused, or one of its events was not accepted."""
 
     # The whole request
     INVALID_REQUEST = "invalid_request"
@@ -29,7 +29,7 @@ class Reason(enum.StrEnum):
     OUTCOME_UNKNOWN = "outcome_unknown"
     BODY_TIMEOUT = "body_timeout"
 
-    # One event (or, in the envelope around the events, the request)
+    # One event. In the envelope around the events: the whole request
     MISSING_FIELD = "missing_field"
     INVALID_FIELD = "invalid_field"
     AMBIGUOUS_FIELD = "ambiguous_field"
@@ -42,13 +42,13 @@ class Reason(enum.StrEnum):
     TOO_DEEP = "too_deep"
     STORE_REFUSED = "store_refused"
 
-    # One event that is not the first with its id
+    # One event whose id is already stored
     CONTENT_DIFFERS = "content_differs"
     ID_USED_IN_OTHER_WORKSPACE = "id_used_in_other_workspace"
 
 
 class Fault(NamedTuple):
-    """How a refused request is answered. `retry_after_s` is set when trying again may help."""
+    """The answer to a refused request. `retry_after_s` is set if a retry may succeed."""
 
     status: int
     message: str
@@ -58,53 +58,53 @@ class Fault(NamedTuple):
 FAULTS: Final[dict[Reason, Fault]] = {
     Reason.INVALID_REQUEST: Fault(400, "The request is not valid HTTP."),
     Reason.MALFORMED_JSON: Fault(400, "The body is not JSON."),
-    Reason.BATCH_EMPTY: Fault(400, "The batch holds no event."),
-    Reason.BATCH_TOO_LARGE: Fault(400, "The batch holds too many events."),
+    Reason.BATCH_EMPTY: Fault(400, "The batch contains no event."),
+    Reason.BATCH_TOO_LARGE: Fault(400, "The batch contains too many events."),
     Reason.INVALID_SCHEMA_VERSION: Fault(400, "The schema version is not accepted."),
-    Reason.INVALID_ENCODING: Fault(400, "The body is not what Content-Encoding says."),
+    Reason.INVALID_ENCODING: Fault(400, "The body is not encoded as Content-Encoding says."),
     Reason.UNAUTHORIZED: Fault(
         401,
         "No valid API key: send it as Authorization: Basic (key as user name, no password),"
         " as Authorization: Bearer, as X-API-Key, or as writeKey in the body.",
     ),
-    Reason.NOT_FOUND: Fault(404, "Nothing is served here; see GET / for what is."),
-    Reason.METHOD_NOT_ALLOWED: Fault(405, "This path does not take that method; see Allow."),
+    Reason.NOT_FOUND: Fault(404, "No such path. GET / lists the paths."),
+    Reason.METHOD_NOT_ALLOWED: Fault(405, "This path does not support the method; see Allow."),
     Reason.PAYLOAD_TOO_LARGE: Fault(413, "The body is too large."),
     Reason.UNSUPPORTED_ENCODING: Fault(415, "The content encoding is not supported."),
     Reason.INTERNAL_ERROR: Fault(
-        500, "A fault of the service; nothing is known to be stored. Send again with the same ids."
+        500, "Internal error; events may or may not be stored. Send again with the same ids."
     ),
-    Reason.OVERLOADED: Fault(503, "Too much is waiting to be stored; try again.", 1),
+    Reason.OVERLOADED: Fault(503, "Too many events are waiting to be stored; try again.", 1),
     Reason.STORE_UNAVAILABLE: Fault(
-        503, "PostgreSQL cannot be asked; nothing was stored. Send again with the same ids.", 2
+        503, "PostgreSQL is unavailable; nothing was stored. Send again with the same ids.", 2
     ),
     Reason.OUTCOME_UNKNOWN: Fault(
         503,
-        "PostgreSQL did not confirm the commit; it may have been stored."
-        " Send again with the same ids: what is there already is not stored twice.",
+        "PostgreSQL did not confirm the commit; events may or may not be stored."
+        " Send again with the same ids: no event is stored twice.",
         2,
     ),
     Reason.BODY_TIMEOUT: Fault(503, "The body did not arrive in time; try again.", 1),
 }
-"""A reason that is not in here (one event's) answers 400 when it stands for a whole request."""
+"""Reasons that are not in this table are answered with 400 when they apply to a whole request."""
 
 CONFLICT_MESSAGES: Final[dict[Reason, str]] = {
     Reason.CONTENT_DIFFERS: (
-        "This id belongs to a stored event with other content, which is kept."
-        " Send this one again with a new id only if it is a different event."
+        "An event with this id and different content is already stored; it was not changed."
+        " Send this event again with a new id only if it is a different event."
     ),
     Reason.ID_USED_IN_OTHER_WORKSPACE: (
-        "This id belongs to a stored event of another workspace of the tenant, which is kept."
-        " Send this one again with a new id only if this workspace needs it too."
+        "An event with this id is already stored in another workspace of the tenant."
+        " Send this event again with a new id only if this workspace needs it too."
     ),
 }
 
 
 class Refusal(Exception):  # noqa: N818 - the request was refused; nothing erred
-    """A whole request is refused; `reason` decides status and headers."""
+    """A whole request is refused. `reason` determines status and headers of the answer."""
 
     def __init__(self, reason: Reason, message: str | None = None, **details: str | int) -> None:
-        """*details* (field, limit, actual, offset, allow) go into the answer."""
+        """*details* (field, limit, actual, offset, allow) are part of the answer."""
         super().__init__(message or FAULTS[reason].message)
         self.reason = reason
         self.message = str(self)

@@ -1,4 +1,4 @@
-"""Retries an operation until it succeeds, such as connecting to a database that is away."""
+"""Retries an operation until it succeeds, such as connecting to an unavailable database."""
 
 import asyncio
 import os
@@ -21,9 +21,9 @@ async def retried(
     attempt: Callable[[], Awaitable[T]], event: str, is_final: Callable[[Exception], bool]
 ) -> T:
     """
-    Return what *attempt* returns, as soon as it does not raise; there is no limit to the wait.
+    Call *attempt* until it does not raise, without a limit, and return its result.
 
-    The reason of the wait is logged as *event*: at once, then every few seconds.
+    Errors are logged as *event*: the first one at once, then one every 5 s.
 
     Raises
     ------
@@ -39,10 +39,10 @@ async def retried(
                 raise
             if time.monotonic() >= next_log:
                 next_log = time.monotonic() + _LOG_INTERVAL_S
-                # A traceback only where the fault may be in Forebay.
+                # A traceback only for errors that may be bugs of Forebay.
                 is_unknown = classify(error) is FailureClass.BUG
                 name = type(error).__name__
-                # Many errors of the network have no text.
+                # Many network errors have no text.
                 reason = str(error) or name
                 log.warning(event, pid=os.getpid(), error=name, reason=reason, exc_info=is_unknown)
         await asyncio.sleep(_PAUSE_S)

@@ -27,7 +27,7 @@ from service.parent import Link
 from service.workers import Workers
 
 _BACKLOG: Final = 2048
-# `socket.fromfd` needs them; the methods used here do not.
+# `socket.fromfd` requires these arguments.
 _TCP: Final = (socket.AF_INET, socket.SOCK_STREAM)
 # This timeout also closes idle keep-alive connections, so it must exceed the load balancer's idle
 # timeout.
@@ -60,14 +60,14 @@ class _Server(MPServer):
 
     def refuse(self, number: int) -> None:
         """
-        Shut the listening socket of a place down; the kernel leads clients to the other ones.
+        Shut the listening socket of a place down, so that clients reach the other places.
 
-        To close the parent's descriptor is not enough: other workers hold the socket too. The
-        socket stays bound, and the next worker that is ready listens on it again.
+        Closing the parent's descriptor is not enough: workers have the socket open too. The socket
+        stays bound, and the next worker that is ready listens on it again.
         """
         listener = self._listeners.get(number)
         if listener is not None:
-            # OSError: no descriptor is free; then it is tried again when the next worker ends.
+            # OSError: no descriptor is free; it is retried when the next worker ends.
             with contextlib.suppress(OSError), socket.fromfd(listener.get_fd(), *_TCP) as shut:
                 # A socket that does not listen would stay shut down after the next `listen`.
                 if shut.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -102,7 +102,7 @@ def granian_options(settings: Config) -> dict[str, Any]:
 
 def serve(settings: Config, on_end: Callable[[int], None]) -> None:
     """Serve until told to stop; *on_end* gets the process id of each worker that has ended."""
-    # Workers that are spawned, not forked: none inherits a thread's lock or an open connection.
+    # Spawned workers, unlike forked ones, inherit no locks of threads and no open connections.
     multiprocessing.set_start_method("spawn", force=True)
     server = _Server("service.app:create", **granian_options(settings))
     server.workers_of_ours = Workers(settings.workers, settings.drain_timeout_s, on_end)
@@ -111,6 +111,6 @@ def serve(settings: Config, on_end: Callable[[int], None]) -> None:
 
 def _load(link: Link) -> Any:
     """Return the application; this is called in each worker."""
-    from service.app import create  # noqa: PLC0415 - the parent does without it
+    from service.app import create  # noqa: PLC0415 - the parent does not need it
 
     return create(link)

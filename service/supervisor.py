@@ -1,4 +1,4 @@
-"""Background tasks of a worker: each one that ends is logged, reported and started again."""
+"""Background tasks of a worker: each one that ends is logged, counted and restarted."""
 
 import asyncio
 import contextlib
@@ -67,7 +67,7 @@ class Supervisor:
             try:
                 await run()
                 report.last_error = "ended"
-            except BaseException as error:  # a panic of the core and a cancel are no Exception
+            except BaseException as error:  # panics of the core are not instances of Exception
                 if self._is_stopping or isinstance(error, _ENDS_OF_THE_WORKER):
                     raise
                 _take_back_cancel()
@@ -76,7 +76,7 @@ class Supervisor:
                 pause_s = self._pause_min_s
             report.status = "restarting"
             report.restarts += 1
-            with contextlib.suppress(Exception):  # to report a failure must not end the task
+            with contextlib.suppress(Exception):  # an error in reporting must not end the task
                 log.error(
                     "background_task_failed", task=name, error=report.last_error, pause_s=pause_s
                 )

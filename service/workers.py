@@ -1,4 +1,4 @@
-"""The worker processes: started, started again when they end, replaced one by one, stopped."""
+"""The worker processes: the parent starts, restarts, replaces and stops them."""
 
 import contextlib
 import math
@@ -23,13 +23,13 @@ _PAUSE_MIN_S: Final = 0.2
 _PAUSE_MAX_S: Final = 5.0
 # A worker that ran for this long before it ended is started again after the shortest pause.
 _HEALTHY_S: Final = 30.0
-# How long a replaced worker answers on the connections that it has accepted, and closes each one
-# with its answer, before it closes the idle ones.
+# How long a replaced worker closes each connection after its next answer, before it closes the
+# idle ones, in seconds.
 _LEAVE_S: Final = 0.5
 
 
 class Server(Protocol):
-    """What makes the processes, for places numbered from 0 on."""
+    """Makes the processes of numbered places. Each place has a listening socket and a worker."""
 
     def make(self, number: int, ready: Connection) -> BaseProcess:
         """Return an unstarted process that writes to *ready* once it accepts requests."""
@@ -49,7 +49,7 @@ class _Worker:
         self.generation = generation
         self.is_ready = False
         self.is_told = False
-        """Whether it was told to leave or to stop: its end is no failure."""
+        """Whether it was told to leave or to stop: then its end is not a failure."""
         self.due = math.inf
         """When its next step is due, by the monotonic clock."""
         self._step: Callable[[], None] = self.kill
@@ -62,7 +62,7 @@ class _Worker:
         self.pid = self.process.pid or 0
 
     def take_step(self) -> None:
-        """Run the step whose time has come: stop the worker, or kill it."""
+        """Run the step that is due: stop the worker, or kill it."""
         self._step()
 
     def leave(self, stop_timeout_s: float) -> None:
@@ -78,14 +78,14 @@ class _Worker:
         Kill the worker after the timeout.
         """
         self.is_told = True
-        if not self.is_ready:  # it has begun nothing
+        if not self.is_ready:  # it has no requests
             self.kill()
             return
         self.process_signal(signal.SIGTERM)
         self._then(timeout_s, partial(self._give_up, timeout_s))
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the worker at once."""
         self.process_signal(signal.SIGKILL)
         self.due = math.inf
 
@@ -96,7 +96,7 @@ class _Worker:
             os.kill(self.pid, number)
 
     def close(self) -> int | None:
-        """Reap it once it has ended, and return its exit code."""
+        """Reap the ended process, and return its exit code."""
         self.process.join()
         code = self.process.exitcode
         self.process.close()
@@ -113,12 +113,12 @@ class _Worker:
 
 
 class _Slot:
-    """A place for one worker."""
+    """The place of one worker."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.start_at = 0.0
-        """No worker is started here before this time of the monotonic clock."""
+        """Earliest start of the next worker, by the monotonic clock."""
         self._pause_s = _PAUSE_MIN_S
 
     def failed(self, lived_s: float) -> float:
@@ -131,7 +131,7 @@ class _Slot:
 
 
 class Workers:
-    """Keeps *count* workers running until a signal says otherwise. Nothing in its loop blocks."""
+    """Keeps *count* workers running until SIGTERM or SIGINT."""
 
     def __init__(self, count: int, drain_timeout_s: float, on_end: Callable[[int], None]) -> None:
         """*on_end* gets the process id of each worker that has ended."""
@@ -211,12 +211,12 @@ class Workers:
             is_replacing = True
             try:
                 self._workers.append(_Worker(slot.number, self._generation, server))
-            except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again
+            except Exception as error:  # noqa: BLE001 - every error is retried
                 pause_s = slot.failed(0.0)
                 log.error("worker_not_started", reason=str(error), pause_s=pause_s)  # noqa: TRY400
 
     def _wait(self, wakes: socket.socket, server: Server, now: float) -> None:
-        """Wait until something happens or is due, and deal with it."""
+        """Wait for the next event or due time, and handle it."""
         dues = [worker.due for worker in self._workers]
         dues += [slot.start_at for slot in self._slots if slot.start_at > now]
         due = min(dues, default=math.inf)
@@ -251,7 +251,7 @@ class Workers:
                 other.leave(self._stop_timeout_s)
 
     def _remove(self, worker: _Worker, server: Server) -> None:
-        """Take an ended worker out; unless it was told to end, another is started after a pause."""
+        """Remove an ended worker; unless it was told to end, a new one starts after a pause."""
         self._workers.remove(worker)
         code = worker.close()
         try:

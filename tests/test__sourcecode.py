@@ -180,7 +180,7 @@ def test_nothing_in_the_service_needs_its_test_twins() -> None:
     users = [
         relative(path)
         for path in (ROOT / "service").rglob("*.py")
-        if "service.testing" in path.read_text()
+        if "tests.doubles" in path.read_text()
     ]
 
     assert [] == users

@@ -11,8 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.events import EventMaker, compact_json
 from service.clock import SystemClock
-from service.pipeline.check import Arrival, Checked, Checker, random_row_ids, scan
-from service.pipeline.quarantine import QuarantineBudget
+from service.pipeline.check import Arrival, Checked, Checker, QuarantineBudget, random_row_ids, scan
 
 ROUNDS: Final = 30
 _ROUND_S: Final = 0.004

@@ -1,4 +1,4 @@
-"""What is known of one request when it has been answered: its log line and its measures."""
+"""The log line and the metrics of an answered request."""
 
 import re
 from datetime import datetime
@@ -7,37 +7,18 @@ from typing import Final
 import msgspec
 import structlog
 
-from service.edge.replies import Counts
-from service.model import ApiKey, Outcome, Payload
 from service.obs import log as logs
 from service.obs.metrics import Metrics
+from service.pipeline.ingest import Counts, Request
 
 log = structlog.get_logger()
 
-# Only what has this form is logged: somebody will put a key there one day, as anywhere.
+# Other values are not logged: they could contain a key.
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-class Access(msgspec.Struct, kw_only=True):
-    """
-    Filled in as the request goes its way.
-
-    `endpoint` is from the closed set of routes; `size_bytes` counts the decoded body.
-    """
-
-    request_id: str
-    method: str
-    endpoint: str
-    traceparent: bytes | None = None
-    key: ApiKey | None = None
-    schema_version: str | None = None
-    payload: Payload | None = None
-    counts: Counts | None = None
-    size_bytes: int | None = None
-
-
 class _Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
-    """The log line, with its fields in this order. Never holds a key, a payload or a raw path."""
+    """The log line, with the fields in this order. Contains no key, no payload and no raw path."""
 
     status: int
     duration_ms: float
@@ -62,70 +43,69 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
 
 class AccessLog:
-    """Writes one line per request and counts it."""
+    """Logs and counts requests: one line each."""
 
     def __init__(self, metrics: Metrics, *, is_on: bool) -> None:
         self._metrics = metrics
         self._is_on = is_on
         self._lines = logs.info_lines()
 
-    def answered(self, access: Access, status: int, code: str | None, duration_s: float) -> None:
-        """Record how *access* ended."""
-        self._metrics.request_answered(access.endpoint, status, duration_s)
-        if access.counts is not None:
-            self._count(access.counts)
+    def answered(self, request: Request, status: int, code: str | None, duration_s: float) -> None:
+        """Log and count *request* with its answer; *duration_s* in seconds."""
+        self._metrics.request_answered(request.endpoint, status, duration_s)
+        if request.counts is not None:
+            self._count(request.counts)
         if self._is_on:
-            self._write(_line(access, status, code, duration_s))
+            self._write(_line(request, status, code, duration_s))
 
     def _count(self, counts: Counts) -> None:
         ended = self._metrics.events_ended
         if counts.accepted:
-            ended(Outcome.ACCEPTED, counts.accepted)
+            ended("accepted", counts.accepted)
         if counts.duplicates:
-            ended(Outcome.DUPLICATE, counts.duplicates)
+            ended("duplicate", counts.duplicates)
         if counts.conflicts:
-            ended(Outcome.CONFLICT, counts.conflicts)
+            ended("conflict", counts.conflicts)
         if counts.rejected:
-            ended(Outcome.REJECTED, counts.rejected)
+            ended("rejected", counts.rejected)
 
     def _write(self, line: _Line) -> None:
-        # A probe that finds all well is no news; there is one every few seconds.
-        is_news = line.endpoint not in _PROBES or line.status != _OK
-        if is_news and self._lines is not None:
+        # Successful probes arrive every few seconds; they are logged at level debug.
+        is_info = line.endpoint not in _PROBES or line.status != _OK
+        if is_info and self._lines is not None:
             line.event, line.level = "request", "info"
             self._lines.add(line)
             return
         fields = msgspec.structs.asdict(line)
         known = {name: value for name, value in fields.items() if value is not None}
-        (log.info if is_news else log.debug)("request", **known)
+        (log.info if is_info else log.debug)("request", **known)
 
 
-def _line(access: Access, status: int, code: str | None, duration_s: float) -> _Line:
+def _line(request: Request, status: int, code: str | None, duration_s: float) -> _Line:
     line = _Line(
         status=status,
         duration_ms=int(duration_s * 1_000_000) / 1000,
-        request_id=access.request_id,
-        method=access.method,
-        endpoint=access.endpoint,
-        traceparent=_traceparent(access.traceparent),
-        schema_version=access.schema_version,
-        size_bytes=access.size_bytes,
+        request_id=request.id_text,
+        method=request.method,
+        endpoint=request.endpoint,
+        traceparent=None if request.traceparent is None else _traceparent(request.traceparent),
+        schema_version=request.schema_version or None,
+        size_bytes=None if request.body_bytes < 0 else request.body_bytes,
         code=code,
     )
-    if (key := access.key) is not None:
+    if request.key is not None:
+        key = request.key.key
         line.tenant_id, line.workspace_id, line.key_id = key.tenant_id, key.workspace_id, key.key_id
-    if access.payload is not None:
-        line.types = access.payload.events.types or None
-    if (counts := access.counts) is not None:
+    if request.payload is not None:
+        line.types = request.payload.events.types or None
+    if (counts := request.counts) is not None:
         line.accepted, line.duplicates = counts.accepted, counts.duplicates
         line.conflicts, line.rejected = counts.conflicts, counts.rejected
     return line
 
 
-def _traceparent(value: bytes | None) -> str | None:
-    if value is None or not _TRACEPARENT.fullmatch(value):
-        return None
-    return value.decode("ascii")
+def _traceparent(value: bytes) -> str | None:
+    return value.decode("ascii") if _TRACEPARENT.fullmatch(value) else None
 
 
 _OK: Final = 200

@@ -1,4 +1,4 @@
-"""The raw ASGI callable: method and path to endpoint. The only user of scope, receive and send."""
+"""The ASGI application: routes, requests to the pipeline, answers, CORS."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,15 +9,21 @@ import structlog
 
 from service.clock import Clock
 from service.edge import replies
-from service.edge.access import Access, AccessLog
-from service.edge.body import ClientGoneError
-from service.edge.cors import Cors
-from service.edge.inbound import Inbound
-from service.edge.ingest import Ingest
+from service.edge.access import AccessLog
 from service.edge.probes import Probes
-from service.edge.replies import Reply
-from service.edge.request import Receive, Scope, Send, require_one_meaning
-from service.model import EVENT_TYPES
+from service.edge.replies import Header, Reply
+from service.edge.request import (
+    ClientGoneError,
+    Receive,
+    RequestBody,
+    Scope,
+    Send,
+    body_deadlines,
+    key_text,
+    reject_ambiguous_headers,
+)
+from service.model import EVENT_TYPES, WorkerState
+from service.pipeline.ingest import Ingest, Request
 from service.reasons import Reason, Refusal
 
 log = structlog.get_logger()
@@ -32,48 +38,60 @@ _ENDS_OF_THE_WORKER: Final = (
 _METHODS: Final = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 )
+# Named one by one, because a wildcard does not include Authorization. SDKs send these.
+_CORS_HEADERS: Final = (
+    b"authorization, content-type, content-encoding, x-api-key, x-write-key,"
+    b" x-event-schema-version, x-retry-count, anonymousid, sentat, rsa-retry-attempt,"
+    b" rsa-since-last-attempt, rsa-since-first-attempt, rsa-retry-reason,"
+    b" x-enable-debug, x-ip-policy, traceparent"
+)
+_CORS_MAX_AGE_S: Final = 86_400
 
 
-class _Ingested(msgspec.Struct, frozen=True):
-    """A path that takes events; *event_type* is None for a batch."""
+class _IngestRoute(msgspec.Struct, frozen=True):
+    """A path that accepts events; *event_type* is None for a batch."""
 
     endpoint: str
     event_type: str | None
     methods: tuple[str, ...] = ("POST", "OPTIONS")
 
 
-class _Reported(msgspec.Struct, frozen=True):
-    """A path that reports."""
+class _ReportRoute(msgspec.Struct, frozen=True):
+    """A path that reports on the service."""
 
     endpoint: str
     report: Callable[[], Awaitable[Reply]]
     methods: tuple[str, ...] = ("GET", "HEAD")
 
 
-_Route = _Ingested | _Reported
+_Route = _IngestRoute | _ReportRoute
 
 
 class Edge:
-    """Routes requests, and turns whatever comes of them into an answer."""
+    """Passes requests to the pipeline, and turns every result into an answer."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         *,
         ingest: Ingest,
         probes: Probes,
-        cors: Cors,
+        cors: "Cors",
         access_log: AccessLog,
         clock: Clock,
+        state: WorkerState,
+        body_timeout_s: float,
         take_request_id: Callable[[], tuple[int, str]],
     ) -> None:
+        """*take_request_id* returns a new id, as a number and as text."""
         self._ingest = ingest
         self._cors = cors
         self._access_log = access_log
         self._clock = clock
+        self._state = state
+        self._body_deadlines = body_deadlines()
+        self._body_timeout_s = body_timeout_s
         self._take_request_id = take_request_id
         self._routes = _routes(probes)
-        self.closes_connections = False
-        """True while this worker is being replaced: each answer closes its connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -81,76 +99,117 @@ class Edge:
         number, request_id = self._take_request_id()
         route = self._routes.get(scope["path"])
         method = scope["method"]
-        access = Access(
-            request_id=request_id,
+        headers = dict(scope["headers"])
+        body = RequestBody(headers, receive, self._body_deadlines, self._body_timeout_s)
+        request = Request(
+            id=number,
+            id_text=request_id,
             method=method if method in _METHODS else "other",
             endpoint="unknown" if route is None else route.endpoint,
+            body=body,
         )
-        inbound = Inbound(dict(scope["headers"]), receive)
         try:
-            if isinstance(route, _Ingested) and method == "POST":
-                require_one_meaning(inbound.headers, scope["headers"])
-                reply = await self._ingest.answer(route.event_type, number, inbound, access)
+            if isinstance(route, _IngestRoute) and method == "POST":
+                reject_ambiguous_headers(headers, scope["headers"], body.length)
+                request.event_type = route.event_type
+                request.key_text = key_text(headers)
+                request.schema_version_text = headers.get(b"x-event-schema-version")
+                request.traceparent = headers.get(b"traceparent")
+                reply = replies.processed(request, await self._ingest.process(request))
             else:
                 reply = await self._report(route, method)
-        except BaseException as error:  # noqa: BLE001 - a panic of the core is no Exception
-            reply = await self._refused(error, inbound, request_id)
-        headers = [
+        except BaseException as error:  # noqa: BLE001 - a panic of the core is not an Exception
+            reply = await self._refused(error, body, request_id)
+        answer_headers = [
             *reply.headers,
             (b"content-length", b"%d" % len(reply.body)),
             (b"x-request-id", request_id.encode("ascii")),
         ]
-        if self.closes_connections:
-            headers.append((b"connection", b"close"))
-        if isinstance(route, _Ingested):
-            headers += self._cors.headers(inbound.headers.get(b"origin"))
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        body = b"" if method == "HEAD" else reply.body
-        await send({"type": "http.response.body", "body": body})
+        if self._state.is_leaving:
+            answer_headers.append((b"connection", b"close"))
+        origin = headers.get(b"origin")
+        if origin is not None and isinstance(route, _IngestRoute):
+            answer_headers += self._cors.headers(origin)
+        await send(
+            {"type": "http.response.start", "status": reply.status, "headers": answer_headers}
+        )
+        content = b"" if method == "HEAD" else reply.body
+        await send({"type": "http.response.body", "body": content})
         duration_s = self._clock.monotonic() - started
-        self._access_log.answered(access, reply.status, reply.code, duration_s)
+        self._access_log.answered(request, reply.status, reply.code, duration_s)
 
     async def _report(self, route: _Route | None, method: str) -> Reply:
-        """Answer a request that brings no events."""
+        """Answer a request without events."""
         if route is None:
             raise Refusal(Reason.NOT_FOUND)
         if method not in route.methods:
-            raise _method_refused(method, route.methods)
-        if isinstance(route, _Ingested):
+            raise _method_not_allowed(method, route.methods)
+        if isinstance(route, _IngestRoute):
             return self._cors.preflight()
         return await route.report()
 
-    async def _refused(self, error: BaseException, inbound: Inbound, request_id: str) -> Reply:
-        """Return the answer to a request that was given up; it costs nobody else anything."""
+    async def _refused(self, error: BaseException, body: RequestBody, request_id: str) -> Reply:
+        """Return the answer to a request that failed. Other requests are not affected."""
         if isinstance(error, _ENDS_OF_THE_WORKER):
             raise error
         if isinstance(error, Refusal):
-            await inbound.discard()
+            await body.discard()
             refusal = error
         elif isinstance(error, ClientGoneError):
-            # Nobody listens; the server still wants an answer to close the exchange with.
-            refusal = Refusal(Reason.INVALID_REQUEST, "The body ended before it was whole.")
+            # Nobody receives the answer; the server needs one to end the exchange.
+            refusal = Refusal(Reason.INVALID_REQUEST, "The body ended before it was complete.")
         else:
             log.error("request_failed", request_id=request_id, exc_info=error)
             refusal = Refusal(Reason.INTERNAL_ERROR)
         return replies.refused(request_id, refusal)
 
 
+class Cors:
+    """Lets pages of the configured origins send events, without credentials."""
+
+    def __init__(self, origins: frozenset[str]) -> None:
+        """*origins*: `*` allows all; empty allows none."""
+        self._is_open = "*" in origins
+        self._origins = {origin.encode("latin-1") for origin in origins}
+
+    def headers(self, origin: bytes) -> tuple[Header, ...]:
+        """Return the CORS headers of an answer to a page of *origin*."""
+        if self._is_open:
+            allowed: tuple[Header, ...] = ((b"access-control-allow-origin", b"*"),)
+        elif origin in self._origins:
+            allowed = ((b"access-control-allow-origin", origin), (b"vary", b"Origin"))
+        else:
+            return ((b"vary", b"Origin"),)
+        return (*allowed, (b"access-control-expose-headers", b"Retry-After, X-Request-Id"))
+
+    def preflight(self) -> Reply:
+        """Return the answer to a preflight request."""
+        return Reply(
+            204,
+            b"",
+            (
+                (b"access-control-allow-methods", b"POST, OPTIONS"),
+                (b"access-control-allow-headers", _CORS_HEADERS),
+                (b"access-control-max-age", b"%d" % _CORS_MAX_AGE_S),
+            ),
+        )
+
+
 def _routes(probes: Probes) -> dict[str, _Route]:
     routes: dict[str, _Route] = {
-        "/": _Reported("index", probes.index),
-        "/health": _Reported("health", probes.health),
-        "/health/live": _Reported("health_live", probes.live),
-        "/health/ready": _Reported("health_ready", probes.ready),
+        "/": _ReportRoute("index", probes.index),
+        "/health": _ReportRoute("health", probes.health),
+        "/health/live": _ReportRoute("health_live", probes.live),
+        "/health/ready": _ReportRoute("health_ready", probes.ready),
     }
     for name in (*EVENT_TYPES, _BATCH):
-        route = _Ingested(name, None if name == _BATCH else name)
-        # Both served directly: a redirect would turn the SDKs' POST into a GET, and lose it.
+        route = _IngestRoute(name, None if name == _BATCH else name)
+        # With and without a slash: after a redirect, SDKs send a GET and lose the events.
         routes[f"/v1/{name}"] = routes[f"/v1/{name}/"] = route
     return routes
 
 
-def _method_refused(method: str, allowed: tuple[str, ...]) -> Refusal:
+def _method_not_allowed(method: str, allowed: tuple[str, ...]) -> Refusal:
     allow = ", ".join(allowed)
     return Refusal(
         Reason.METHOD_NOT_ALLOWED,

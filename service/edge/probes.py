@@ -1,37 +1,26 @@
-"""Health: the full report, whether the process lives, and whether it may take traffic."""
+"""Health endpoints: the full report, liveness and readiness; and the index."""
 
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from service.edge import replies
 from service.edge.replies import Reply
+from service.model import WorkerState
 from service.supervisor import TaskReport
 
 
 class DatabaseReport(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether the worker can store events, and how long its last probe took for a round trip."""
+    """Whether the worker can store events, and the round trip time of its last probe."""
 
     status: str
     cause: str | None = None
     message: str | None = None
     latency_ms: float | None = None
     pool: Any = None
-
-
-class WorkerState(Protocol):
-    """State of a worker, as far as health reports need it."""
-
-    @property
-    def is_draining(self) -> bool:
-        """Whether the worker takes no new requests."""
-
-    @property
-    def background(self) -> dict[str, TaskReport]:
-        """State of the background tasks, by name."""
 
 
 class _Report(msgspec.Struct, frozen=True):
@@ -50,11 +39,13 @@ class Probes:
         self,
         *,
         database: Callable[[], DatabaseReport],
+        background: Callable[[], dict[str, TaskReport]],
         state: WorkerState,
         version: str,
     ) -> None:
-        """*database* returns what is known, without a query to the store."""
+        """*database* returns the last known state, without a query; *background* the tasks."""
         self._database = database
+        self._background = background
         self._state = state
         self._version = version
         self._started = time.monotonic()
@@ -69,16 +60,16 @@ class Probes:
             uptime_s=round(time.monotonic() - self._started, 3),
             worker={"pid": os.getpid()},
             database=database,
-            background=self._state.background,
+            background=self._background(),
         )
         return replies.report(200 if is_ready else 503, report)
 
     async def live(self) -> Reply:
-        """Return 200: the process answers."""
+        """Return 200."""
         return replies.report(200, {"status": "alive"})
 
     async def ready(self) -> Reply:
-        """Return 200 when this worker may be sent traffic."""
+        """Return 200 if this worker can take requests, else 503."""
         database = self._database()
         if self._is_ready(database):
             return replies.report(200, {"status": "ready"})
@@ -90,7 +81,7 @@ class Probes:
         return replies.report(503, unready)
 
     async def index(self) -> Reply:
-        """Return what is served here."""
+        """Return the paths of the service."""
         return replies.report(
             200,
             {

@@ -1,4 +1,4 @@
-"""Every answer, as bytes. A reason becomes status, headers and body here and nowhere else."""
+"""Answers as bytes. Only this file turns a reason into status, headers and body."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,33 +6,25 @@ from typing import Final
 import msgspec
 
 from service.model import Accepted, Outcome, Verdict
+from service.pipeline.ingest import Counts, Request
 from service.reasons import FAULTS, Fault, Reason, Refusal
 
 Header = tuple[bytes, bytes]
 
 _JSON: Final[Header] = (b"content-type", b"application/json")
-_EVENT_FAULT_STATUS: Final = 400
+_EVENT_REJECTED_STATUS: Final = 400
 _ENCODER: Final = msgspec.json.Encoder()
-# Of an array of one object: its members, and the brace that closes it.
-_VERDICT: Final = slice(len("[{"), -len("]"))
+# In a JSON array of one object: the members of the object and its closing brace.
+_MEMBERS: Final = slice(len("[{"), -len("]"))
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer; `code` is its reason when something was refused."""
+    """An answer. `code`: why the request was refused, or its event not accepted."""
 
     status: int
     body: bytes
     headers: tuple[Header, ...] = (_JSON,)
     code: Reason | None = None
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """How the events of one request ended."""
-
-    accepted: int
-    duplicates: int
-    conflicts: int
-    rejected: int
 
 
 class _BatchBody(msgspec.Struct, frozen=True):
@@ -65,22 +57,19 @@ class _ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     offset: int | None = None
 
 
-def count(verdicts: Sequence[Verdict]) -> Counts:
-    """Count verdicts by outcome."""
+def processed(request: Request, verdicts: Sequence[Verdict]) -> Reply:
+    """Return the answer to a request whose events have *verdicts*."""
+    assert request.counts is not None  # noqa: S101 - set with the verdicts
+    if request.event_type is None:
+        return batch_processed(request.id_text, request.counts, verdicts)
     if isinstance(verdicts, Accepted):
-        return Counts(len(verdicts), 0, 0, 0)
-    outcomes = [verdict.status for verdict in verdicts]
-    return Counts(
-        outcomes.count(Outcome.ACCEPTED),
-        outcomes.count(Outcome.DUPLICATE),
-        outcomes.count(Outcome.CONFLICT),
-        outcomes.count(Outcome.REJECTED),
-    )
+        return event_accepted(request.id_text, verdicts)
+    return event_processed(request.id_text, verdicts[0])
 
 
 def batch_processed(request_id: str, counts: Counts, verdicts: Sequence[Verdict]) -> Reply:
     """Return the answer to a batch: one result per event, in order."""
-    results = msgspec.Raw(verdicts.on_the_wire()) if isinstance(verdicts, Accepted) else verdicts
+    results = msgspec.Raw(verdicts.to_json()) if isinstance(verdicts, Accepted) else verdicts
     body = _BatchBody(
         success=True,
         request_id=request_id,
@@ -94,15 +83,15 @@ def batch_processed(request_id: str, counts: Counts, verdicts: Sequence[Verdict]
 
 
 def event_accepted(request_id: str, verdicts: Accepted) -> Reply:
-    """Return the answer to one event that is new: most are, so it is put together from bytes."""
-    verdict = verdicts.on_the_wire()[_VERDICT]
-    return Reply(200, b'{"success":true,"request_id":"%b",%b' % (request_id.encode(), verdict))
+    """Return the answer to one accepted event; joined from bytes, as it is the most frequent."""
+    members = verdicts.to_json()[_MEMBERS]
+    return Reply(200, b'{"success":true,"request_id":"%b",%b' % (request_id.encode(), members))
 
 
 def event_processed(request_id: str, verdict: Verdict) -> Reply:
     """Return the answer to one event: 400 when it was rejected."""
     if verdict.status is Outcome.REJECTED:
-        assert verdict.code is not None  # noqa: S101 - a rejection has its reason
+        assert verdict.code is not None  # noqa: S101 - a rejection has a reason
         error = _ErrorBody(
             verdict.code,
             verdict.message or "",
@@ -110,7 +99,7 @@ def event_processed(request_id: str, verdict: Verdict) -> Reply:
             event_id=verdict.event_id,
             field=verdict.field,
         )
-        return Reply(_EVENT_FAULT_STATUS, _ENCODER.encode(error), code=verdict.code)
+        return Reply(_EVENT_REJECTED_STATUS, _ENCODER.encode(error), code=verdict.code)
     body = _EventBody(
         success=True,
         request_id=request_id,
@@ -123,22 +112,22 @@ def event_processed(request_id: str, verdict: Verdict) -> Reply:
 
 
 def refused(request_id: str, refusal: Refusal) -> Reply:
-    """Return the answer to a request that was refused as a whole."""
+    """Return the answer to a refused request."""
     details = dict(refusal.details)
     allow = details.pop("allow", None)
-    fault = FAULTS.get(refusal.reason) or Fault(_EVENT_FAULT_STATUS, refusal.message)
+    response = FAULTS.get(refusal.reason) or Fault(_EVENT_REJECTED_STATUS, refusal.message)
     error = msgspec.convert(
         {"code": refusal.reason, "message": refusal.message, "request_id": request_id} | details,
         _ErrorBody,
     )
     headers = [_JSON]
-    if fault.retry_after_s is not None:
-        headers.append((b"retry-after", b"%d" % fault.retry_after_s))
+    if response.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % response.retry_after_s))
     if allow is not None:
         headers.append((b"allow", str(allow).encode("ascii")))
-    if fault.status == 401:  # noqa: PLR2004 - RFC 9110 wants the challenge with it
+    if response.status == 401:  # noqa: PLR2004 - RFC 9110 requires a challenge
         headers.append((b"www-authenticate", b'Bearer realm="forebay"'))
-    return Reply(fault.status, _ENCODER.encode(error), tuple(headers), refusal.reason)
+    return Reply(response.status, _ENCODER.encode(error), tuple(headers), refusal.reason)
 
 
 def report(status: int, content: object) -> Reply:

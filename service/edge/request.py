@@ -1,9 +1,13 @@
-"""Headers of a request, and refusal of ambiguous ones."""
+"""Request headers, rejection of ambiguous ones, the API key in them, and the request body."""
 
-import re
+import asyncio
+import binascii
+import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
+from service.deadlines import Deadlines
+from service.edge.inflate import inflater_for, too_large
 from service.reasons import Reason, Refusal
 
 Scope = MutableMapping[str, Any]
@@ -11,36 +15,157 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 Headers = dict[bytes, bytes]
+"""By name in lower case. Of a repeated header the last value counts."""
 
-# A second one would let a proxy and the service read two different requests, or two different keys.
-_ONCE: Final = frozenset(
-    {
-        b"authorization",
-        b"content-encoding",
-        b"content-length",
-        b"transfer-encoding",
-        b"x-api-key",
-        b"x-event-schema-version",
-        b"x-write-key",
-    }
+# With a duplicate of these, a proxy and the service could read different requests or keys.
+_ONCE: Final = (
+    b"authorization",
+    b"content-encoding",
+    b"content-length",
+    b"transfer-encoding",
+    b"x-api-key",
+    b"x-event-schema-version",
+    b"x-write-key",
 )
 # Digits of a 64-bit number.
 _LENGTH_DIGITS_MAX: Final = 19
-_SCHEMA_VERSION: Final = re.compile(r"[0-9]{1,5}\.[0-9]{1,5}(\.[0-9]{1,5})?")
 _QUOTED_CHARS_MAX: Final = 64
+_DISCARDED_BYTES_MAX: Final = 4 * 1024 * 1024
+_DISCARD_TIMEOUT_S: Final = 1.0
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class RequestBody:
+    """State of a request body, including draining unread bytes after an early error."""
+
+    __slots__ = (
+        "_deadlines",
+        "_encoding",
+        "_has_timed_out",
+        "_headers",
+        "_is_complete",
+        "_receive",
+        "_received_bytes",
+        "_timeout_s",
+        "length",
+    )
+
+    def __init__(
+        self, headers: Headers, receive: Receive, deadlines: Deadlines, timeout_s: float
+    ) -> None:
+        """
+        *receive* is the server's function; *timeout_s* is the time for the whole body, in seconds.
+
+        *deadlines* cancels a task at its deadline (`body_deadlines`).
+        """
+        self._headers = headers
+        self._receive = receive
+        self._deadlines = deadlines
+        self._timeout_s = timeout_s
+        self.length = content_length(headers)
+        """As declared, in bytes; None for a chunked body."""
+        # The server enforces the length, so the empty message after the last byte is not needed.
+        self._is_complete = self.length == 0
+        self._received_bytes = 0
+        self._has_timed_out = False
+
+    async def read(self, bytes_max: int) -> bytes:
+        """
+        Return the decoded body of at most *bytes_max* bytes.
+
+        Raises
+        ------
+        Refusal
+            It is too large, too slow, or not encoded as its header says.
+        ClientGoneError
+            The connection was closed before the end of the body.
+        """
+        encoding = self._headers.get(b"content-encoding")
+        inflater = None if encoding is None else inflater_for(encoding, bytes_max)
+        if self.length is not None and self.length > bytes_max:
+            raise too_large(bytes_max, str(self.length))
+        chunks: list[bytes] = []
+        task = self._deadlines.begin(time.monotonic() + self._timeout_s)
+        try:
+            while not self._is_complete:
+                chunk = self._take(await self._receive())
+                # Of the compressed bytes too: some encodings of an empty body never end.
+                if self._received_bytes > bytes_max:
+                    raise too_large(bytes_max, f"more than {bytes_max}")
+                chunks.append(chunk if inflater is None else inflater.feed(chunk))
+        except asyncio.CancelledError:
+            # After a cancellation by somebody else as well, the task has to end.
+            if not self._deadlines.is_exceeded(task) or task.uncancel():
+                raise
+            self._has_timed_out = True
+            raise Refusal(
+                Reason.BODY_TIMEOUT,
+                f"The body did not arrive within {self._timeout_s:g} s; try again.",
+            ) from None
+        finally:
+            self._deadlines.end(task)
+        if inflater is not None:
+            inflater.require_end()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def discard(self) -> None:
+        """
+        Read and discard the rest of the body after an early error, up to 4 MiB and for 1 s.
+
+        A connection that is closed while the client is still sending is reset, and the client loses
+        the answer: it sees a network error, and retries a request that will always be refused.
+        """
+        if not self._is_coming():
+            return
+        bytes_max = self._received_bytes + _DISCARDED_BYTES_MAX
+        try:
+            async with asyncio.timeout(_DISCARD_TIMEOUT_S):
+                while not self._is_complete and self._received_bytes < bytes_max:
+                    self._take(await self._receive())
+        except (TimeoutError, ClientGoneError):
+            return
+
+    def _take(self, message: MutableMapping[str, Any]) -> bytes:
+        """Return the chunk of the body in *message*."""
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk: bytes = message.get("body", b"")
+        self._received_bytes += len(chunk)
+        is_last = not message.get("more_body", False)
+        self._is_complete = is_last or self._received_bytes == self.length
+        return chunk
+
+    def _is_coming(self) -> bool:
+        headers = self._headers
+        if self._has_timed_out or (self.length is None and b"transfer-encoding" not in headers):
+            return False
+        # A client that sent `Expect: 100-continue` has not begun to send the body.
+        return self._received_bytes > 0 or b"expect" not in headers
+
+
+def body_deadlines() -> Deadlines:
+    """Return the deadlines of the request bodies of one worker."""
+    return Deadlines(_cancel)
 
 
 def content_length(headers: Headers) -> int | None:
-    """Return the declared length of the body, None without a readable one."""
+    """Return the declared length of the body in bytes; None if it is missing or not a number."""
     value = headers.get(b"content-length")
     if value is None or len(value) > _LENGTH_DIGITS_MAX or not value.isdigit():
         return None
     return int(value)
 
 
-def require_one_meaning(headers: Headers, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+def reject_ambiguous_headers(
+    headers: Headers, pairs: Sequence[tuple[bytes, bytes]], length: int | None
+) -> None:
     """
-    Refuse a request that two readers could read differently.
+    Refuse a request that a proxy and the service could read differently.
+
+    *pairs* are the headers as received; *length* is the `content_length` of *headers*.
 
     Raises
     ------
@@ -54,11 +179,40 @@ def require_one_meaning(headers: Headers, pairs: Sequence[tuple[bytes, bytes]]) 
         _require_chunked(coding)
         if b"content-length" in headers:
             raise _invalid("content-length", "Both Content-Length and Transfer-Encoding; send one.")
-    elif b"content-length" in headers and content_length(headers) is None:
+    elif length is None and b"content-length" in headers:
         raise _invalid(
             "content-length",
             f"Content-Length is not a number of at most {_LENGTH_DIGITS_MAX} digits.",
         )
+
+
+def key_text(headers: Headers) -> bytes | None:
+    """
+    Return the API key in the headers; None if no header has one.
+
+    An Authorization header with another scheme, which a proxy may have added, is ignored. An
+    Authorization header with a supported scheme but no readable key is final (b""): other headers
+    are not used.
+    """
+    value = headers.get(b"authorization")
+    if value is not None:
+        scheme, _, rest = value.strip().partition(b" ")
+        scheme = scheme.lower()
+        if scheme == b"basic":
+            try:
+                return binascii.a2b_base64(rest.strip(), strict_mode=True).partition(b":")[0]
+            except binascii.Error:
+                return b""
+        if scheme == b"bearer":
+            return rest.strip()
+    value = headers.get(b"x-api-key")
+    if value is None:
+        value = headers.get(b"x-write-key")
+    return None if value is None else value.strip()
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
 
 
 def _require_once(names: list[bytes]) -> None:
@@ -73,39 +227,9 @@ def _require_chunked(coding: bytes) -> None:
     if coding.strip().lower() != b"chunked":
         shown = coding.decode("latin-1")[:_QUOTED_CHARS_MAX]
         raise _invalid(
-            "transfer-encoding", f"Transfer-Encoding {shown!r} is not supported; chunked is."
+            "transfer-encoding", f"Transfer-Encoding {shown!r} is not supported; send chunked."
         )
 
 
 def _invalid(field: str, message: str) -> Refusal:
     return Refusal(Reason.INVALID_REQUEST, message, field=field)
-
-
-def schema_version(headers: Headers, default: str, supported: frozenset[str]) -> str:
-    """
-    Return the schema version of the request's events.
-
-    Raises
-    ------
-    Refusal
-        It is not MAJOR.MINOR or MAJOR.MINOR.PATCH, or none of *supported* (empty: all are).
-    """
-    value = headers.get(b"x-event-schema-version")
-    if value is None:
-        return default
-    text = value.decode("latin-1").strip()
-    if not _SCHEMA_VERSION.fullmatch(text):
-        raise _invalid_version(text, "is not MAJOR.MINOR or MAJOR.MINOR.PATCH, such as 1.0")
-    if supported and text not in supported:
-        raise _invalid_version(text, f"is not supported; {', '.join(sorted(supported))} are")
-    return text
-
-
-def _invalid_version(text: str, fault: str) -> Refusal:
-    shown = text[:_QUOTED_CHARS_MAX]
-    return Refusal(
-        Reason.INVALID_SCHEMA_VERSION,
-        f"X-Event-Schema-Version {shown!r} {fault}.",
-        field="X-Event-Schema-Version",
-        actual=shown,
-    )

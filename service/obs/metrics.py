@@ -1,42 +1,42 @@
 """
-Every metric, declared once. Labels come from closed sets: never a path, an id or a key.
+Every metric, declared once. Label values are from closed sets: no paths, ids or keys.
 
-A worker gathers what it counts and writes it down a little later, many values at once, to files in
-the folder that PROMETHEUS_MULTIPROC_DIR names (set before this module is imported). The process
-that started the workers reads all of them for `/metrics`.
+A worker collects its counts in memory and writes many of them at once, to files in the folder that
+PROMETHEUS_MULTIPROC_DIR names (set before this module is imported). The parent process reads the
+files of all workers for `/metrics`.
 """
 
 import asyncio
 import atexit
-import time
+import os
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from prometheus_client.metrics_core import Metric
+from prometheus_client import Counter, Gauge, Histogram, values
 
 from service.obs import log as logs
-from service.obs import metric_files
-from service.obs.worker_files import WorkerFiles
+from service.obs.metrics_folder import FOLDER_VARIABLE, allocate_files
 
 log = structlog.get_logger()
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS: Final = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000)
-# Long enough to gather a burst, short enough for a scrape to wait until all is written down.
-_GATHER_S: Final = 0.02
-_SCRAPE_DELAY_S: Final = 2 * _GATHER_S
+WRITE_DELAY_S: Final = 0.02
+"""How long counts stay in memory, in seconds. A scrape waits for longer than that."""
 
 
 class _Histogram(Histogram):
-    """Takes many values for little more than the price of one."""
+    """
+    A histogram that observes many values at little more than the cost of one.
+
+    Uses internals of prometheus_client (docs/decisions/0026-library-internals.md).
+    """
 
     def observe_all(self, amounts: list[float]) -> None:
-        """Observe each of *amounts*, which are left in order."""
+        """Observe each of *amounts*, and sort the list."""
         amounts.sort()
         self._sum.inc(sum(amounts))
         counted = 0
@@ -47,7 +47,25 @@ class _Histogram(Histogram):
                 counted = up_to
 
 
-_UNSHARED: Final = metric_files.reserve()
+def _allocate_own_files() -> OSError | None:
+    """
+    Allocate the files of this process, before the first metric is declared.
+
+    Return the error if there is no disk space: then this process counts in its own memory, and
+    `/metrics` does not include it.
+    """
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder is None:
+        return None
+    try:
+        allocate_files(Path(folder), str(os.getpid()))
+    except OSError as error:
+        values.ValueClass = values.MutexValue
+        return error
+    return None
+
+
+_ALLOCATION_ERROR: Final = _allocate_own_files()
 
 EVENTS: Final = Counter("forebay_events_total", "Events by outcome.", ["outcome"])
 REQUEST_SECONDS: Final = _Histogram(
@@ -99,10 +117,10 @@ LOG_LINES_DROPPED: Final = Counter(
 
 class Metrics:
     """
-    The measures of one worker.
+    Counts what happens in one worker.
 
-    To count is to append to a list. What was counted is handed over together a little later, where
-    there is a loop to do it; without one, at once.
+    Counts are collected in memory, and written together WRITE_DELAY_S later by the event loop;
+    without a loop they are written at once.
     """
 
     def __init__(self) -> None:
@@ -111,45 +129,45 @@ class Metrics:
         self._flush_rows: list[float] = []
         self._flush_seconds: list[float] = []
         self._queued_rows: int | None = None
-        self._is_due = False
-        if _UNSHARED is not None:
-            log.warning("metrics_not_shared", error=_UNSHARED.strerror)
-        atexit.register(self.hand_over)  # a worker that ends has no later
+        self._is_scheduled = False
+        if _ALLOCATION_ERROR is not None:
+            log.warning("metrics_not_shared", error=_ALLOCATION_ERROR.strerror)
+        atexit.register(self.write)  # a worker that ends has no next turn
 
     def request_answered(self, endpoint: str, status: int, duration_s: float) -> None:
         """Count one request."""
         self._requests[endpoint, status].append(duration_s)
-        if not self._is_due:
-            self._hand_over_soon()
+        if not self._is_scheduled:
+            self._schedule_write()
 
     def events_ended(self, outcome: str, events: int) -> None:
-        """Count events that ended alike."""
+        """Count events with the same outcome."""
         self._events[outcome] += events
-        if not self._is_due:
-            self._hand_over_soon()
+        if not self._is_scheduled:
+            self._schedule_write()
 
     def batch_flushed(self, rows: int, queued_rows: int, duration_s: float) -> None:
-        """Count one flush, however it ended."""
+        """Count one flush, failed ones included; *duration_s* in seconds."""
         self._flush_rows.append(rows)
         self._flush_seconds.append(duration_s)
         self._queued_rows = queued_rows
-        if not self._is_due:
-            self._hand_over_soon()
+        if not self._is_scheduled:
+            self._schedule_write()
 
     def flush_failed(self, fault: str) -> None:
-        """Count one failed try."""
+        """Count one failed attempt of a flush."""
         FLUSH_FAULTS.labels(fault).inc()
 
     def quarantine_dropped(self, events: int) -> None:
-        """Count refused events that were not kept."""
+        """Count rejected events that were not stored in quarantine."""
         QUARANTINE_DROPPED.inc(events)
 
     def store_unavailable(self, cause: str, subject: str, *, is_so: bool) -> None:
-        """Note that this worker cannot store events for a cause, or that the cause is over."""
+        """Set whether this worker cannot store events for this cause."""
         STORE_UNAVAILABLE.labels(cause, subject).set(is_so)
 
     def background_task_failed(self, task: str) -> None:
-        """Count one background task that ended and is started again."""
+        """Count one background task that ended and is restarted."""
         BACKGROUND_FAILURES.labels(task).inc()
 
     def partitions_topped_up(self, days_ahead: int, failed_tables: list[str]) -> None:
@@ -158,9 +176,9 @@ class Metrics:
         for table in failed_tables:
             PARTITION_FAILURES.labels(table).inc()
 
-    def hand_over(self) -> None:
-        """Write down what was gathered."""
-        self._is_due = False
+    def write(self) -> None:
+        """Write the collected counts."""
+        self._is_scheduled = False
         requests, self._requests = self._requests, defaultdict(list)
         for (endpoint, status), seconds in requests.items():
             REQUEST_SECONDS.labels(endpoint, str(status)).observe_all(seconds)
@@ -172,50 +190,19 @@ class Metrics:
             FLUSH_SECONDS.observe_all(self._flush_seconds)
             QUEUE_ROWS.set(self._queued_rows)
             self._flush_rows, self._flush_seconds, self._queued_rows = [], [], None
-        _count_dropped_lines()
+        count_dropped_lines()
 
-    def _hand_over_soon(self) -> None:
+    def _schedule_write(self) -> None:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            self.hand_over()
+            self.write()
             return
-        self._is_due = True
-        loop.call_later(_GATHER_S, self.hand_over)
+        self._is_scheduled = True
+        loop.call_later(WRITE_DELAY_S, self.write)
 
 
-def _count_dropped_lines() -> None:
+def count_dropped_lines() -> None:
+    """Count the log lines that this process has dropped since the last call."""
     for cause, lines in logs.take_dropped().items():
         LOG_LINES_DROPPED.labels(cause).inc(lines)
-
-
-class MetricsServer:
-    """Serves `/metrics` for all workers from a thread of this process."""
-
-    def __init__(self, host: str, port: int, folder: Path) -> None:
-        """OSError: the port is taken."""
-        self._files = WorkerFiles(folder)
-        registry = CollectorRegistry()
-        registry.register(self)
-        self._server, _thread = start_http_server(port, host, registry=registry)
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return int(self._server.server_port)
-
-    def collect(self) -> Iterable[Metric]:
-        """Return every metric, for one scrape."""
-        # What was answered before the question belongs in the answer, and may still be gathered.
-        time.sleep(_SCRAPE_DELAY_S)
-        _count_dropped_lines()  # of this process
-        return self._files.collect()
-
-    def worker_ended(self, pid: int) -> None:
-        """Merge the ended worker's counters into the totals and remove its files and gauges."""
-        self._files.worker_ended(pid)
-
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()

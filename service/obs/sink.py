@@ -1,4 +1,4 @@
-"""Where log lines leave the process: a bounded queue, and a thread that writes."""
+"""Log output of the process: a bounded queue, and a thread that writes."""
 
 import atexit
 import contextlib
@@ -14,14 +14,13 @@ from typing import Any, Final, Literal
 
 Cause = Literal["queue_full", "write_failed", "not_text"]
 
-# A second or more of the request log of a busy worker.
+# The request log of a busy worker for a second or more.
 _BYTES_MAX: Final = 4 * 1024 * 1024
-# The thread writes at once, and then no more often than this: each turn of it takes the GIL from
-# the loop. Between two turns the loop's lines gather.
+# Pause between two writes of the thread, in seconds: each one takes the GIL from the event loop.
 _PAUSE_S: Final = 0.01
-# After a failed write.
+# Pause after a failed write, in seconds.
 _RETRY_S: Final = 0.5
-# How long the end of the process waits for lines that are still queued.
+# How long the exit of the process waits for queued lines, in seconds.
 _EXIT_TIMEOUT_S: Final = 1.0
 
 
@@ -29,8 +28,8 @@ class Sink:
     """
     Writes lines to a file descriptor. `put` never blocks and never raises.
 
-    A write that fails is tried again until there is room, or a reader. Meanwhile the queue fills;
-    when it is full, lines are dropped and counted, and one line says so when lines flow again.
+    A failed write is retried until it succeeds. When the queue is full meanwhile, lines are dropped
+    and counted, and one line reports their number as soon as lines can be written again.
     """
 
     def __init__(
@@ -41,14 +40,14 @@ class Sink:
         bytes_max: int = _BYTES_MAX,
         retry_s: float = _RETRY_S,
     ) -> None:
-        """*notice* makes the line that says how many lines were dropped."""
+        """*notice* returns the line that reports the number of dropped lines."""
         self._fd = fd
         self._notice = notice
         self._bytes_max = bytes_max
         self._retry_s = retry_s
         mode = _mode(fd)
         self._is_file = stat.S_ISREG(mode)
-        # The workers share one pipe: a longer write could be cut in two by another's.
+        # The workers share one pipe: the kernel may interleave longer writes.
         self._write_max = bytes_max if self._is_file else select.PIPE_BUF
         self._pipe = _non_blocking(fd) if stat.S_ISFIFO(mode) else None
         # Its lock is reentrant: a finalizer may log in the middle of `put`.
@@ -57,7 +56,7 @@ class Sink:
         self._queued_bytes = 0
         self._is_idle = False
         self._has_failed = False
-        self._unsaid = 0
+        self._unreported = 0
         self._dropped: Counter[Cause] = Counter()
         threading.Thread(target=self._run, name="log", daemon=True).start()
         atexit.register(self.drain, _EXIT_TIMEOUT_S)
@@ -81,7 +80,7 @@ class Sink:
         with self._changed:
             cause = cause or ("write_failed" if self._has_failed else "queue_full")
             self._dropped[cause] += lines
-            self._unsaid += lines
+            self._unreported += lines
             self._wake()
 
     def take_dropped(self) -> "Counter[Cause]":
@@ -91,7 +90,7 @@ class Sink:
             return dropped
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until all is written; False when *timeout_s* (seconds) was too short for it."""
+        """Wait until all lines are written; False if *timeout_s* (seconds) was not enough."""
         with self._changed:
             return self._changed.wait_for(lambda: self._is_idle, timeout_s)
 
@@ -102,32 +101,32 @@ class Sink:
 
     def _run(self) -> None:
         while True:
-            queue, unsaid = self._take()
+            queue, unreported = self._take()
             lines = sum(text.count(b"\n") for text in queue)
             try:
                 self._write_all(b"".join(queue))
                 lines = 0
-                if unsaid:
-                    self._write_all(self._notice(unsaid))
-            except Exception:  # noqa: BLE001 - no memory, say: without this thread no line is written
+                if unreported:
+                    self._write_all(self._notice(unreported))
+            except Exception:  # noqa: BLE001 - such as MemoryError: this thread must not end
                 with self._changed:
-                    self._unsaid += unsaid
+                    self._unreported += unreported
                 self.drop(lines)
             time.sleep(_PAUSE_S)
 
     def _take(self) -> tuple[list[bytes], int]:
         """Wait for lines; return them, and how many were dropped after them."""
         with self._changed:
-            while not self._queue and not self._unsaid:
+            while not self._queue and not self._unreported:
                 self._is_idle = True
                 self._changed.notify_all()  # `drain`
                 self._changed.wait()
             queue, self._queue, self._queued_bytes = self._queue, [], 0
-            dropped, self._unsaid = self._unsaid, 0
+            dropped, self._unreported = self._unreported, 0
         return queue, dropped
 
     def _write_now(self, pipe: int, text: bytes) -> bytes:
-        """Write what the pipe has room for, and return the rest."""
+        """Write what fits into the pipe, and return the rest."""
         start = 0
         with contextlib.suppress(OSError):
             while start < len(text):
@@ -142,7 +141,7 @@ class Sink:
             start = end
 
     def _end(self, text: bytes, start: int) -> int:
-        """Return where a write that begins at *start* ends: behind a line."""
+        """Return the end of a write that begins at *start*: after a line."""
         if len(text) - start <= self._write_max:
             return len(text)
         end = text.rfind(b"\n", start, start + self._write_max) + 1
@@ -166,9 +165,9 @@ class Sink:
 
     def _on_new_line(self, last: bytes, rest: bytes) -> bytes:
         """
-        Return what to write after a failure, *last* being the byte written before it.
+        Return what to write after a failure; *last* is the last byte that was written.
 
-        A full disk cuts a line in two, of this process or of another that writes to the file.
+        A full disk cuts a line, of this process or of another process that writes to the file.
         """
         if last != b"\n":
             self.drop(1)
@@ -185,9 +184,9 @@ def _mode(fd: int) -> int:
 
 def _non_blocking(fd: int) -> int | None:
     """
-    Open the pipe *fd* once more, without blocking; None where the system does not let us.
+    Open the pipe *fd* again, without blocking; None if the system does not allow it.
 
-    Not O_NONBLOCK for *fd* itself: other processes share its description.
+    *fd* itself must not become O_NONBLOCK: other processes share its file description.
     """
     try:
         return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK)

@@ -1,23 +1,27 @@
-"""Checks, ids and hashes of a payload. The door to the native core."""
+"""Checks, ids and hashes of the events of a request, by the native core."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
+from cachetools import TTLCache
 
 from service import _native
-from service.clock import moment
+from service.clock import Clock, moment
 from service.model import Outcome, Payload, RejectedRow, Verdict
-from service.pipeline.quarantine import QuarantineBudget
 from service.reasons import Reason, Refusal
 
-# The core's codes are our reasons: building this fails at import when the two sides differ.
+# The codes of the core are names of reasons. The import fails if a code has no reason.
 _REASONS: Final = {code: Reason(code) for code in _native.violation_codes()}
+_BUDGET_WINDOW_S: Final = 60
+# If more keys than this send rejected events in one minute, the counts of the least recently used
+# keys start again at zero.
+_BUDGET_KEYS_MAX: Final = 10_000
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """What is true for every event of one request; its time is microseconds since 1970."""
+    """What all events of one request have in common. `received_at_us`: microseconds since 1970."""
 
     tenant_id: int
     workspace_id: int
@@ -29,32 +33,32 @@ class Arrival(msgspec.Struct, frozen=True):
 
 class Checked(msgspec.Struct, frozen=True):
     """
-    A payload ready for the store, and the verdicts known already, by place in the input.
+    A payload for the store, and the verdicts of the events that were rejected, by input index.
 
     `has_rows`: there is something to store.
     """
 
     payload: Payload
-    refused: dict[int, Verdict]
+    rejected: dict[int, Verdict]
     has_rows: bool
 
     def complete(self, stored: Sequence[Verdict]) -> Sequence[Verdict]:
-        """Return all verdicts in the order of the input, given the store's."""
-        if not self.refused:
+        """Return the verdicts of all events in input order, given the verdicts of the store."""
+        if not self.rejected:
             return stored
         from_store = iter(stored)
-        places = range(len(stored) + len(self.refused))
-        return [self.refused.get(place) or next(from_store) for place in places]
+        indexes = range(len(stored) + len(self.rejected))
+        return [self.rejected.get(index) or next(from_store) for index in indexes]
 
 
 def scan(body: bytes, event_type: str | None, events_max: int) -> _native.Scan:
     """
-    Check the grammar of a body and cut it into events; *event_type* is None for a batch.
+    Check the JSON grammar of a body and split it into events; *event_type* is None for a batch.
 
     Raises
     ------
     Refusal
-        The body as a whole cannot be used.
+        The body is not valid, so that none of its events can be used.
     """
     if event_type is None:
         scanned = _native.scan_batch(body, events_max)
@@ -74,27 +78,50 @@ def random_row_ids() -> _native.RowIds:
 
 
 class Checker:
-    """Turns scanned events into rows. One per worker: it hands out the ids of its rows."""
+    """Turns scanned events into rows. One per worker: it assigns the ids of the worker's rows."""
 
-    def __init__(self, budget: QuarantineBudget, ids: _native.RowIds) -> None:
+    def __init__(self, budget: "QuarantineBudget", ids: _native.RowIds) -> None:
         self._budget = budget
         self._ids = ids
 
     def check(self, scanned: _native.Scan, arrival: Arrival) -> Checked:
-        """Check every event of a request."""
-        events, refused = scanned.rows(self._ids, arrival)
-        if not refused:
+        """Check every event of a request; an event that fails a check does not affect the rest."""
+        events, violations = scanned.rows(self._ids, arrival)
+        if not violations:
             rows = len(events)
             return Checked(Payload(events, [], events.size_bytes, rows or 1), {}, rows > 0)
-        rejected = [
-            _rejected(row_id, violation, arrival)
-            for _, row_id, violation in refused
+        quarantined = [
+            _rejected_row(row_id, violation, arrival)
+            for _, row_id, violation in violations
             if self._budget.take(arrival.key_id)
         ]
-        size_bytes = events.size_bytes + sum(len(row.payload) for row in rejected)
-        verdicts = {place: _verdict(violation) for place, _, violation in refused}
-        rows = len(events) + len(rejected)
-        return Checked(Payload(events, rejected, size_bytes, rows or 1), verdicts, rows > 0)
+        size_bytes = events.size_bytes + sum(len(row.payload) for row in quarantined)
+        verdicts = {index: _verdict(violation) for index, _, violation in violations}
+        rows = len(events) + len(quarantined)
+        return Checked(Payload(events, quarantined, size_bytes, rows or 1), verdicts, rows > 0)
+
+
+class QuarantineBudget:
+    """Limits the rejected events that are stored, per key and minute, to bound their disk space."""
+
+    def __init__(self, clock: Clock, rows_per_minute: int, on_drop: Callable[[int], None]) -> None:
+        """*on_drop* gets the number of rejected events that are not stored."""
+        self._on_drop = on_drop
+        self._rows_per_minute = rows_per_minute
+        self._taken: TTLCache[str, list[int]] = TTLCache(
+            maxsize=_BUDGET_KEYS_MAX, ttl=_BUDGET_WINDOW_S, timer=clock.monotonic
+        )
+
+    def take(self, key_id: str) -> bool:
+        """Return whether one more rejected event of this key may be stored."""
+        taken = self._taken.get(key_id)
+        if taken is None:
+            taken = self._taken[key_id] = [0]
+        taken[0] += 1
+        if taken[0] <= self._rows_per_minute:
+            return True
+        self._on_drop(1)
+        return False
 
 
 def _verdict(violation: _native.Violation) -> Verdict:
@@ -107,7 +134,7 @@ def _verdict(violation: _native.Violation) -> Verdict:
     )
 
 
-def _rejected(row_id: int, violation: _native.Violation, arrival: Arrival) -> RejectedRow:
+def _rejected_row(row_id: int, violation: _native.Violation, arrival: Arrival) -> RejectedRow:
     return RejectedRow(
         id=row_id,
         tenant_id=arrival.tenant_id,
@@ -123,5 +150,5 @@ def _rejected(row_id: int, violation: _native.Violation, arrival: Arrival) -> Re
 
 
 def _storable(text: str | None) -> str | None:
-    """Return *text* without the one character that a text column cannot hold."""
+    """Replace NUL, which PostgreSQL cannot store in a text column."""
     return None if text is None else text.replace("\x00", "\N{REPLACEMENT CHARACTER}")

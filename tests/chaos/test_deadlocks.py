@@ -24,8 +24,8 @@ from service.store.connections import open_pool, pool_config
 from service.store.errors import FailureClass
 from service.store.outcomes import flush_of, verdicts_of
 from service.store.partitions import ensure_partitions
-from service.testing import NOON, Sender, always, make_event, make_payload
 from tests.acceptance.running import until
+from tests.doubles import NOON, Sender, always, make_event, make_payload
 
 WRITERS = 8
 KEYS = 200

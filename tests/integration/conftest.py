@@ -19,7 +19,7 @@ from service.store.errors import FailureClass
 from service.store.ledger import SINGLE_STATEMENT_ROWS_MAX
 from service.store.outcomes import EventStore
 from service.store.partitions import ensure_partitions
-from service.testing import NOON, Sender, always, make_event, make_key
+from tests.doubles import NOON, Sender, always, make_event, make_key
 from tests.integration.in_process import Sending, StartWorker, SteppedClock
 from tests.integration.line import Line
 

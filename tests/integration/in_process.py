@@ -10,8 +10,8 @@ import msgspec
 from provision.keys import NewKey
 from service.app import Worker
 from service.edge.asgi import Edge
-from service.testing import FixedClock
 from tests.acceptance.running import until
+from tests.doubles import FixedClock
 from tests.unit.edge.client import Answer, ask
 
 

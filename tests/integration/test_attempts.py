@@ -15,7 +15,7 @@ from service.store.connections import Connection, PoolConfig, connect
 from service.store.errors import FailureClass, SilentRollbackError
 from service.store.ledger import SINGLE_STATEMENT_ROWS_MAX, AttemptState, LedgerTransaction
 from service.store.outcomes import flush_of
-from service.testing import NOON, Sender, always, make_event
+from tests.doubles import NOON, Sender, always, make_event
 from tests.integration.conftest import (
     ONE_WAY,
     Database,

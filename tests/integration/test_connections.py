@@ -27,10 +27,10 @@ from service.store.connections import (
     pool_state,
 )
 from service.store.errors import FailureClass, UnsafeSessionError, classify
-from service.testing import Sender, make_event
 from tests.acceptance.conftest import own_postgres
 from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.running import until
+from tests.doubles import Sender, make_event
 
 __all__ = ["own_postgres"]
 

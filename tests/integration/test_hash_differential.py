@@ -13,7 +13,7 @@ from typing import Final
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.testing import Sender
+from tests.doubles import Sender
 from tests.integration.conftest import Database
 from tests.nightly import examples
 from tests.sent import Pen

@@ -16,7 +16,7 @@ import pytest
 
 from service.reasons import Reason
 from service.store.connections import PoolConfig
-from service.testing import Sender, make_event
+from tests.doubles import Sender, make_event
 from tests.integration.line import Line
 
 TIMEOUT_S = 2.0

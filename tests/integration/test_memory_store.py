@@ -7,7 +7,7 @@ If these tests fail: tests with the store in memory pass while the service answe
 import random
 import time
 
-from service.testing import MemoryStore, Sender, make_event, make_key
+from tests.doubles import MemoryStore, Sender, make_event, make_key
 from tests.integration.conftest import Database, StoreBench
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from service.reasons import Reason, Refusal
 from service.store.errors import FailureClass
-from service.testing import Sender, make_event, make_key
+from tests.doubles import Sender, make_event, make_key
 from tests.integration.conftest import ONE_WAY, Database, StoreBench
 
 SKIP = """

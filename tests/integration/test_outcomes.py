@@ -17,7 +17,7 @@ import pytest
 from service.model import Outcome
 from service.reasons import Reason
 from service.store.errors import FailureClass
-from service.testing import (
+from tests.doubles import (
     NOON,
     FixedClock,
     Sender,

@@ -19,8 +19,8 @@ from service.store.connections import FlushConnections, PoolConfig, open_pool
 from service.store.errors import Cause, Trouble
 from service.store.partitions import top_up_partitions
 from service.store.readiness import Readiness
-from service.testing import Sender, make_event
 from tests.acceptance.running import until
+from tests.doubles import Sender, make_event
 from tests.integration.conftest import ONE_WAY, Database, MakeStore, StoreBench, sabotage
 
 # Documented: one second.

@@ -12,9 +12,9 @@ import pytest
 from provision.tenants import create_tenant
 from service._native import RowIds
 from service.reasons import Reason
-from service.testing import Sender, make_event, make_key
 from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
 from tests.acceptance.proxy import proxied
+from tests.doubles import Sender, make_event, make_key
 from tests.integration.conftest import ONE_WAY, Database, StoreBench
 from tests.integration.in_process import StartWorker, SteppedClock, lose_listener
 

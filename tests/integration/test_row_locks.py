@@ -9,7 +9,7 @@ import time
 
 from service.reasons import Reason
 from service.store.errors import FailureClass
-from service.testing import Sender, make_event
+from tests.doubles import Sender, make_event
 from tests.integration.conftest import ONE_WAY, Database, Holder, MakeStore, refusal
 
 # Long enough for a test to look and act while a flush waits.

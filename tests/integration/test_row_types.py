@@ -15,8 +15,8 @@ from provision.migrate import migrate
 from service._native import Plan, event_columns
 from service.reasons import Reason
 from service.store.connections import PoolConfig, RowTypes, connect
-from service.testing import Sender, make_event
 from tests.conftest import on_database
+from tests.doubles import Sender, make_event
 from tests.integration.conftest import ONE_WAY, MakeStore
 
 MIGRATIONS: Final = Path(__file__).parents[2] / "migrations"

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from service._native import RowIds
 from service.model import ApiKey
 from service.reasons import Reason
-from service.testing import NOON, FixedClock, Sender, make_key, make_payload
+from tests.doubles import NOON, FixedClock, Sender, make_key, make_payload
 from tests.integration.conftest import Database, StoreBench
 from tests.nightly import examples
 from tests.pgcopy import read_copy
@@ -67,7 +67,7 @@ async def test_the_core_encodes_what_the_reference_encodes(
     (statuses,) = await store.statuses(make_payload(made))
 
     assert dict.fromkeys(refused, Reason.INVALID_TIMESTAMP) == {
-        place: verdict.code for place, verdict in checked.refused.items()
+        place: verdict.code for place, verdict in checked.rejected.items()
     }
     assert [row.content for row in wanted] == [row.content for row in made.all()]
     assert Counter(row.columns["type"] for row in wanted) == made.types

@@ -20,8 +20,8 @@ from service.store.errors import UnsafeSessionError
 from service.store.outcomes import EventStore
 from service.store.partitions import require_partition
 from service.store.schema import SCHEMA_VERSION, SchemaError, check_database, missing_rights
-from service.testing import Sender, always, make_event
 from tests.conftest import MakeRole, Role
+from tests.doubles import Sender, always, make_event
 
 ROOT: Final = Path(__file__).parents[2]
 CONNECTIONS: Final = 10

@@ -1,4 +1,4 @@
-"""The option that replays one seed of the simulation."""
+"""The option `--seed`, which replays one seed of the simulation."""
 
 import pytest
 

@@ -1,12 +1,11 @@
-"""What must be true of a batcher, whatever happens: seen from outside, after every step."""
+"""The rules for a batcher, checked from outside after every step."""
 
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from service.model import Payload, Verdict
-from service.pipeline.batcher import Batcher
-from service.pipeline.queue import QueueLimits
+from service.pipeline.batcher import Batcher, QueueLimits
 from service.reasons import Reason
 from tests.simulation.loop import SeededLoop
 from tests.simulation.store import BOUND_S, FickleStore, verdicts_of
@@ -23,15 +22,15 @@ class Turns(NamedTuple):
 
     flushes_max: int
     further_rows_min: int
-    held_up_s: float
+    stalled_s: float
 
 
 class Beside(StrEnum):
     """What is away when a flush begins."""
 
     NONE = "beside none"
-    HELD_UP = "beside those held up"
-    BRISK = "beside a brisk one"
+    STALLED = "beside stalled ones"
+    ON_TIME = "beside one on time"
 
 
 class Begun:
@@ -40,7 +39,7 @@ class Begun:
     def __init__(self) -> None:
         self.rows = 0
         self.size_bytes = 0
-        self.is_beside_brisk = False
+        self.is_beside_on_time = False
 
 
 class Request:
@@ -56,7 +55,7 @@ class Request:
         self.is_flushed = False
         self.is_committed = False
         self.answer: Sequence[Verdict] | Reason | None = None
-        # What it has to be answered, once that is settled.
+        # The answer it has to get, once that is decided.
         self.due: Sequence[Verdict] | Reason | None = None
 
     @property
@@ -161,7 +160,7 @@ class Judge:
         size_bytes = sum(payload.size_bytes for payload in payloads)
         self._begun.rows += rows
         self._begun.size_bytes += size_bytes
-        self._begun.is_beside_brisk |= self._beside() is Beside.BRISK
+        self._begun.is_beside_on_time |= self._beside() is Beside.ON_TIME
         self._away[id(payloads)] = self._loop.time()
         is_within = (
             rows <= self._limits.batch_rows_max and size_bytes <= self._limits.batch_bytes_max
@@ -190,7 +189,7 @@ class Judge:
         numbers = [self._requests[id(payload)].number for payload in payloads]
         self._note("write ended", numbers, reason or "verdicts")
 
-    def flush_told(self, rows: int) -> None:
+    def flush_told(self, rows: int, _queued_rows: int, _duration_s: float) -> None:
         self._rows_told += rows
 
     # What is looked at after each step, before time passes, and at the end
@@ -199,7 +198,7 @@ class Judge:
         self._steps += 1
         self._require(self._steps < _STEPS_MAX, "it never comes to rest")
         queue = self._queue
-        counted = (len(queue._waiting), queue.rows, queue.size_bytes)
+        counted = (len(queue._queued), queue.rows, queue.size_bytes)
         if counted != self._counted:
             self._counted = counted
             self._audit()
@@ -208,8 +207,8 @@ class Judge:
 
     def _audit(self) -> None:
         queue, limits = self._queue, self._limits
-        rows = sum(item.payload.rows for item in queue._waiting)
-        size_bytes = sum(item.payload.size_bytes for item in queue._waiting)
+        rows = sum(item.payload.rows for item in queue._queued)
+        size_bytes = sum(item.payload.size_bytes for item in queue._queued)
         is_right = (queue.rows, queue.size_bytes) == (rows, size_bytes)
         self._require(is_right, "the queue has counted wrongly")
         if rows >= limits.queue_rows_max or size_bytes >= limits.queue_bytes_max:
@@ -235,15 +234,14 @@ class Judge:
         places = [place for flush in flushes for place in flush]
         self._require(places == sorted(places), "first in was not first out")
         rows = sum(each.payload.rows for each in self._requests.values() if each.is_flushed)
-        is_told = self._rows_told == rows or (self._loop.cancels > 0 and self._rows_told > rows)
-        self._require(is_told, "not every flush was told")
+        self._require(self._rows_told == rows, "not every flush was told")
         self._rule()
 
     def _look_for_who_waits(self) -> None:
         queue = self._queue
         is_free = len(self._away) < self._turns.flushes_max
         has_turn = (
-            self._beside() is not Beside.BRISK
+            self._beside() is not Beside.ON_TIME
             or self._is_enough(queue.rows, queue.size_bytes)
             or self._is_closed
             or self._is_draining
@@ -253,7 +251,7 @@ class Judge:
     def _look_for_who_was_early(self) -> None:
         begun, limits = self._begun, self._limits
         # What was cancelled before its first step is not among those that have begun.
-        if not begun.is_beside_brisk or self._is_draining or self._loop.cancels:
+        if not begun.is_beside_on_time or self._is_draining or self._loop.cancels:
             return
         # No more than these can have waited at any time since the others were away.
         rows, size_bytes = begun.rows + self._queue.rows, begun.size_bytes + self._queue.size_bytes
@@ -267,11 +265,11 @@ class Judge:
         """Return what a flush that begins now is beside."""
         if not self._away:
             return Beside.NONE
-        is_brisk = self._loop.time() < max(self._away.values()) + self._turns.held_up_s
-        return Beside.BRISK if is_brisk else Beside.HELD_UP
+        is_on_time = self._loop.time() < max(self._away.values()) + self._turns.stalled_s
+        return Beside.ON_TIME if is_on_time else Beside.STALLED
 
     def _is_enough(self, rows: int, size_bytes: int) -> bool:
-        """Tell whether as much as this may go beside a flush that is not held up."""
+        """Tell whether as much as this may go beside a flush that has not stalled."""
         rows_min = min(self._turns.further_rows_min, self._limits.batch_rows_max)
         return rows >= rows_min or size_bytes >= self._limits.batch_bytes_max
 

@@ -1,4 +1,4 @@
-"""An event loop that is the same every time: virtual time, no I/O, chance from a seed."""
+"""A deterministic event loop: virtual time, no I/O, random order from a seed."""
 
 import asyncio
 import heapq

@@ -1,26 +1,24 @@
-"""Batchers with a bug each: a simulation that does not find these has nothing to say."""
+"""Batchers with a planted bug each. The simulation has to find every one."""
 
 import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from service.model import Payload, Verdict
-from service.pipeline.batcher import Batcher
-from service.pipeline.queue import Queue, Waiting
+from service.pipeline.batcher import Batcher, Queue, QueuedPayload
 from service.reasons import Refusal
 from tests.simulation.store import verdicts_of
 
-Waiter = asyncio.Future[Sequence[Verdict]]
-Batch = list[Waiting[Waiter]]
+Batch = list[QueuedPayload]
 
 
 class AcksBeforeCommit(Batcher):
     """Answers when a flush begins: it trusts its store."""
 
     async def _flush(self, batch: Batch) -> None:
-        for item in batch:
-            if not item.waiter.done():
-                item.waiter.set_result(verdicts_of(item.payload))
+        for queued in batch:
+            if not queued.verdicts.done():
+                queued.verdicts.set_result(verdicts_of(queued.payload))
         await super()._flush(batch)
 
 
@@ -57,7 +55,7 @@ class DrainsTooSoon(Batcher):
     async def drain(self, timeout_s: float) -> bool:
         self._further_rows_min = 1
         deadline = self._clock.monotonic() + timeout_s
-        self._pump()
+        self._start_flushes()
         while self._flushes:
             left = deadline - self._clock.monotonic()
             done, _ = await asyncio.wait(self._flushes, timeout=max(left, 0))
@@ -83,39 +81,39 @@ class DrainsPatiently(Batcher):
         return await super().drain(timeout_s)
 
 
-class HasNoPatience(Batcher):
+class StartsTooSoon(Batcher):
     """Begins a flush beside another for a single row."""
 
-    def _has_turn(self) -> bool:
+    def _may_start(self) -> bool:
         return bool(self._queue)
 
 
-class WaitsBehindTheHeldUp(Batcher):
+class WaitsBehindTheStalled(Batcher):
     """Does not mind how long a flush has been away."""
 
-    def _held_up(self, flush: "asyncio.Task[None]") -> None:
+    def _mark_stalled(self, flush: "asyncio.Task[None]") -> None:
         pass
 
 
 class WaitsForTheNext(Batcher):
-    """Notes that a flush is held up, and does nothing about it."""
+    """Notes that a flush has stalled, and does nothing about it."""
 
-    def _held_up(self, flush: "asyncio.Task[None]") -> None:
-        del self._brisk[flush]
+    def _mark_stalled(self, flush: "asyncio.Task[None]") -> None:
+        del self._on_time[flush]
 
 
 class WaitsForCompany(Batcher):
     """Begins no flush for a single payload while another one is under way."""
 
-    def _pump(self) -> None:
-        if not self._flushes or len(self._queue._waiting) > 1:
-            super()._pump()
+    def _start_flushes(self) -> None:
+        if not self._flushes or len(self._queue._queued) > 1:
+            super()._start_flushes()
 
 
 class _OtherQueue(Batcher):
     """A batcher whose queue has the bug."""
 
-    kind: type[Queue[Waiter]]
+    kind: type[Queue]
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
@@ -125,7 +123,7 @@ class _OtherQueue(Batcher):
 class SendsTheExpired(_OtherQueue):
     """Lets those whose time is over take their batch along."""
 
-    class kind(Queue[Waiter]):  # noqa: N801 - an attribute
+    class kind(Queue):  # noqa: N801 - an attribute
         def take_expired(self, now: float) -> Batch:
             del now
             return []
@@ -134,18 +132,18 @@ class SendsTheExpired(_OtherQueue):
 class ServesTheLastFirst(_OtherQueue):
     """Takes the newest payloads first."""
 
-    class kind(Queue[Waiter]):  # noqa: N801
+    class kind(Queue):  # noqa: N801
         def take_batch(self) -> Batch:
-            self._waiting.reverse()
+            self._queued.reverse()
             batch = super().take_batch()
-            self._waiting.reverse()
+            self._queued.reverse()
             return batch
 
 
 class OverfillsBatches(_OtherQueue):
     """Takes two batches at once."""
 
-    class kind(Queue[Waiter]):  # noqa: N801
+    class kind(Queue):  # noqa: N801
         def take_batch(self) -> Batch:
             return super().take_batch() + (super().take_batch() if self else [])
 
@@ -153,16 +151,16 @@ class OverfillsBatches(_OtherQueue):
 class OpensTheGateLate(_OtherQueue):
     """Keeps the gate closed until nothing waits."""
 
-    class kind(Queue[Waiter]):  # noqa: N801
-        def _open_again(self) -> None:
+    class kind(Queue):  # noqa: N801
+        def _reopen(self) -> None:
             if not self:
-                super()._open_again()
+                super()._reopen()
 
 
 class LosesCount(_OtherQueue):
     """Forgets the bytes of those that expire."""
 
-    class kind(Queue[Waiter]):  # noqa: N801
+    class kind(Queue):  # noqa: N801
         def take_expired(self, now: float) -> Batch:
             size_bytes = self.size_bytes
             expired = super().take_expired(now)
@@ -178,8 +176,8 @@ BUGS = (
     DrainsTooSoon,
     DrainsPatiently,
     BeginsOneTooMany,
-    HasNoPatience,
-    WaitsBehindTheHeldUp,
+    StartsTooSoon,
+    WaitsBehindTheStalled,
     WaitsForTheNext,
     WaitsForCompany,
     SendsTheExpired,

@@ -1,4 +1,4 @@
-"""One run of the real batcher: clients, a fickle store and a drain, all by one seed."""
+"""One run of the real batcher with clients, an unreliable store and a drain, from one seed."""
 
 import asyncio
 import functools
@@ -9,10 +9,9 @@ from typing import Any, Final
 
 from service._native import Rows
 from service.model import Payload, Verdict
-from service.pipeline.batcher import Batcher
-from service.pipeline.queue import QueueLimits
+from service.pipeline.batcher import Batcher, QueueLimits
 from service.reasons import Reason, Refusal
-from service.testing import FixedClock, Sender, make_event
+from tests.doubles import FixedClock, Sender, make_event
 from tests.simulation.judge import Judge, Request, Turns, Violation
 from tests.simulation.loop import SeededLoop
 from tests.simulation.store import TICK_S, FickleStore
@@ -52,11 +51,11 @@ class Simulation:
         turns = Turns(
             flushes_max=self._upto(3),
             further_rows_min=self._upto(6),
-            held_up_s=self._upto(16) * TICK_S,
+            stalled_s=self._upto(16) * TICK_S,
         )
         timeout_s = self._upto(128) * TICK_S
         # No flush waits for company until it has too little time left.
-        promised = turns._replace(held_up_s=min(turns.held_up_s, timeout_s / 4))
+        promised = turns._replace(stalled_s=min(turns.stalled_s, timeout_s / 4))
         self.judge = Judge(self._loop, limits, promised, timeout_s)
         self._store = FickleStore(rng, self._loop, self.judge)
         self._batcher = make(

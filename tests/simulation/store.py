@@ -1,4 +1,4 @@
-"""A store that keeps its promises, and no more than those: what else happens is up to the seed."""
+"""An unreliable store that keeps its promises; a seed decides everything else."""
 
 import asyncio
 from collections.abc import Sequence

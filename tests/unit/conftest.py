@@ -1,4 +1,4 @@
-"""What unit tests share: plain tracebacks in logs, as pretty ones take a third of a second."""
+"""Set-up of all unit tests: plain tracebacks in logs, because rich ones take 0.3 s."""
 
 import pytest
 import structlog

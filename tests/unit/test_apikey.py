@@ -1,4 +1,8 @@
-"""The text of a key: what proves that it may be one, before anybody is asked."""
+"""
+The text form of an API key.
+
+If these tests fail: valid keys are refused, or mistyped ones cause look-ups in the database.
+"""
 
 import hashlib
 import zlib

@@ -1,9 +1,13 @@
-"""Time, as the service asks for it."""
+"""
+Clocks.
+
+If these tests fail: events have wrong arrival times.
+"""
 
 from datetime import UTC, datetime, timedelta
 
 from service.clock import SystemClock, moment
-from service.testing import NOON, FixedClock
+from tests.doubles import NOON, FixedClock
 
 
 def test_the_systems_clock_is_utc_and_never_steps_back() -> None:

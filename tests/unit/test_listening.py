@@ -1,4 +1,8 @@
-"""Which address a name stands for. That it can be listened on: tests/acceptance."""
+"""
+Resolution of host names to listen on. Binding is tested in tests/acceptance.
+
+If these tests fail: the service listens on an address that its clients cannot reach.
+"""
 
 import socket
 

@@ -1,4 +1,8 @@
-"""A worker's side of its parent."""
+"""
+The connection of a worker to its parent process.
+
+If these tests fail: requests are lost when a worker is replaced, or workers outlive the service.
+"""
 
 import select
 import socket

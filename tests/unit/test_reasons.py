@@ -1,4 +1,8 @@
-"""Reasons: a closed set, each with its answer."""
+"""
+Reasons: a closed set, each with an answer.
+
+If these tests fail: senders get wrong status codes, so that SDKs drop or repeat events.
+"""
 
 import pytest
 

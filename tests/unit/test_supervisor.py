@@ -1,4 +1,8 @@
-"""Background tasks that end are started again, and their state is visible."""
+"""
+Background tasks: each one that ends is restarted, and its state is visible.
+
+If these tests fail: after an error a worker no longer creates partitions or hears of revoked keys.
+"""
 
 import asyncio
 

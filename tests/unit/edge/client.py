@@ -1,30 +1,23 @@
-"""A client of the edge without a network: the real rooms, over a store in memory."""
+"""A client of the edge without a network: the real parts, with a store in memory."""
 
 import json
 from collections.abc import Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from service.apikey import MintedKey, mint
 from service.edge.access import AccessLog
-from service.edge.asgi import Edge
-from service.edge.cors import Cors
-from service.edge.ingest import Ingest, IngestConfig
-from service.edge.keys import KeyCacheConfig, KeyRing
-from service.edge.lookups import Lookups
+from service.edge.asgi import Cors, Edge
 from service.edge.probes import DatabaseReport, Probes
 from service.edge.request import Receive
-from service.model import ApiKey, Limits
+from service.model import ApiKey, Limits, WorkerState
 from service.obs.metrics import Metrics
-from service.pipeline.batcher import Batcher
-from service.pipeline.check import Checker, random_row_ids
-from service.pipeline.quarantine import QuarantineBudget
-from service.pipeline.queue import QueueLimits
-from service.testing import FixedClock, KeyTable, MemoryStore, make_key
-
-if TYPE_CHECKING:
-    from service.supervisor import TaskReport
+from service.pipeline.batcher import Batcher, QueueLimits
+from service.pipeline.check import Checker, QuarantineBudget, random_row_ids
+from service.pipeline.ingest import Ingest, IngestConfig
+from service.pipeline.keys import KeyCacheConfig, KeyRing
+from tests.doubles import FixedClock, KeyTable, MemoryStore, make_key
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -39,16 +32,8 @@ class Answer(msgspec.Struct, frozen=True):
         return json.loads(self.body)
 
 
-class State:
-    """What a worker knows of itself."""
-
-    def __init__(self) -> None:
-        self.is_draining = False
-        self.background: dict[str, TaskReport] = {}
-
-
 class EdgeBench:
-    """An edge with one key, and everything behind it within reach."""
+    """An edge with one key, and the parts behind it."""
 
     def __init__(
         self,
@@ -61,22 +46,29 @@ class EdgeBench:
         self.key: ApiKey = make_key(self.minted, **key_fields)
         self.table = KeyTable(self.key)
         self.keys = KeyRing(
-            Lookups(self.table.find, timeout_s=5),
+            self.table.find,
             self.clock,
-            KeyCacheConfig(ttl_s=30, stale_max_s=300, keys_max=10),
+            KeyCacheConfig(ttl_s=30, stale_max_s=300, keys_max=10, lookup_timeout_s=5),
         )
         self.store = MemoryStore() if store is None else store
-        self.state = State()
+        self.state = WorkerState()
         self.database = DatabaseReport("ok", latency_ms=1.0)
         budget = QuarantineBudget(self.clock, 100, lambda _: None)
         self.checker = checker(budget, random_row_ids())
         self.requests = 0
         self.edge = Edge(
             ingest=self._ingest(),
-            probes=Probes(database=self._report, state=self.state, version="1.2.3"),
+            probes=Probes(
+                database=lambda: self.database,
+                background=dict,
+                state=self.state,
+                version="1.2.3",
+            ),
             cors=Cors(frozenset({"https://shop.example"})),
             access_log=AccessLog(Metrics(), is_on=True),
             clock=self.clock,
+            state=self.state,
+            body_timeout_s=5,
             take_request_id=self._take_request_id,
         )
 
@@ -98,7 +90,7 @@ class EdgeBench:
         return await self.ask("POST", path, body, [authorization, *headers])
 
     async def post_slowly(self, path: str, body: bytes, meanwhile: Callable[[], None]) -> Answer:
-        """Send *body* with the key; *meanwhile* happens after the headers and before the body."""
+        """Send *body* with the key; call *meanwhile* between the headers and the body."""
 
         async def receive() -> MutableMapping[str, Any]:
             meanwhile()
@@ -127,14 +119,10 @@ class EdgeBench:
             clock=self.clock,
             config=IngestConfig(
                 limits=Limits(bytes_max=2_000, events_max=3),
-                body_timeout_s=5,
                 schema_version_default="1.0",
                 schema_versions=frozenset({"1.0", "2.0"}),
             ),
         )
-
-    def _report(self) -> DatabaseReport:
-        return self.database
 
     def _take_request_id(self) -> tuple[int, str]:
         self.requests += 1

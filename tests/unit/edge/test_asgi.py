@@ -1,4 +1,8 @@
-"""Paths, methods and headers: which request gets which kind of answer."""
+"""
+The ASGI application: which path, method and headers get which answer.
+
+If these tests fail: SDKs get answers that they cannot handle, and lose events.
+"""
 
 import asyncio
 import json
@@ -45,7 +49,7 @@ async def test_a_worker_that_is_replaced_closes_each_connection_with_its_answer(
 ) -> None:
     assert b"connection" not in (await bench.post(path, EVENT)).headers
 
-    bench.edge.closes_connections = True
+    bench.state.is_leaving = True
 
     assert (await bench.post(path, EVENT)).headers[b"connection"] == b"close"
 
@@ -106,6 +110,12 @@ async def test_pages_may_read_answers_errors_too(bench: EdgeBench) -> None:
     assert [200, 400, 401] == [answer.status for answer in (fine, refused, nobody)]
     for answer in (fine, refused, nobody):
         assert b"https://shop.example" == answer.headers[b"access-control-allow-origin"]
+
+
+async def test_a_request_without_an_origin_gets_no_cors_headers(bench: EdgeBench) -> None:
+    answer = await bench.post("/v1/page", {})
+
+    assert not [name for name in answer.headers if name.startswith(b"access-control")]
 
 
 async def test_a_preflight_needs_no_key(bench: EdgeBench) -> None:

@@ -1,4 +1,9 @@
-"""Health: the report, the life, the readiness."""
+"""
+The health endpoints.
+
+If these tests fail: a load balancer sends requests to workers that cannot store them, or none to
+healthy ones.
+"""
 
 import os
 

@@ -1,4 +1,8 @@
-"""Every answer in its bytes: what a client reads is what the contract says."""
+"""
+Answers: status, headers and body of each.
+
+If these tests fail: SDKs cannot read the answers, and lose events or send them forever.
+"""
 
 import json
 from typing import Any
@@ -6,10 +10,11 @@ from typing import Any
 import pytest
 
 from service.edge import replies
-from service.edge.replies import Counts, Reply
+from service.edge.replies import Reply
 from service.model import Accepted, Outcome, Verdict
+from service.pipeline.ingest import Counts, count
 from service.reasons import FAULTS, Reason, Refusal
-from service.testing import Sender, make_event
+from tests.doubles import Sender, make_event
 
 REQUEST = "1z141z4q0k3p2"
 ACCEPTED = Verdict("a1", Outcome.ACCEPTED)
@@ -24,12 +29,12 @@ def content(reply: Reply) -> Any:
 
 
 def test_outcomes_are_counted() -> None:
-    assert Counts(1, 1, 1, 1) == replies.count(ALL)
-    assert Counts(2, 0, 0, 0) == replies.count([ACCEPTED, ACCEPTED])
+    assert Counts(1, 1, 1, 1) == count(ALL)
+    assert Counts(2, 0, 0, 0) == count([ACCEPTED, ACCEPTED])
 
 
 def test_a_batch_is_answered_event_by_event_in_order() -> None:
-    reply = replies.batch_processed(REQUEST, replies.count(ALL), ALL)
+    reply = replies.batch_processed(REQUEST, count(ALL), ALL)
 
     assert 200 == reply.status
     assert content(reply) == {
@@ -65,11 +70,11 @@ def test_what_is_put_together_from_bytes_is_what_an_encoder_writes(event_id: str
     verdicts = Accepted(Sender().rows(make_event(event_id), make_event("last")))
     one = Accepted(Sender().rows(make_event(event_id)))
 
-    batch, event = replies.count(verdicts), replies.event_accepted(REQUEST, one)
+    batch, event = count(verdicts), replies.event_accepted(REQUEST, one)
 
     assert event == replies.event_processed(REQUEST, one[0])
     assert replies.batch_processed(REQUEST, batch, verdicts) == replies.batch_processed(
-        REQUEST, replies.count(list(verdicts)), list(verdicts)
+        REQUEST, count(list(verdicts)), list(verdicts)
     )
 
 
@@ -157,7 +162,7 @@ def test_a_401_carries_its_challenge() -> None:
 
 def test_every_answer_is_json() -> None:
     answers = [
-        replies.batch_processed(REQUEST, replies.count(ALL), ALL),
+        replies.batch_processed(REQUEST, count(ALL), ALL),
         replies.event_processed(REQUEST, ACCEPTED),
         replies.event_processed(REQUEST, REJECTED),
         replies.refused(REQUEST, Refusal(Reason.OVERLOADED)),

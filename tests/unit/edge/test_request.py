@@ -1,21 +1,21 @@
-"""Headers of a request, and which of them are refused as ambiguous."""
+"""
+Request headers: the rejection of ambiguous ones, and the API key.
+
+If these tests fail: a proxy and the service read different requests, or valid requests get 400
+or 401.
+"""
+
+import base64
 
 import pytest
 
-from service.edge.request import (
-    Headers,
-    content_length,
-    require_one_meaning,
-    schema_version,
-)
+from service.edge.request import Headers, content_length, key_text, reject_ambiguous_headers
 from service.reasons import Reason, Refusal
-
-ALL: frozenset[str] = frozenset()
 
 
 def read_headers(pairs: list[tuple[bytes, bytes]]) -> Headers:
     headers = dict(pairs)
-    require_one_meaning(headers, pairs)
+    reject_ambiguous_headers(headers, pairs, content_length(headers))
     return headers
 
 
@@ -55,12 +55,12 @@ def test_a_body_has_one_length() -> None:
     "value",
     [b"9" * 20, b"0" * 4_300, b"0" * 5_000 + b"1", b"9" * 100_000, b"", b"-1", b"+1", b"1, 1"],
 )
-def test_a_length_that_is_no_plain_number_is_refused(value: bytes) -> None:
+def test_a_length_that_is_not_a_plain_number_is_refused(value: bytes) -> None:
     headers = {b"content-length": value}
 
     assert content_length(headers) is None
     with pytest.raises(Refusal, match="19 digits") as caught:
-        require_one_meaning(headers, list(headers.items()))
+        reject_ambiguous_headers(headers, list(headers.items()), None)
     assert Reason.INVALID_REQUEST == caught.value.reason
     assert "content-length" == caught.value.details["field"]
 
@@ -74,7 +74,7 @@ def test_a_length_is_read(value: bytes, expected: int) -> None:
     "coding", [b"chunked, chunked", b"gzip, chunked", b"identity", b"", b"x" * 999]
 )
 def test_a_transfer_coding_other_than_chunked_is_refused(coding: bytes) -> None:
-    with pytest.raises(Refusal, match="chunked is") as caught:
+    with pytest.raises(Refusal, match="send chunked") as caught:
         read_headers([(b"transfer-encoding", coding)])
 
     assert (Reason.INVALID_REQUEST, "transfer-encoding") == (
@@ -89,42 +89,42 @@ def test_chunked_is_taken(coding: bytes) -> None:
     assert content_length(read_headers([(b"transfer-encoding", coding)])) is None
 
 
-def test_without_the_header_the_default_version_counts() -> None:
-    assert "1.0" == schema_version({}, "1.0", frozenset({"2.0"}))
-
-
-@pytest.mark.parametrize("text", ["1.0", "0.0", "2.10.3", "99999.99999.99999", " 1.2 "])
-def test_a_version_is_two_or_three_numbers(text: str) -> None:
-    headers = {b"x-event-schema-version": text.encode()}
-
-    assert text.strip() == schema_version(headers, "1.0", ALL)
+def basic(pair: bytes) -> bytes:
+    return b"Basic " + base64.b64encode(pair)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1", "1.", "v1.0", "1.0.0.0", "1.0-rc1", "100000.1", "\uff11.\uff10"]
+    ("headers", "expected"),
+    [
+        ({b"authorization": basic(b"key:")}, b"key"),
+        ({b"authorization": basic(b"key:password")}, b"key"),
+        ({b"authorization": basic(b"key")}, b"key"),
+        ({b"authorization": b"bAsIc  " + base64.b64encode(b"key:")}, b"key"),
+        ({b"authorization": b"Bearer key"}, b"key"),
+        ({b"authorization": b" bearer   key "}, b"key"),
+        ({b"x-api-key": b" key "}, b"key"),
+        ({b"x-write-key": b"key"}, b"key"),
+        ({b"x-api-key": b"first", b"x-write-key": b"second"}, b"first"),
+        ({b"authorization": b"Bearer first", b"x-api-key": b"second"}, b"first"),
+        ({b"x-api-key": b"", b"x-write-key": b"second"}, b""),
+        ({}, None),
+    ],
 )
-def test_another_form_is_refused_and_quoted(text: str) -> None:
-    headers = {b"x-event-schema-version": text.encode()}
-
-    with pytest.raises(Refusal) as caught:
-        schema_version(headers, "1.0", ALL)
-
-    assert Reason.INVALID_SCHEMA_VERSION == caught.value.reason
-    assert "X-Event-Schema-Version" == caught.value.details["field"]
+def test_a_key_is_read_from_the_first_header_that_may_hold_one(
+    headers: Headers, expected: bytes | None
+) -> None:
+    assert expected == key_text(headers)
 
 
-def test_a_version_that_is_not_supported_is_refused_with_those_that_are() -> None:
-    headers = {b"x-event-schema-version": b"3.0"}
-
-    with pytest.raises(Refusal, match=r"1\.0, 2\.0 are"):
-        schema_version(headers, "1.0", frozenset({"2.0", "1.0"}))
+@pytest.mark.parametrize("value", [b"Basic", b"Basic ***", b"Basic a2V5O", b"Bearer", b"bearer "])
+def test_an_authorization_of_ours_without_a_readable_key_is_a_bad_key(value: bytes) -> None:
+    assert b"" == key_text({b"authorization": value, b"x-api-key": b"another"})
 
 
-def test_a_long_version_is_quoted_in_part() -> None:
-    headers = {b"x-event-schema-version": b"9" * 10_000}
-
-    with pytest.raises(Refusal) as caught:
-        schema_version(headers, "1.0", ALL)
-
-    assert "9" * 64 == caught.value.details["actual"]
-    assert len(caught.value.message) < 200
+@pytest.mark.parametrize(
+    "value", [b"", b" ", b"Negotiate abc", b"Digest username=key", b"key", b"Basically a2V5Og=="]
+)
+def test_an_authorization_of_another_scheme_hides_no_key(value: bytes) -> None:
+    assert key_text({b"authorization": value}) is None
+    assert b"key" == key_text({b"authorization": value, b"x-api-key": b"key"})
+    assert b"key" == key_text({b"authorization": value, b"x-write-key": b"key"})

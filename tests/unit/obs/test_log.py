@@ -1,162 +1,73 @@
-"""The log of a process: one JSON object a line, whoever writes it, and no secret."""
+"""
+Request log lines: those of one iteration of the event loop are written together and in order.
 
+If these tests fail: an operator misses lines of requests, or they have wrong times.
+"""
+
+import asyncio
+import io
 import json
-import select
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
+from datetime import UTC, datetime
 
-import pytest
+import msgspec
 
-ROOT = Path(__file__).parents[3]
-SETUP = """
-import logging, structlog
-from service.obs import log as logs
-logs.configure({level!r}, {log_format!r})
-log = structlog.get_logger()
-"""
+from service.obs.log import Lines
 
 
-def run(code: str, level: str = "info", log_format: str = "json") -> str:
-    """Return what *code* logs, in a process of its own: the set-up of logs is global."""
-    done = subprocess.run(
-        [sys.executable, "-c", SETUP.format(level=level, log_format=log_format) + code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+class Said(msgspec.Struct):
+    """A line that says one thing."""
+
+    text: str
+    timestamp: datetime | None = None
 
 
-def lines(code: str, level: str = "info") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run(code, level).splitlines()]
+class Pipe(io.BytesIO):
+    """Keeps what each write brought."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[bytes] = []
+
+    def write(self, part: bytes, /) -> int:  # type: ignore[override]
+        self.parts.append(part)
+        return super().write(part)
 
 
-FAILING = """
-def authenticate():
-    key = "the-" + "secret"
-    raise ValueError("it failed")
-try:
-    authenticate()
-except ValueError:
-    {log}
-"""
+def said(part: bytes) -> list[str]:
+    """Return what the lines of *part* say."""
+    return [json.loads(line)["text"] for line in part.splitlines()]
 
 
-def test_json_lines_whoever_writes_them_and_no_locals_in_tracebacks() -> None:
-    written = lines(
-        FAILING.format(log='log.exception("request_failed", rows=3)')
-        + FAILING.format(log='logging.getLogger("asyncio").exception("loop")')
-        + """
-class Odd:
-    def __repr__(self): return "odd"
-log.info("with\\nnewline", odd=Odd(), none=None, text="\\u00e9\\x00")
-log.debug("below the level")
-logging.getLogger("granian").info("progress of a library")
-"""
-    )
+async def test_the_lines_of_one_turn_are_one_write() -> None:
+    pipe = Pipe()
+    lines = Lines(pipe)
 
-    assert ["request_failed", "loop", "with\nnewline"] == [line["event"] for line in written]
-    assert ["error", "error", "info"] == [line["level"] for line in written]
-    assert all(line["timestamp"].endswith("Z") for line in written)
-    assert (3, "asyncio") == (written[0]["rows"], written[1]["logger"])
-    assert ("odd", None, "\u00e9\x00") == tuple(
-        written[2][name] for name in ("odd", "none", "text")
-    )
-    for line in written[:2]:
-        (fault,) = line["exception"]
-        assert ("ValueError", "it failed") == (fault["exc_type"], fault["exc_value"])
-        assert "authenticate" in str(fault["frames"])
-        assert "the-secret" not in str(line)
+    for text in ("one", "two"):
+        lines.add(Said(text))
+    before = list(pipe.parts)
+    await asyncio.sleep(0)
+    lines.add(Said("three"))
+    await asyncio.sleep(0)
+
+    assert [] == before
+    assert [["one", "two"], ["three"]] == [said(part) for part in pipe.parts]
 
 
-def test_a_line_with_a_long_traceback_fits_into_one_write_to_a_pipe() -> None:
-    """A pipe that several processes share may mix longer lines."""
-    code = """
-def dive(depth):
-    if depth == 0:
-        raise ValueError("it failed" + " badly" * 1000)
-    try:
-        dive(depth - 1)
-    except ValueError as error:
-        raise RuntimeError("so this failed" + "!" * 1000) from error
-try:
-    dive(30)
-except RuntimeError:
-    log.exception("request_failed", rows=3)
-    logging.getLogger("asyncio").exception("loop")
-"""
-    written = run(code).splitlines()
+async def test_a_line_is_stamped_when_it_is_written() -> None:
+    pipe = Pipe()
+    lines = Lines(pipe)
 
-    assert ["request_failed", "loop"] == [json.loads(line)["event"] for line in written]
-    assert max(len(line.encode()) for line in written) < select.PIPE_BUF
-    for line in written:
-        assert "it failed" in json.loads(line)["exception"][-1]["exc_value"]
-        assert "dive" in str(json.loads(line)["exception"][-1]["frames"])
+    lines.add(Said("one"))
+    added = datetime.now(UTC)
+    await asyncio.sleep(0)
+
+    (line,) = pipe.parts
+    assert added <= datetime.fromisoformat(json.loads(line)["timestamp"]) <= datetime.now(UTC)
 
 
-def test_a_console_gets_text_without_locals() -> None:
-    written = run(
-        FAILING.format(log='log.exception("request_failed", rows=3)')
-        + FAILING.format(log='logging.getLogger("asyncio").exception("loop")'),
-        log_format="console",
-    )
+def test_without_a_loop_a_line_is_written_at_once() -> None:
+    pipe = Pipe()
 
-    assert "request_failed" in written
-    assert "it failed" in written
-    assert "the-secret" not in written
+    Lines(pipe).add(Said("one"))
 
-
-def test_the_level_counts_for_us_and_for_the_libraries() -> None:
-    written = lines(
-        'log.warning("ours"); logging.getLogger("x").warning("theirs"); log.error("bad")', "error"
-    )
-
-    assert ["bad"] == [line["event"] for line in written]
-
-
-BROKEN = """
-class Broken:
-    def __repr__(self): raise ValueError("no text")
-log.warning("first", odd=Broken())
-log.warning("surrogate", text="\\ud800")
-log.warning("second")
-"""
-
-
-@pytest.mark.parametrize("log_format", ["json", "console"])
-def test_a_line_that_cannot_be_text_raises_nothing_and_is_counted(log_format: str) -> None:
-    written = run(BROKEN + "assert logs.take_dropped()['not_text'] >= 1", "info", log_format)
-
-    assert "second" in written
-    assert "log_lines_dropped" in written
-
-
-def test_tracebacks_and_prints_take_the_same_way_and_are_out_at_the_end() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SETUP.format(level="info", log_format="json") + "print(1)\n1 / 0"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert done.stdout == "1\n"
-    assert "ZeroDivisionError" in done.stderr
-
-
-def test_without_stdout_the_process_goes_on() -> None:
-    """The number of a descriptor that was closed from the start soon belongs to another file."""
-    code = SETUP.format(level="info", log_format="auto") + "log.info('one'); print('two')"
-
-    done = subprocess.run(
-        ["/bin/sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, code],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-
-    assert done.stderr == ""
+    assert ["one"] == said(pipe.getvalue())

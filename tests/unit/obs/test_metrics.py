@@ -1,24 +1,15 @@
-"""Metrics: what is counted, under which names and labels."""
+"""
+Metrics: values, names and labels.
+
+If these tests fail: dashboards and alerts of an operator show wrong numbers.
+"""
 
 import asyncio
-import os
 import re
-import subprocess
-import sys
-import urllib.request
-from pathlib import Path
 
 from prometheus_client import REGISTRY
 
-from service.obs.metrics import Metrics, MetricsServer
-
-ROOT = Path(__file__).parents[3]
-WORKER = """
 from service.obs.metrics import Metrics
-metrics = Metrics()
-metrics.events_ended("accepted", 3)
-metrics.batch_flushed(3, 5, 0.01)
-"""
 
 
 def value(name: str, **labels: str) -> float:
@@ -77,7 +68,7 @@ def test_a_request_is_counted_in_the_bucket_of_its_duration() -> None:
     assert round(value(f"{name}_sum", **labels) - total_s, 6) == 11.403
 
 
-async def test_a_burst_is_gathered_and_written_down_soon_after() -> None:
+async def test_counts_of_a_burst_are_written_together_soon_after() -> None:
     names = ("forebay_flush_rows_sum", "forebay_flush_duration_seconds_count")
     endpoint = {"endpoint": "alias", "status": "200"}
 
@@ -101,13 +92,13 @@ async def test_a_burst_is_gathered_and_written_down_soon_after() -> None:
     assert [6, 3, 15, 3] == [now - was for now, was in zip(seen(), before, strict=True)]
 
 
-async def test_what_was_gathered_can_be_written_down_at_once() -> None:
+async def test_collected_counts_can_be_written_at_once() -> None:
     before = value("forebay_events_total", outcome="rejected")
     metrics = Metrics()
 
     metrics.events_ended("rejected", 2)
-    metrics.hand_over()
-    metrics.hand_over()
+    metrics.write()
+    metrics.write()
 
     assert 2 == value("forebay_events_total", outcome="rejected") - before
 
@@ -138,36 +129,3 @@ def test_names_say_whose_they_are_and_in_which_unit() -> None:
         unit = r"_(seconds|days|rows|bytes|workers)" if metric.type != "counter" else ""
         assert re.fullmatch(rf"forebay_[a-z_]+{unit}", metric.name), metric.name
         assert metric.documentation.endswith(".")
-
-
-def count_in_worker(folder: Path) -> int:
-    """Count in a process of its own, and return its number."""
-    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
-    worker = subprocess.Popen([sys.executable, "-c", WORKER], cwd=ROOT, env=environment)
-    assert worker.wait() == 0
-    return worker.pid
-
-
-def scrape(server: MetricsServer) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
-        text: str = answer.read().decode()
-        return text
-
-
-def test_workers_are_served_together_and_the_ended_ones_only_in_the_totals(tmp_path: Path) -> None:
-    server = MetricsServer("127.0.0.1", 0, tmp_path)
-    try:
-        pids = [count_in_worker(tmp_path) for _ in range(3)]
-        server.worker_ended(pids[0])
-        files = len(list(tmp_path.iterdir()))
-        server.worker_ended(pids[1])
-        assert len(list(tmp_path.iterdir())) < files
-        text = scrape(server)
-    finally:
-        server.close()
-
-    assert 'forebay_events_total{outcome="accepted"} 9.0' in text
-    assert "forebay_flush_rows_count 3.0" in text
-    assert 'forebay_flush_rows_bucket{le="5.0"} 3.0' in text
-    # What waited in the ended ones waits no more.
-    assert "forebay_queue_rows 5.0" in text

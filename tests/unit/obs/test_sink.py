@@ -1,4 +1,9 @@
-"""The queue of log lines and its thread: never in the way, and no line is lost uncounted."""
+"""
+The queue of log output and its thread: it blocks nobody, and counts each lost line.
+
+If these tests fail: a full disk or a stopped log reader stops the service, or lines are lost
+without notice.
+"""
 
 import json
 import os

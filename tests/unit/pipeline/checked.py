@@ -1,10 +1,10 @@
-"""What the checks make of one event: the columns that are stored, or the row in quarantine."""
+"""The result of checking one event: the columns that are stored, or the row in quarantine."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from service.model import RejectedRow
-from service.testing import Sender
+from tests.doubles import Sender
 from tests.pgcopy import read_copy
 
 

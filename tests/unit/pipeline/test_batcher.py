@@ -1,4 +1,8 @@
-"""Requests gather and go down together; each is answered after the write that holds it."""
+"""
+The batcher: payloads are stored together, and each is answered after its commit.
+
+If these tests fail: senders get a 200 for events that are not stored, or no answer.
+"""
 
 import asyncio
 
@@ -6,8 +10,8 @@ import pytest
 
 from service.model import Outcome, Payload, Verdict
 from service.reasons import Reason, Refusal
-from service.testing import MemoryStore
-from tests.unit.pipeline.gated import Bench, accepted, reason_of
+from tests.doubles import MemoryStore
+from tests.unit.pipeline.gated_store import Bench, accepted, reason_of
 
 
 class Panic(BaseException):
@@ -262,15 +266,18 @@ async def test_a_failed_write_passes_over_who_gave_up(bench: Bench, error: BaseE
     assert gone.cancelled()
 
 
-async def test_every_flush_is_told_with_its_rows_however_it_ended(bench: Bench) -> None:
+async def test_on_flush_gets_the_measures_of_every_flush_failed_ones_included(bench: Bench) -> None:
     one = bench.send("a", "b")
     (await bench.store.next_write()).succeed()
     await one
     two = bench.send("c")
-    (await bench.store.next_write()).fail(Panic())
+    write = await bench.store.next_write()
+    bench.clock.advance(1.5)
+    write.fail(Panic())
     await reason_of(two)
 
-    assert [2, 1] == [bench.flushed.get_nowait(), bench.flushed.get_nowait()]
+    assert [(2, 0), (1, 0)] == [(rows, queued_rows) for rows, queued_rows, _ in bench.flushed]
+    assert [0, 1.5] == [duration_s for *_, duration_s in bench.flushed]
 
 
 async def test_drain_waits_until_all_is_answered(bench: Bench) -> None:

@@ -1,4 +1,8 @@
-"""What becomes of each event of a request: a row, or a reason."""
+"""
+The checks of the events of a request: a row or a rejection for each.
+
+If these tests fail: invalid events are stored, or valid ones are rejected.
+"""
 
 import hashlib
 import json
@@ -11,7 +15,7 @@ from service._native import RowIds
 from service.model import Accepted
 from service.pipeline.check import scan
 from service.reasons import Reason, Refusal
-from service.testing import NOON, Sender, make_body, make_event, make_key
+from tests.doubles import NOON, Sender, make_body, make_event, make_key
 from tests.pgcopy import HEADER, TRAILER, read_copy
 from tests.unit.pipeline.checked import accepted, only, rejected
 
@@ -283,7 +287,7 @@ def test_refused_events_over_the_budget_are_answered_but_not_kept() -> None:
     checked = sender.check(BAD, BAD, GOOD, BAD)
 
     assert (2, 1, 1) == (len(checked.payload.rejected), len(checked.payload.events), sender.dropped)
-    assert [0, 1, 3] == sorted(checked.refused)
+    assert [0, 1, 3] == sorted(checked.rejected)
 
 
 def test_accepted_events_are_counted_by_type(sender: Sender) -> None:

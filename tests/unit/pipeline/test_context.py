@@ -1,4 +1,8 @@
-"""A batch's context is under the context of each of its events."""
+"""
+The context of a batch is the default for the context of each of its events.
+
+If these tests fail: analysts miss context of events, or see the context of other events.
+"""
 
 import json
 from typing import Any
@@ -6,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.reasons import Reason, Refusal
-from service.testing import Sender
+from tests.doubles import Sender
 from tests.pgcopy import read_copy
 from tests.unit.pipeline.checked import accepted, only
 

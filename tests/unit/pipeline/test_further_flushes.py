@@ -1,12 +1,17 @@
-"""A flush beside another begins when there is enough for it, or when the other is held up."""
+"""
+A further flush starts when enough rows are queued, or when the others have stalled.
+
+If these tests fail: single events wait behind a stalled flush, or PostgreSQL gets too many small
+flushes.
+"""
 
 import asyncio
 from typing import Final
 
 import pytest
 
-from service.pipeline.batcher import FURTHER_ROWS_MIN, HELD_UP_S
-from tests.unit.pipeline.gated import Bench, Task, Write, accepted
+from service.pipeline.batcher import FURTHER_ROWS_MIN, STALLED_S
+from tests.unit.pipeline.gated_store import Bench, Task, Write, accepted
 
 # Longer than any test: here a flush is away for as long as the test likes.
 NEVER_S: Final = 3_600.0
@@ -15,7 +20,7 @@ NEVER_S: Final = 3_600.0
 @pytest.fixture
 async def bench() -> Bench:
     bench = Bench()
-    bench.make(flushes_max=2, batch_rows_max=1_000, queue_rows_max=1_000, held_up_s=NEVER_S)
+    bench.make(flushes_max=2, batch_rows_max=1_000, queue_rows_max=1_000, stalled_s=NEVER_S)
     return bench
 
 
@@ -46,7 +51,7 @@ async def test_beside_a_flush_a_further_one_waits_until_it_is_worth_it(bench: Be
 
 
 async def test_rows_count_and_not_requests(bench: Bench) -> None:
-    bench.make(flushes_max=2, held_up_s=NEVER_S, further_rows_min=3)
+    bench.make(flushes_max=2, stalled_s=NEVER_S, further_rows_min=3)
     await begin(bench)
     one = bench.send("a", "b")
     assert await is_quiet(bench)
@@ -89,7 +94,7 @@ async def test_after_a_flush_that_failed_a_lone_row_waits_for_nothing(
     assert accepted("a") == await lone
 
 
-async def test_nobody_waits_behind_a_flush_that_is_held_up(bench: Bench) -> None:
+async def test_no_payload_waits_behind_a_stalled_flush(bench: Bench) -> None:
     bench.make(flushes_max=2)
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -99,14 +104,14 @@ async def test_nobody_waits_behind_a_flush_that_is_held_up(bench: Bench) -> None
     (await bench.store.next_write()).succeed()
 
     assert accepted("a") == await lone
-    assert 0.05 == HELD_UP_S <= loop.time() - began
+    assert 0.05 == STALLED_S <= loop.time() - began
     assert not held.done()
     write.succeed()
     assert accepted("first") == await held
 
 
 async def test_who_has_little_time_does_not_wait_it_away_behind_a_flush(bench: Bench) -> None:
-    bench.make(flushes_max=2, held_up_s=NEVER_S, timeout_s=0.1)
+    bench.make(flushes_max=2, stalled_s=NEVER_S, timeout_s=0.1)
     await begin(bench)
 
     lone = bench.send("a")
@@ -115,8 +120,8 @@ async def test_who_has_little_time_does_not_wait_it_away_behind_a_flush(bench: B
     assert accepted("a") == await lone
 
 
-async def test_a_flush_that_is_held_up_stays_so_until_it_ends(bench: Bench) -> None:
-    bench.make(flushes_max=2, held_up_s=0.0)
+async def test_a_flush_that_is_stalled_stays_so_until_it_ends(bench: Bench) -> None:
+    bench.make(flushes_max=2, stalled_s=0.0)
     await begin(bench)
 
     for name in "abc":
@@ -125,24 +130,24 @@ async def test_a_flush_that_is_held_up_stays_so_until_it_ends(bench: Bench) -> N
         assert accepted(name) == await request
 
 
-async def test_one_flush_that_is_held_up_does_not_speak_for_another(bench: Bench) -> None:
-    bench.make(flushes_max=3, held_up_s=NEVER_S, further_rows_min=2, batch_rows_max=10)
+async def test_a_stalled_flush_does_not_count_for_one_on_time(bench: Bench) -> None:
+    bench.make(flushes_max=3, stalled_s=NEVER_S, further_rows_min=2, batch_rows_max=10)
     await begin(bench)
-    (held_up,) = bench.batcher._flushes
+    (stalled,) = bench.batcher._flushes
     bench.send("a", "b")
-    brisk = await bench.store.next_write()
-    bench.batcher._held_up(held_up)
+    on_time = await bench.store.next_write()
+    bench.batcher._mark_stalled(stalled)
     lone = bench.send("c")
     assert await is_quiet(bench)
 
-    brisk.succeed()
+    on_time.succeed()
     (await bench.store.next_write()).succeed()
 
     assert accepted("c") == await lone
 
 
 async def test_a_full_batch_waits_for_no_more_rows(bench: Bench) -> None:
-    bench.make(flushes_max=2, held_up_s=NEVER_S, batch_rows_max=2)
+    bench.make(flushes_max=2, stalled_s=NEVER_S, batch_rows_max=2)
     await begin(bench)
 
     pair = bench.send("a", "b")
@@ -152,7 +157,7 @@ async def test_a_full_batch_waits_for_no_more_rows(bench: Bench) -> None:
 
 
 async def test_a_queue_that_refuses_waits_for_no_more_rows(bench: Bench) -> None:
-    bench.make(flushes_max=2, held_up_s=NEVER_S, batch_rows_max=1_000, queue_rows_max=2)
+    bench.make(flushes_max=2, stalled_s=NEVER_S, batch_rows_max=1_000, queue_rows_max=2)
     await begin(bench)
 
     pair = bench.send("a", "b")

@@ -1,7 +1,11 @@
-"""How many refused events are kept, per key and minute."""
+"""
+The limit for rejected events in quarantine, per key and minute.
 
-from service.pipeline.quarantine import QuarantineBudget
-from service.testing import FixedClock
+If these tests fail: one sender can fill the disk with rejected events, or an analyst misses some.
+"""
+
+from service.pipeline.check import QuarantineBudget
+from tests.doubles import FixedClock
 
 
 class Bench:

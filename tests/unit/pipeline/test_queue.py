@@ -1,30 +1,38 @@
-"""The rules of admission and of gathering."""
+"""
+The queue of payloads: admission, batches, expiry.
+
+If these tests fail: an overloaded worker uses up its memory, or answers 503 without need.
+"""
+
+from typing import Any
 
 from service.model import Payload, RejectedRow
-from service.pipeline.queue import Queue, QueueLimits, Waiting
+from service.pipeline.batcher import Queue, QueuedPayload, QueueLimits
 from service.reasons import Reason
-from service.testing import NOON, Sender
+from tests.doubles import NOON, Sender
 
+# The queue does not use the future of a payload.
+NO_FUTURE: Any = None
 LIMITS = QueueLimits(
     queue_rows_max=10, queue_bytes_max=1_000, batch_rows_max=4, batch_bytes_max=400
 )
 
 
-def item(name: str, rows: int = 1, size_bytes: int = 0, deadline: float = 0.0) -> Waiting[str]:
-    row = RejectedRow(1, 1, 1, None, Reason.INVALID_EVENT, None, "", b"", 1, NOON)
+def item(name: str, rows: int = 1, size_bytes: int = 0, deadline: float = 0.0) -> QueuedPayload:
+    row = RejectedRow(1, 1, 1, None, Reason.INVALID_EVENT, None, name, b"", 1, NOON)
     payload = Payload(Sender().rows(), [row] * rows, size_bytes, max(rows, 1))
-    return Waiting(payload, name, deadline)
+    return QueuedPayload(payload, NO_FUTURE, deadline)
 
 
-def queue_of(*items: Waiting[str]) -> Queue[str]:
-    queue: Queue[str] = Queue(LIMITS)
+def queue_of(*items: QueuedPayload) -> Queue:
+    queue = Queue(LIMITS)
     for one in items:
         assert queue.offer(one)
     return queue
 
 
-def names(batch: list[Waiting[str]]) -> str:
-    return "".join(one.waiter for one in batch)
+def names(batch: list[QueuedPayload]) -> str:
+    return "".join(queued.payload.rejected[0].message for queued in batch)
 
 
 def test_who_comes_first_goes_first() -> None:
@@ -55,24 +63,24 @@ def test_a_payload_larger_than_a_batch_goes_down_alone_and_whole() -> None:
 def test_some_wait_when_that_many_rows_do() -> None:
     queue = queue_of(item("a", 1), item("b", 1))
 
-    assert [True, True, False] == [queue.has(rows) for rows in (1, 2, 3)]
+    assert [True, True, False] == [queue.is_worth_a_flush(rows) for rows in (1, 2, 3)]
 
 
 def test_some_wait_when_a_batch_is_full() -> None:
-    assert queue_of(item("a", 4)).has(100)
-    assert queue_of(item("a", 1, 400)).has(100)
-    assert not queue_of(item("a", 3, 399)).has(100)
+    assert queue_of(item("a", 4)).is_worth_a_flush(100)
+    assert queue_of(item("a", 1, 400)).is_worth_a_flush(100)
+    assert not queue_of(item("a", 3, 399)).is_worth_a_flush(100)
 
 
 def test_some_wait_as_long_as_more_is_refused() -> None:
-    queue: Queue[str] = Queue(QueueLimits(10, 1_000, 100, 10_000))
+    queue = Queue(QueueLimits(10, 1_000, 100, 10_000))
     for name in "abcd":
         assert queue.offer(item(name, 3, deadline=float(name == "d")))
-    assert queue.has(100)
+    assert queue.is_worth_a_flush(100)
 
     queue.take_expired(0)
 
-    assert not queue.has(100)
+    assert not queue.is_worth_a_flush(100)
 
 
 def test_an_empty_payload_takes_its_place_too() -> None:

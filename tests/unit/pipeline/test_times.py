@@ -1,11 +1,15 @@
-"""Times as senders write them: read, held to their range, corrected for a wrong clock."""
+"""
+Timestamps: formats, limits, and the correction for a wrong client clock.
+
+If these tests fail: analysts see events at wrong times, or senders get rejections for valid ones.
+"""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from service.reasons import Reason, Refusal
-from service.testing import NOON, Sender
+from tests.doubles import NOON, Sender
 from tests.unit.pipeline.checked import accepted, only, rejected
 
 GOOD = {"type": "page"}

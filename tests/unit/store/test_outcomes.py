@@ -21,7 +21,7 @@ from service.store.outcomes import (
     quarantined,
     verdicts_of,
 )
-from service.testing import NOON, Sender, make_event
+from tests.doubles import NOON, Sender, make_event
 
 HASH_VERSION_BITS = 4
 OTHERS = Verdict("x", Outcome.CONFLICT)
@@ -56,7 +56,7 @@ def test_a_payload_without_verdicts_of_its_own_is_accepted_as_a_whole(
 
     assert isinstance(verdicts, Accepted)
     assert [Verdict('"\\', Outcome.ACCEPTED), Verdict("é", Outcome.ACCEPTED)] == [*verdicts]
-    assert msgspec.json.encode([*verdicts]) == verdicts.on_the_wire()
+    assert msgspec.json.encode([*verdicts]) == verdicts.to_json()
 
 
 def test_a_row_that_has_its_own_ledger_entry_was_stored_by_an_earlier_attempt(

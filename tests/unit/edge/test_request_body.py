@@ -1,4 +1,9 @@
-"""A body arrives under a cap on its decoded bytes, in time, and as its header says."""
+"""
+Reading a body: its size limit, its timeout and its encoding.
+
+If these tests fail: senders lose compressed events, or one sender can use up the memory of a
+worker.
+"""
 
 import asyncio
 import gzip
@@ -9,9 +14,13 @@ from typing import Any, Final
 
 import pytest
 
-from service.edge.body import BodyReader, ClientGoneError
-from service.edge.inbound import Inbound
-from service.edge.request import Headers, Receive
+from service.edge.request import (
+    ClientGoneError,
+    Headers,
+    Receive,
+    RequestBody,
+    body_deadlines,
+)
 from service.reasons import Reason, Refusal
 
 PLAIN: Final = b'{"event": "Signed Up"}'
@@ -38,7 +47,7 @@ class Body:
 async def read_body(
     receive: Receive, headers: Headers, *, bytes_max: int, timeout_s: float
 ) -> bytes:
-    return await BodyReader(timeout_s).read(Inbound(headers, receive), bytes_max)
+    return await RequestBody(headers, receive, body_deadlines(), timeout_s).read(bytes_max)
 
 
 async def gone() -> MutableMapping[str, Any]:
@@ -95,7 +104,7 @@ async def test_a_body_with_a_length_is_not_waited_for_past_its_last_byte() -> No
     [({b"content-length": b"42"}, 42), ({}, None), ({b"content-length": b"+1"}, None)],
 )
 def test_a_length_is_digits(headers: Headers, expected: int | None) -> None:
-    assert expected == Inbound(headers, gone).length
+    assert expected == RequestBody(headers, gone, body_deadlines(), 5).length
 
 
 async def test_no_body_is_empty() -> None:

@@ -5,20 +5,18 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.edge.keys import CachedKey, KeyCacheConfig, KeyRing
-from service.edge.lookups import Lookups
-from service.edge.request import Headers
 from service.model import ApiKey
+from service.pipeline.keys import CachedKey, KeyCacheConfig, KeyRing
 from service.reasons import Reason, Refusal
-from service.testing import FixedClock, KeyTable
+from tests.doubles import FixedClock, KeyTable
 
 TTL_S = 30.0
 STALE_MAX_S = 300.0
 TIMEOUT_S = 2.0
 
 
-class HeldTable:
-    """Answers none of its look-ups by itself."""
+class GatedTable:
+    """A table of keys whose look-ups wait for the test to answer them."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
@@ -30,13 +28,13 @@ class HeldTable:
         """Wait for the next statement to begin."""
         await self._begun.get()
 
-    def answer(self, place: int, *keys: ApiKey) -> None:
-        """Answer a statement, by its place in `asked`."""
-        self._answers[place].set_result(list(keys))
+    def answer(self, number: int, *keys: ApiKey) -> None:
+        """Answer a statement, by its index in `asked`."""
+        self._answers[number].set_result(list(keys))
 
-    def fail(self, place: int, error: BaseException) -> None:
+    def fail(self, number: int, error: BaseException) -> None:
         """Let a statement fail."""
-        self._answers[place].set_exception(error)
+        self._answers[number].set_exception(error)
 
     async def find(self, key_ids: Sequence[str]) -> dict[str, ApiKey]:
         answer: asyncio.Future[list[ApiKey]] = asyncio.get_running_loop().create_future()
@@ -51,7 +49,7 @@ class HeldTable:
 
 
 class Outage(KeyTable):
-    """A store that answers while `error` is None."""
+    """A table of keys that answers while `error` is None."""
 
     error: Exception | None = None
 
@@ -63,36 +61,32 @@ class Outage(KeyTable):
 
 
 def ring(
-    table: KeyTable | HeldTable, clock: FixedClock | None = None, keys_max: int = 9
+    table: KeyTable | GatedTable, clock: FixedClock | None = None, keys_max: int = 9
 ) -> KeyRing:
     return KeyRing(
-        Lookups(table.find, timeout_s=TIMEOUT_S),
+        table.find,
         clock or FixedClock(),
-        KeyCacheConfig(ttl_s=TTL_S, stale_max_s=STALE_MAX_S, keys_max=keys_max),
+        KeyCacheConfig(
+            ttl_s=TTL_S, stale_max_s=STALE_MAX_S, keys_max=keys_max, lookup_timeout_s=TIMEOUT_S
+        ),
     )
 
 
 async def refused(keys: KeyRing, text: str) -> Reason:
     with pytest.raises(Refusal) as caught:
-        await keys.authenticate(text)
+        await keys.authenticate(text.encode())
     return caught.value.reason
 
 
-def bearer(text: str) -> Headers:
-    return {b"authorization": b"Bearer " + text.encode()}
-
-
-async def known(keys: KeyRing, table: HeldTable, text: str, key: ApiKey) -> CachedKey:
-    """Let *keys* know a key, by a header."""
-    asking = asyncio.create_task(keys.in_headers(bearer(text)))
+async def known(keys: KeyRing, table: GatedTable, text: str, key: ApiKey) -> CachedKey:
+    """Have *keys* look a key up, and return its cache entry."""
+    asking = asyncio.create_task(keys.authenticate(text.encode()))
     await table.until_asked()
     table.answer(len(table.asked) - 1, key)
-    cached = await asking
-    assert cached is not None
-    return cached
+    return await asking
 
 
-async def settled() -> None:
-    """Let all that can run without a further answer run."""
+async def idle() -> None:
+    """Run everything that does not wait for an answer."""
     for _ in range(9):
         await asyncio.sleep(0)

@@ -1,20 +1,23 @@
-"""Authentication of requests: API keys, from a cache in front of the store."""
+"""Authentication of requests: a cache of API keys, and look-ups of further keys in the store."""
 
 import asyncio
 import hmac
 import math
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
+import structlog
 from cachetools import TTLCache
 
+from service._native import sha256
 from service.apikey import Credential, parse
 from service.clock import Clock
-from service.edge.key_headers import digest, first_digest, key_header, key_text
-from service.edge.lookups import Lookup, Lookups
-from service.edge.request import Headers
 from service.model import ApiKey
 from service.reasons import Reason, Refusal
+
+log = structlog.get_logger()
 
 # Compared with the secret of an unknown key: unknown ids and wrong secrets take the same path.
 _NO_SECRET: Final = bytes(32)
@@ -24,6 +27,14 @@ _REFRESH_AFTER: Final = 2 / 3
 _RETRY_S: Final = 1.0
 # Use of a key after a failed look-up, in seconds, beyond the timeout of the next look-up.
 _GRACE_S: Final = 5.0
+# Two, so that one stalled connection does not stop all look-ups. Not more, because flushes and
+# probes need connections too.
+_STATEMENTS_MAX: Final = 2
+_PENDING_MAX: Final = 256
+
+FindKeys = Callable[[Sequence[str]], Awaitable[dict[str, ApiKey]]]
+"""Returns the stored keys with the given ids, by id."""
+Lookup = asyncio.Future[ApiKey | None]
 
 
 class KeyCacheConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,12 +43,13 @@ class KeyCacheConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `ttl_s`: longest use of a key without another look-up, in seconds. `stale_max_s`: the same while
     look-ups fail; a value below `ttl_s` has no effect. `keys_max`: cached keys, unknown ids and
-    headers, each.
+    key texts, each. `lookup_timeout_s`: limit for one look-up, in seconds.
     """
 
     ttl_s: float
     stale_max_s: float
     keys_max: int
+    lookup_timeout_s: float
 
 
 class CachedKey(msgspec.Struct):
@@ -62,12 +74,12 @@ class KeyRing:
     """
     Authenticates requests from a cache, and from the store when a key is not cached.
 
-    Unknown ids have a cache of their own, so that a flood of them evicts no key. All requests for a
-    key share one look-up; its result is not cached if the key has changed in the meantime.
+    Unknown ids have a cache of their own, so that many of them evict no key. All requests for a key
+    share one look-up; its result is not cached if the key has changed in the meantime.
     """
 
-    def __init__(self, lookups: Lookups, clock: Clock, config: KeyCacheConfig) -> None:
-        self._lookups = lookups
+    def __init__(self, find: FindKeys, clock: Clock, config: KeyCacheConfig) -> None:
+        self._lookups = Lookups(find, timeout_s=config.lookup_timeout_s)
         self._clock = clock
         self._config = config
         # In order of their last look-up, oldest first.
@@ -75,49 +87,35 @@ class KeyRing:
         self._unknown: TTLCache[str, None] = TTLCache(
             maxsize=config.keys_max, ttl=config.ttl_s, timer=clock.monotonic
         )
-        # By the digest of a header: most requests repeat a header that was valid before.
-        self._headers: dict[bytes, CachedKey] = {}
-        self._under_way: dict[str, Lookup] = {}
+        # By the SHA-256 of the text of the key, so that the text is not kept: most requests send a
+        # text that was valid before.
+        self._texts: dict[bytes, CachedKey] = {}
+        self._running: dict[str, Lookup] = {}
 
-    def cached(self, headers: Headers) -> CachedKey | None:
-        """Return the key of *headers* if it is cached and valid, without a query to the store."""
-        header = first_digest(headers)
-        cached = None if header is None else self._headers.get(header)
+    def cached(self, text: bytes) -> CachedKey | None:
+        """Return the key with this *text* if it is cached and valid."""
+        cached = self._texts.get(sha256(text))
         if cached is None or self._clock.monotonic() >= cached.refresh_at:
             return None
         return cached if self._is_valid(cached.key) else None
 
-    async def in_headers(self, headers: Headers) -> CachedKey | None:
+    async def authenticate(self, text: bytes) -> CachedKey:
         """
-        Return the key of *headers*, None when they hold none.
-
-        Raises
-        ------
-        Refusal
-            As `authenticate` does.
-        """
-        header = key_header(headers)
-        if header is None:
-            return None
-        cached = await self.authenticate(key_text(*header))
-        if len(self._headers) >= self._config.keys_max:
-            self._headers.clear()  # many headers can hold the same key
-        self._headers[digest(*header)] = cached
-        return cached
-
-    async def authenticate(self, text: str) -> CachedKey:
-        """
-        Return the key with this *text*.
+        Return the key with this *text*, from the store if it is not cached.
 
         Raises
         ------
         Refusal
             `unauthorized`; `store_unavailable` or `overloaded` when the look-up is impossible.
         """
-        credential = parse(text)
+        credential = parse(text.decode("latin-1"))
         if credential is None:
             raise Refusal(Reason.UNAUTHORIZED)
-        return await self._authenticate(credential)
+        cached = await self._authenticate(credential)
+        if len(self._texts) >= self._config.keys_max:
+            self._texts.clear()
+        self._texts[sha256(text)] = cached
+        return cached
 
     def is_current(self, cached: CachedKey) -> bool:
         """Whether a request may use *cached* now."""
@@ -139,14 +137,14 @@ class KeyRing:
         """Remove a changed key from the cache and discard its running look-up."""
         self._drop(key_id)
         self._unknown.pop(key_id, None)
-        self._under_way.pop(key_id, None)
+        self._running.pop(key_id, None)
 
     def forget_all(self) -> None:
         """Require a look-up of each key before its next use: changes may have been missed."""
         for cached in self._known.values():
             cached.expire()
         self._unknown.clear()
-        self._under_way.clear()
+        self._running.clear()
 
     async def _authenticate(self, credential: Credential) -> CachedKey:
         cached = await self._find(credential.key_id)
@@ -187,20 +185,20 @@ class KeyRing:
         return cached if cached is not None and cached.key is key else CachedKey(key)
 
     def _look_up(self, key_id: str, *, is_known: bool) -> Lookup:
-        lookup = self._under_way.get(key_id)
+        lookup = self._running.get(key_id)
         if lookup is None:
-            # The bound is for made-up ids; keys are bounded by the cache.
+            # The limit is for unknown ids; known keys are limited by the cache.
             if not is_known and self._lookups.is_full:
                 raise Refusal(Reason.OVERLOADED, "Too many unknown keys are being looked up.")
-            lookup = self._under_way[key_id] = self._lookups.begin(key_id)
+            lookup = self._running[key_id] = self._lookups.begin(key_id)
             lookup.add_done_callback(lambda done: self._looked_up(key_id, done))
         return lookup
 
     def _looked_up(self, key_id: str, lookup: Lookup) -> None:
         error = lookup.exception()
-        if self._under_way.get(key_id) is not lookup:
-            return  # the key was changed meanwhile
-        del self._under_way[key_id]
+        if self._running.get(key_id) is not lookup:
+            return  # the key has changed in the meantime
+        del self._running[key_id]
         if error is not None:
             self._extend(key_id)
         elif (key := lookup.result()) is not None:
@@ -214,7 +212,7 @@ class KeyRing:
         cached = self._known.pop(key.key_id, None)
         if cached is None or cached.key.secret_sha256 != key.secret_sha256:
             if cached is not None:
-                cached.expire()  # cached headers with the old secret refer to this entry
+                cached.expire()  # cached texts with the old secret refer to this entry
             cached = CachedKey(key)
         cached.key = key
         cached.refresh_at = now + config.ttl_s * _REFRESH_AFTER
@@ -239,3 +237,68 @@ class KeyRing:
         cached = self._known.pop(key_id, None)
         if cached is not None:
             cached.expire()  # running requests check the entry before they store
+
+
+class Lookups:
+    """
+    Key look-ups of one worker: one statement, with one deadline, for all pending ids.
+
+    While two statements run, further ids are pending, and the next statement looks all of them up:
+    many unknown ids take no more time than one. Pending ids share the deadline of the first of
+    them, which includes the wait for a statement; the deadlines of running statements are earlier.
+    """
+
+    def __init__(self, find: FindKeys, *, timeout_s: float) -> None:
+        """*find* is cancelled at the deadline."""
+        self.timeout_s = timeout_s
+        self._find = find
+        self._pending: dict[str, Lookup] = {}
+        self._deadline = 0.0
+        self._statements: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many ids are pending that unknown ones have to be refused."""
+        return len(self._pending) >= _PENDING_MAX
+
+    def begin(self, key_id: str) -> Lookup:
+        """
+        Look *key_id* up; the result is None when there is no such key.
+
+        The result is set within `timeout_s`, to the error of the store if it could not answer.
+        """
+        pending = self._pending.get(key_id)
+        if pending is not None:
+            return pending
+        loop = asyncio.get_running_loop()
+        lookup: Lookup = loop.create_future()
+        if not self._pending:
+            self._deadline = loop.time() + self.timeout_s
+        self._pending[key_id] = lookup
+        self._start()
+        return lookup
+
+    def _start(self) -> None:
+        if self._pending and len(self._statements) < _STATEMENTS_MAX:
+            lookups, self._pending = self._pending, {}
+            statement = asyncio.create_task(self._run(lookups, self._deadline))
+            self._statements.add(statement)
+            statement.add_done_callback(partial(self._ended, lookups))
+
+    async def _run(self, lookups: dict[str, Lookup], deadline: float) -> None:
+        async with asyncio.timeout_at(deadline):
+            found = await self._find(list(lookups))
+        for key_id, lookup in lookups.items():
+            lookup.set_result(found.get(key_id))
+
+    def _ended(self, lookups: dict[str, Lookup], statement: "asyncio.Task[None]") -> None:
+        self._statements.discard(statement)
+        error = asyncio.CancelledError() if statement.cancelled() else statement.exception()
+        if error is not None:
+            # A cancelled statement must not cancel the requests that wait for it.
+            failure = error if isinstance(error, Exception) else RuntimeError("look-up cancelled")
+            for lookup in lookups.values():
+                lookup.set_exception(failure)
+        self._start()
+        if error is not None:
+            log.warning("key_lookup_failed", error=type(error).__name__, keys=len(lookups))

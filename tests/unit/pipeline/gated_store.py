@@ -1,15 +1,15 @@
-"""A batcher over a store whose writes wait for the test, and what is sent to it."""
+"""A batcher with a store whose writes wait for the test."""
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
 from service.model import Outcome, Payload, Verdict
-from service.pipeline.batcher import FURTHER_ROWS_MIN, HELD_UP_S, Batcher
-from service.pipeline.queue import QueueLimits
+from service.pipeline.batcher import FURTHER_ROWS_MIN, STALLED_S, Batcher, QueueLimits
 from service.reasons import Reason, Refusal
-from service.testing import FixedClock, MemoryStore, Sender
+from tests.doubles import FixedClock, MemoryStore, Sender
 
 Task = asyncio.Task[Sequence[Verdict]]
 
@@ -68,7 +68,7 @@ class Bench:
         self.clock = FixedClock()
         self.store = GatedStore()
         self.sender = Sender(clock=self.clock)
-        self.flushed: asyncio.Queue[int] = asyncio.Queue()
+        self.flushed: list[tuple[int, int, float]] = []
         self.batcher = self.make()
 
     def make(  # noqa: PLR0913 - all by name
@@ -78,9 +78,9 @@ class Bench:
         batch_rows_max: int = 4,
         queue_rows_max: int = 100,
         further_rows_min: int = FURTHER_ROWS_MIN,
-        held_up_s: float = HELD_UP_S,
+        stalled_s: float = STALLED_S,
         timeout_s: float | None = None,
-        on_flush: Callable[[int], None] | None = None,
+        on_flush: Callable[[int, int, float], None] | None = None,
     ) -> Batcher:
         limits = QueueLimits(
             queue_rows_max=queue_rows_max,
@@ -93,13 +93,16 @@ class Bench:
             clock=self.clock,
             limits=limits,
             flushes_max=flushes_max,
-            # The batcher lets nobody wait longer behind a flush than a quarter of it.
-            timeout_s=max(5.0, 4 * held_up_s) if timeout_s is None else timeout_s,
+            # A flush counts as stalled after a quarter of this at the latest.
+            timeout_s=max(5.0, 4 * stalled_s) if timeout_s is None else timeout_s,
             further_rows_min=further_rows_min,
-            held_up_s=held_up_s,
-            on_flush=on_flush or self.flushed.put_nowait,
+            stalled_s=stalled_s,
+            on_flush=on_flush or self._flushed,
         )
         return self.batcher
+
+    def _flushed(self, *measures: Any) -> None:
+        self.flushed.append(measures)
 
     def send(self, *event_ids: str) -> Task:
         payload = self.sender.payload(*({"type": "page", "event_id": i} for i in event_ids))

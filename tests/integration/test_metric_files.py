@@ -1,15 +1,27 @@
-"""The room of the files of metrics is taken beforehand, so that a full disk ends no process."""
+"""
+The files of the metrics: shared by all workers, and allocated so that a full disk ends no process.
+
+If these tests fail: counts of ended workers are lost or wrong, or a full disk kills the workers.
+"""
 
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Final
 
 from service.model import EVENT_TYPES
+from service.obs.metrics_server import MetricsServer
 from service.reasons import FAULTS
 
-ROOT: Final = Path(__file__).parents[3]
+ROOT: Final = Path(__file__).parents[2]
+WORKER: Final = """
+from service.obs.metrics import Metrics
+metrics = Metrics()
+metrics.events_ended("accepted", 3)
+metrics.batch_flushed(3, 5, 0.01)
+"""
 ENDPOINTS: Final = (*EVENT_TYPES, "batch", "index", "health", "health_live", "health_ready")
 COUNT_ALL: Final = """
 from service.obs import metrics as m
@@ -59,3 +71,36 @@ def test_without_room_the_process_counts_for_itself_and_says_so(tmp_path: Path) 
 
     assert "metrics_not_shared" in said
     assert "No such file or directory" in said
+
+
+def count_in_worker(folder: Path) -> int:
+    """Count in a process of its own, and return its number."""
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    worker = subprocess.Popen([sys.executable, "-c", WORKER], cwd=ROOT, env=environment)
+    assert worker.wait() == 0
+    return worker.pid
+
+
+def scrape(server: MetricsServer) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+def test_all_workers_are_served_together_and_ended_ones_only_in_the_totals(tmp_path: Path) -> None:
+    server = MetricsServer("127.0.0.1", 0, tmp_path)
+    try:
+        pids = [count_in_worker(tmp_path) for _ in range(3)]
+        server.worker_ended(pids[0])
+        files = len(list(tmp_path.iterdir()))
+        server.worker_ended(pids[1])
+        assert len(list(tmp_path.iterdir())) < files
+        text = scrape(server)
+    finally:
+        server.close()
+
+    assert 'forebay_events_total{outcome="accepted"} 9.0' in text
+    assert "forebay_flush_rows_count 3.0" in text
+    assert 'forebay_flush_rows_bucket{le="5.0"} 3.0' in text
+    # What waited in the ended ones waits no more.
+    assert "forebay_queue_rows 5.0" in text

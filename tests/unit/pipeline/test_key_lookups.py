@@ -1,4 +1,8 @@
-"""Look-ups gather while others run, and each has an answer before its deadline."""
+"""
+Key look-ups: they share statements, and each ends before its deadline.
+
+If these tests fail: requests hang while the database does not answer, or unknown keys block it.
+"""
 
 import asyncio
 import time
@@ -6,10 +10,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.edge.lookups import Lookups
 from service.model import ApiKey
-from service.testing import KeyTable, make_key
-from tests.unit.edge.rings import HeldTable
+from service.pipeline.keys import Lookups
+from tests.doubles import KeyTable, make_key
+from tests.unit.pipeline.key_rings import GatedTable
 
 TIMEOUT_S = 0.1
 
@@ -23,7 +27,7 @@ async def test_a_key_is_found_and_an_unknown_id_is_none() -> None:
 
 
 async def test_ids_that_come_while_two_statements_run_go_down_together() -> None:
-    table = HeldTable()
+    table = GatedTable()
     lookups = Lookups(table.find, timeout_s=5)
     keys = [make_key() for _ in range(6)]
     waiting = [lookups.begin(key.key_id) for key in keys]
@@ -41,7 +45,7 @@ async def test_ids_that_come_while_two_statements_run_go_down_together() -> None
 
 
 async def test_an_id_that_waits_already_is_looked_up_once() -> None:
-    table = HeldTable()
+    table = GatedTable()
     lookups = Lookups(table.find, timeout_s=5)
     begun = [lookups.begin(key_id) for key_id in ("a", "b", "c", "c")]
     for _ in range(2):
@@ -58,7 +62,7 @@ async def test_an_id_that_waits_already_is_looked_up_once() -> None:
 
 async def test_a_store_that_does_not_answer_costs_every_look_up_one_deadline() -> None:
     """The wait for a statement is part of it, however many ids wait."""
-    table = HeldTable()
+    table = GatedTable()
     lookups = Lookups(table.find, timeout_s=TIMEOUT_S)
     started = time.monotonic()
 
@@ -72,7 +76,7 @@ async def test_a_store_that_does_not_answer_costs_every_look_up_one_deadline() -
 
 
 async def test_the_bound_counts_ids_that_wait() -> None:
-    table = HeldTable()
+    table = GatedTable()
     lookups = Lookups(table.find, timeout_s=TIMEOUT_S)
     was_full = []
     begun = []
@@ -87,7 +91,7 @@ async def test_the_bound_counts_ids_that_wait() -> None:
 
 
 async def test_an_error_is_told_to_all_of_its_statement_and_to_no_other() -> None:
-    table = HeldTable()
+    table = GatedTable()
     lookups = Lookups(table.find, timeout_s=5)
     key = make_key()
     failing, found = lookups.begin("a"), lookups.begin(key.key_id)

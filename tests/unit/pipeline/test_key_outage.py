@@ -1,4 +1,8 @@
-"""Keys in the cache while look-ups fail: which may be used on, and for how long."""
+"""
+Cached keys while look-ups fail: which may be used, and for how long.
+
+If these tests fail: an outage of the database refuses all senders, or revoked keys stay valid.
+"""
 
 from datetime import timedelta
 
@@ -6,8 +10,8 @@ import pytest
 
 from service.apikey import mint
 from service.reasons import Reason
-from service.testing import NOON, FixedClock, make_key
-from tests.unit.edge.rings import STALE_MAX_S, TTL_S, Outage, refused, ring, settled
+from tests.doubles import NOON, FixedClock, make_key
+from tests.unit.pipeline.key_rings import STALE_MAX_S, TTL_S, Outage, idle, refused, ring
 
 
 async def test_a_good_key_is_used_on_while_look_ups_fail_within_the_bound() -> None:
@@ -15,31 +19,31 @@ async def test_a_good_key_is_used_on_while_look_ups_fail_within_the_bound() -> N
     key = make_key(minted)
     table = Outage(key)
     keys = ring(table, clock)
-    cached = await keys.authenticate(minted.text)
+    cached = await keys.authenticate(minted.text.encode())
     table.error = OSError("away")
 
     clock.advance(STALE_MAX_S - 0.001)
-    assert cached is await keys.authenticate(minted.text)
+    assert cached is await keys.authenticate(minted.text.encode())
     assert keys.is_current(cached)
     clock.advance(0.001)
     assert Reason.STORE_UNAVAILABLE == await refused(keys, minted.text)
     assert not keys.is_current(cached)
 
     table.error = None
-    assert key == (await keys.authenticate(minted.text)).key
+    assert key == (await keys.authenticate(minted.text.encode())).key
 
 
 async def test_while_look_ups_fail_a_key_in_use_is_looked_up_once_a_second() -> None:
     clock, minted = FixedClock(), mint()
     table = Outage(make_key(minted))
     keys = ring(table, clock)
-    cached = await keys.authenticate(minted.text)
+    cached = await keys.authenticate(minted.text.encode())
     table.error = OSError("away")
     clock.advance(TTL_S)
 
     for _ in range(20):
-        assert cached is await keys.authenticate(minted.text)
-        await settled()
+        assert cached is await keys.authenticate(minted.text.encode())
+        await idle()
         clock.advance(0.1)
 
     assert 3 == len(table.lookups)
@@ -50,10 +54,10 @@ async def test_a_key_that_was_not_used_during_an_outage_is_looked_up_after_it() 
     clock, minted = FixedClock(), mint()
     table = Outage(make_key(minted))
     keys = ring(table, clock)
-    await keys.authenticate(minted.text)
+    await keys.authenticate(minted.text.encode())
     table.error = OSError("away")
     clock.advance(TTL_S)
-    await keys.authenticate(minted.text)
+    await keys.authenticate(minted.text.encode())
 
     table.error = None
     table.keys.clear()
@@ -69,7 +73,7 @@ async def test_a_key_known_to_be_bad_is_never_used_while_look_ups_fail(is_expire
     table = Outage(make_key(minted, is_disabled=not is_expired, expires_at=expires_at))
     keys = ring(table, clock)
     if is_expired:
-        await keys.authenticate(minted.text)
+        await keys.authenticate(minted.text.encode())
         clock.advance(20)
     assert Reason.UNAUTHORIZED == await refused(keys, minted.text)
     table.error = OSError("away")
@@ -83,7 +87,7 @@ async def test_a_changed_key_is_never_used_while_look_ups_fail() -> None:
     minted = mint()
     table = Outage(make_key(minted))
     keys = ring(table)
-    cached = await keys.authenticate(minted.text)
+    cached = await keys.authenticate(minted.text.encode())
     table.error = OSError("away")
 
     keys.forget(minted.credential.key_id)
@@ -96,11 +100,11 @@ async def test_after_missed_changes_a_key_is_looked_up_and_used_on_if_that_fails
     clock, minted = FixedClock(), mint()
     table = Outage(make_key(minted))
     keys = ring(table, clock)
-    cached = await keys.authenticate(minted.text)
+    cached = await keys.authenticate(minted.text.encode())
     table.error = OSError("away")
 
     keys.forget_all()
 
     assert not keys.is_current(cached)
-    assert cached is await keys.authenticate(minted.text)
+    assert cached is await keys.authenticate(minted.text.encode())
     assert 2 == len(table.lookups)

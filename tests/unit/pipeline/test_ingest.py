@@ -1,4 +1,8 @@
-"""From a request to its verdicts: key, limits, version, and what one event costs."""
+"""
+The path of a request from its headers to its verdicts.
+
+If these tests fail: requests are stored for the wrong key, with the wrong limits, or not at all.
+"""
 
 import gzip
 import tracemalloc
@@ -9,7 +13,7 @@ import msgspec
 import pytest
 
 from service.model import Payload, Verdict
-from service.testing import NOON, MemoryStore
+from tests.doubles import NOON, MemoryStore
 from tests.pgcopy import read_copy
 from tests.unit.edge.client import EdgeBench
 

@@ -1,4 +1,8 @@
-"""Authentication: which keys the cache answers for, for how long, and when the store is asked."""
+"""
+Authentication: when the cache answers, and when the store is asked.
+
+If these tests fail: valid keys get 401 or 503, or keys that were revoked are accepted.
+"""
 
 import asyncio
 from collections import Counter
@@ -9,11 +13,11 @@ import pytest
 
 from service.apikey import mint
 from service.reasons import Reason, Refusal
-from service.testing import NOON, FixedClock, KeyTable, make_key
-from tests.unit.edge.rings import TTL_S, HeldTable, bearer, known, refused, ring, settled
+from tests.doubles import NOON, FixedClock, KeyTable, make_key
+from tests.unit.pipeline.key_rings import TTL_S, GatedTable, idle, known, refused, ring
 
 if TYPE_CHECKING:
-    from service.edge.keys import CachedKey
+    from service.pipeline.keys import CachedKey
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "fb1_", "\xff" * 54, "\x00" * 54])
@@ -30,16 +34,16 @@ async def test_a_known_key_is_looked_up_once() -> None:
     table = KeyTable(key)
     keys = ring(table)
 
-    assert [key, key] == [(await keys.authenticate(minted.text)).key for _ in range(2)]
+    assert [key, key] == [(await keys.authenticate(minted.text.encode())).key for _ in range(2)]
     assert [key.key_id] == table.lookups
 
 
 async def test_requests_that_come_together_share_one_look_up() -> None:
     minted = mint()
     key = make_key(minted)
-    table = HeldTable()
+    table = GatedTable()
     keys = ring(table)
-    requests = [asyncio.create_task(keys.authenticate(minted.text)) for _ in range(5)]
+    requests = [asyncio.create_task(keys.authenticate(minted.text.encode())) for _ in range(5)]
     await table.until_asked()
 
     table.answer(0, key)
@@ -66,7 +70,7 @@ async def test_an_unknown_id_and_a_wrong_secret_are_answered_alike() -> None:
     answers = []
     for text in (wrong_secret, unknown_id):
         with pytest.raises(Refusal) as caught:
-            await keys.authenticate(text)
+            await keys.authenticate(text.encode())
         answers.append((caught.value.reason, caught.value.message, caught.value.details))
 
     assert answers[0] == answers[1]
@@ -96,7 +100,7 @@ async def test_expiry_is_checked_at_every_hit() -> None:
     keys = ring(table, clock)
 
     clock.advance(9.999)
-    assert key == (await keys.authenticate(minted.text)).key
+    assert key == (await keys.authenticate(minted.text.encode())).key
     clock.advance(0.001)
     assert Reason.UNAUTHORIZED == await refused(keys, minted.text)
     assert 1 == len(table.lookups)
@@ -106,7 +110,7 @@ async def test_a_key_that_is_not_used_is_looked_up_again_after_its_time() -> Non
     clock, minted = FixedClock(), mint()
     table = KeyTable(make_key(minted))
     keys = ring(table, clock)
-    await keys.authenticate(minted.text)
+    await keys.authenticate(minted.text.encode())
 
     table.keys.clear()
     clock.advance(TTL_S)
@@ -118,23 +122,22 @@ async def test_a_key_that_is_not_used_is_looked_up_again_after_its_time() -> Non
 async def test_a_key_in_use_is_looked_up_again_before_its_time_and_no_request_waits() -> None:
     clock, minted = FixedClock(), mint()
     key = make_key(minted)
-    table = HeldTable()
+    table = GatedTable()
     keys = ring(table, clock)
     cached = await known(keys, table, minted.text, key)
 
     clock.advance(TTL_S * 0.6)
-    await keys.authenticate(minted.text)
+    await keys.authenticate(minted.text.encode())
     assert 1 == len(table.asked)
     clock.advance(TTL_S * 0.2)
-    assert cached is await keys.authenticate(minted.text)
-    assert cached is await keys.in_headers(bearer(minted.text))
+    assert cached is await keys.authenticate(minted.text.encode())
     await table.until_asked()
     table.answer(1, key)
-    await settled()
+    await idle()
     clock.advance(TTL_S * 0.6)
 
-    assert cached is await keys.authenticate(minted.text)
-    assert cached is keys.cached(bearer(minted.text))
+    assert cached is await keys.authenticate(minted.text.encode())
+    assert cached is keys.cached(minted.text.encode())
     assert 2 == len(table.asked)
 
 
@@ -143,14 +146,14 @@ async def test_another_secret_under_the_same_id_takes_nothing_over_from_the_firs
     key = make_key(minted)
     table = KeyTable(key)
     keys = ring(table, clock)
-    await keys.in_headers(bearer(minted.text))
-    cached = await keys.authenticate(minted.text)
+    await keys.authenticate(minted.text.encode())
+    cached = await keys.authenticate(minted.text.encode())
 
     table.keys[key.key_id] = make_key(minted, secret_sha256=bytes(31) + b"\x01")
     clock.advance(TTL_S)
     assert Reason.UNAUTHORIZED == await refused(keys, minted.text)
 
-    assert keys.cached(bearer(minted.text)) is None
+    assert keys.cached(minted.text.encode()) is None
     assert not keys.is_current(cached)
 
 
@@ -160,15 +163,15 @@ async def test_a_key_used_lately_is_dropped_last() -> None:
     table = KeyTable(*(make_key(one) for one in minted))
     keys = ring(table, clock, keys_max=2)
     for one in minted[:2]:
-        await keys.authenticate(one.text)
+        await keys.authenticate(one.text.encode())
     clock.advance(TTL_S)
-    cached = await keys.authenticate(minted[0].text)
-    await keys.authenticate(minted[2].text)
+    cached = await keys.authenticate(minted[0].text.encode())
+    await keys.authenticate(minted[2].text.encode())
     lookups = len(table.lookups)
 
-    assert cached is await keys.authenticate(minted[0].text)
+    assert cached is await keys.authenticate(minted[0].text.encode())
     assert lookups == len(table.lookups)
-    await keys.authenticate(minted[1].text)
+    await keys.authenticate(minted[1].text.encode())
     assert lookups + 1 == len(table.lookups)
     # Out of the cache, no notification would find it.
     assert not keys.is_current(cached)
@@ -178,11 +181,11 @@ async def test_unknown_ids_take_no_keys_place() -> None:
     minted = mint()
     table = KeyTable(make_key(minted))
     keys = ring(table, keys_max=2)
-    await keys.authenticate(minted.text)
+    await keys.authenticate(minted.text.encode())
     for _ in range(9):
         await refused(keys, mint().text)
 
-    await keys.authenticate(minted.text)
+    await keys.authenticate(minted.text.encode())
 
     assert 10 == len(table.lookups)
 
@@ -203,13 +206,13 @@ async def test_a_forgotten_key_is_looked_up_again() -> None:
     table = KeyTable(make_key(one), make_key(other))
     keys = ring(table)
     for minted in (one, other):
-        await keys.authenticate(minted.text)
+        await keys.authenticate(minted.text.encode())
 
     keys.forget(one.credential.key_id)
     table.keys.clear()
 
     assert Reason.UNAUTHORIZED == await refused(keys, one.text)
-    await keys.authenticate(other.text)
+    await keys.authenticate(other.text.encode())
     keys.forget_all()
     assert Reason.UNAUTHORIZED == await refused(keys, other.text)
 
@@ -217,16 +220,16 @@ async def test_a_forgotten_key_is_looked_up_again() -> None:
 @pytest.mark.parametrize("is_all", [False, True])
 async def test_what_was_forgotten_while_it_was_looked_up_is_not_remembered(is_all: bool) -> None:
     minted = mint()
-    table = HeldTable()
+    table = GatedTable()
     keys = ring(table)
-    before = asyncio.create_task(keys.authenticate(minted.text))
+    before = asyncio.create_task(keys.authenticate(minted.text.encode()))
     await table.until_asked()
 
     if is_all:
         keys.forget_all()
     else:
         keys.forget(minted.credential.key_id)
-    after = asyncio.create_task(keys.authenticate(minted.text))
+    after = asyncio.create_task(keys.authenticate(minted.text.encode()))
     await table.until_asked()
     table.answer(1, make_key(minted, is_disabled=True))
     with pytest.raises(Refusal):
@@ -241,9 +244,9 @@ async def test_what_was_forgotten_while_it_was_looked_up_is_not_remembered(is_al
 @pytest.mark.parametrize("error", [OSError("away"), TimeoutError(), RuntimeError("bug")])
 async def test_a_store_that_cannot_answer_is_503_never_401(error: Exception) -> None:
     minted = mint()
-    table = HeldTable()
+    table = GatedTable()
     keys = ring(table)
-    requests = [asyncio.create_task(keys.authenticate(minted.text)) for _ in range(2)]
+    requests = [asyncio.create_task(keys.authenticate(minted.text.encode())) for _ in range(2)]
     await table.until_asked()
 
     table.fail(0, error)
@@ -257,15 +260,15 @@ async def test_a_store_that_cannot_answer_is_503_never_401(error: Exception) -> 
 async def test_a_failed_look_up_is_not_remembered() -> None:
     minted = mint()
     key = make_key(minted)
-    table = HeldTable()
+    table = GatedTable()
     keys = ring(table)
-    failed = asyncio.create_task(keys.authenticate(minted.text))
+    failed = asyncio.create_task(keys.authenticate(minted.text.encode()))
     await table.until_asked()
     table.fail(0, OSError("away"))
     with pytest.raises(Refusal):
         await failed
 
-    again = asyncio.create_task(keys.authenticate(minted.text))
+    again = asyncio.create_task(keys.authenticate(minted.text.encode()))
     await table.until_asked()
     table.answer(1, key)
 
@@ -275,9 +278,9 @@ async def test_a_failed_look_up_is_not_remembered() -> None:
 async def test_a_request_that_is_given_up_does_not_take_the_look_up_with_it() -> None:
     minted = mint()
     key = make_key(minted)
-    table = HeldTable()
+    table = GatedTable()
     keys = ring(table)
-    gone, staying = (asyncio.create_task(keys.authenticate(minted.text)) for _ in range(2))
+    gone, staying = (asyncio.create_task(keys.authenticate(minted.text.encode())) for _ in range(2))
     await table.until_asked()
 
     gone.cancel()
@@ -291,16 +294,16 @@ async def test_a_request_that_is_given_up_does_not_take_the_look_up_with_it() ->
 async def test_a_flood_of_made_up_keys_is_bounded_and_a_known_key_goes_past_it() -> None:
     clock, minted = FixedClock(), mint()
     key = make_key(minted)
-    table = HeldTable()
+    table = GatedTable()
     keys = ring(table, clock)
     await known(keys, table, minted.text, key)
     clock.advance(TTL_S)
 
-    flood = [asyncio.create_task(keys.authenticate(mint().text)) for _ in range(300)]
+    flood = [asyncio.create_task(keys.authenticate(mint().text.encode())) for _ in range(300)]
     for _ in range(2):
         await table.until_asked()
-    honest = asyncio.create_task(keys.authenticate(minted.text))
-    await settled()
+    honest = asyncio.create_task(keys.authenticate(minted.text.encode()))
+    await idle()
     overloaded = [task for task in flood if task.done()]
     for place in (1, 2):
         table.answer(place)
@@ -323,7 +326,7 @@ async def test_a_key_that_is_no_longer_current_is_renewed_or_refused() -> None:
     minted = mint()
     table = KeyTable(make_key(minted))
     keys = ring(table)
-    cached = await keys.authenticate(minted.text)
+    cached = await keys.authenticate(minted.text.encode())
 
     keys.forget(cached.key.key_id)
     assert not keys.is_current(cached)

@@ -1,4 +1,8 @@
-"""The loop over the workers, with processes that do nothing."""
+"""
+The parent of the workers, with worker processes that do nothing.
+
+If these tests fail: ended workers are not restarted, or workers outlive their parent.
+"""
 
 import os
 import signal

@@ -1,8 +1,7 @@
 """
-Twins of the service's parts, for tests and benchmarks: real classes, nothing patched.
+Test doubles of parts of the service, and test data, for tests and benchmarks.
 
-Nothing in the service imports this. What comes from the makers has gone the real way, through the
-core and the checks.
+The functions and classes that make events and payloads use the core and the checks of the service.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,8 +13,7 @@ import msgspec
 from service._native import Row, RowIds, Rows
 from service.apikey import Credential, MintedKey, mint
 from service.model import ApiKey, Outcome, Payload, RejectedRow, Verdict
-from service.pipeline.check import Arrival, Checked, Checker, random_row_ids, scan
-from service.pipeline.quarantine import QuarantineBudget
+from service.pipeline.check import Arrival, Checked, Checker, QuarantineBudget, random_row_ids, scan
 from service.reasons import CONFLICT_MESSAGES, Reason
 from service.store.ledger import Key, LedgerEntry, key_of
 from service.store.outcomes import conflict_verdict, ledger_entry, outcome_of, quarantined
@@ -26,7 +24,7 @@ _EVENTS_MAX: Final = 10_000
 
 
 class FixedClock:
-    """A clock that stands still until it is moved."""
+    """A clock that only the test advances."""
 
     def __init__(self, now: datetime = NOON) -> None:
         self._now = now
@@ -42,17 +40,17 @@ class FixedClock:
         return self._monotonic
 
     def advance(self, seconds: float) -> None:
-        """Let *seconds* pass on both of its faces."""
+        """Advance the wall clock and the monotonic clock by *seconds*."""
         self.step(seconds)
         self._monotonic += seconds
 
     def step(self, seconds: float) -> None:
-        """Set the wall clock forward, or back."""
+        """Step the wall clock forward or back; the monotonic clock stays."""
         self._now += timedelta(seconds=seconds)
 
 
 class MemoryStore:
-    """The store's rules without PostgreSQL: the first with a key is kept, the rest is judged."""
+    """The rules of the store without PostgreSQL: the first event with an id is stored."""
 
     def __init__(self) -> None:
         self.events: list[Row] = []
@@ -62,7 +60,7 @@ class MemoryStore:
         self._workspaces: dict[Key, int] = {}
 
     async def write(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
-        """Store *payloads* together, at once: memory knows no *deadline*."""
+        """Store *payloads* at once; *deadline* is not used."""
         del deadline
         self.flushes.append(payloads)
         for payload in payloads:
@@ -85,7 +83,7 @@ class MemoryStore:
 
 
 class KeyTable:
-    """Keys by their public id, with the `find` of the store."""
+    """API keys by id, with the `find` of the store."""
 
     def __init__(self, *keys: ApiKey) -> None:
         self.keys = {key.key_id: key for key in keys}
@@ -98,7 +96,7 @@ class KeyTable:
 
 
 class Sender:
-    """Makes what one key sends: payloads that went through the core and every check."""
+    """Makes the payloads of one key, with the core and the checks of the service."""
 
     def __init__(
         self,
@@ -108,7 +106,7 @@ class Sender:
         clock: FixedClock | None = None,
         rows_per_minute: int = 1_000_000,
     ) -> None:
-        """*ids*: random, as in a worker, unless a test gives its own."""
+        """*ids*: random as in a worker unless given."""
         self.key = make_key() if key is None else key
         self.clock = FixedClock() if clock is None else clock
         self.dropped = 0
@@ -117,7 +115,7 @@ class Sender:
         self._checker = Checker(budget, random_row_ids() if ids is None else ids)
 
     def check(self, *events: Any, key: ApiKey | None = None, **envelope: Any) -> Checked:
-        """Check a batch request of *events*; *envelope* is what stands beside them."""
+        """Check a batch request of *events*; *envelope* are further members of the body."""
         return self.check_body(make_body(events, **envelope), key=key)
 
     def check_body(
@@ -128,7 +126,7 @@ class Sender:
         key: ApiKey | None = None,
         schema_version: str = "1.0",
     ) -> Checked:
-        """Check a body as the edge does; *event_type* is None for a batch."""
+        """Check a body as the pipeline does; *event_type* is None for a batch."""
         self._requests += 1
         key = self.key if key is None else key
         arrival = Arrival(
@@ -146,14 +144,14 @@ class Sender:
         return self.check(*events, key=key).payload
 
     def rows(self, *events: Any, key: ApiKey | None = None) -> Rows:
-        """Return the rows of *events*, each of which has to pass."""
+        """Return the rows of *events*; ValueError if one is rejected."""
         payload = self.payload(*events, key=key)
         if payload.rejected:
             raise ValueError(payload.rejected[0].message)
         return payload.events
 
     def row(self, event_id: str | None = None, **fields: Any) -> Row:
-        """Return the row of one track event, taken apart."""
+        """Return the decoded row of one track event."""
         return self.rows(make_event(event_id, **fields)).all()[0]
 
     def _drop(self, events: int) -> None:
@@ -161,7 +159,7 @@ class Sender:
 
 
 def make_key(minted: MintedKey | None = None, **fields: Any) -> ApiKey:
-    """Return a key of tenant 1 and workspace 1; *fields* say what is different."""
+    """Return a key of tenant 1 and workspace 1, with *fields* replaced."""
     credential: Credential = (mint() if minted is None else minted).credential
     key = ApiKey(
         key_id=credential.key_id,
@@ -190,10 +188,10 @@ def make_body(events: Sequence[Any], **envelope: Any) -> bytes:
 
 
 def make_payload(events: Rows, rejected: Sequence[RejectedRow] = ()) -> Payload:
-    """Return a payload of rows that were made already."""
+    """Return a payload of given rows."""
     return Payload(events, list(rejected), events.size_bytes, len(events) + len(rejected) or 1)
 
 
 def always(answer: bool) -> Callable[[str], bool]:
-    """Return a quarantine budget that never ends (True), or has ended (False)."""
+    """Return a quarantine budget that allows everything (True) or nothing (False)."""
     return lambda _key_id: answer
