@@ -54,7 +54,9 @@ class FlushMaker:
         """Return a flush of *rows* rows, made from batch requests."""
         parts = [self._rows().part(0, rows - start) for start in range(0, rows, _BATCH_EVENTS)]
         plan = _native.Plan(parts)
-        return PreparedFlush(len(plan), plan.ledger(self._types.ledger_row), plan.copy([]))
+        return PreparedFlush(
+            len(plan), plan.ledger_rows(self._types.ledger_row), plan.copy_data([])
+        )
 
     def _rows(self) -> _native.Rows:
         body = self._requests.next().partition(b"\r\n\r\n")[2]

@@ -229,7 +229,7 @@ class Rows:
     def part(self, start: int, stop: int) -> Rows:
         """Return the rows from *start* up to *stop*, as a slice does."""
 
-    def copy(self) -> bytes:
+    def copy_data(self) -> bytes:
         """Return the rows as a stream of COPY in its binary form: sorted, without duplicates."""
 
 @final
@@ -292,17 +292,17 @@ class Plan:
         """Return the number of keys."""
 
     @property
-    def has_twins(self) -> bool:
+    def has_duplicates(self) -> bool:
         """Whether two rows have the same key."""
 
-    def ledger(self, oid: int) -> bytes:
+    def ledger_rows(self, oid: int) -> bytes:
         """Return the ledger rows as a binary array; *oid* is that of the type `ledger_row_vN`."""
 
-    def records(self, oid: int) -> bytes:
+    def event_rows(self, oid: int) -> bytes:
         """Return the event rows as a binary array; *oid* is that of the type `event_row_vN`."""
 
-    def copy(self, late_ids: list[int]) -> bytes:
-        """Return the rows as a stream of COPY in its binary form, without those with *late_ids*."""
+    def copy_data(self, ids: list[int]) -> bytes:
+        """Return the rows as a stream of COPY in its binary form, without those with *ids*."""
 
-    def late(self, late_ids: list[int]) -> list[Row]:
-        """Return the rows that were not inserted: those with *late_ids*, then every duplicate."""
+    def not_inserted(self, ids: list[int]) -> list[Row]:
+        """Return the rows that were not inserted: those with *ids*, then every duplicate."""

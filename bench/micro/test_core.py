@@ -88,7 +88,7 @@ def test_a_flush_is_joined_faster_than_plain_python_joins_it(gate: Gate, check: 
 
     def flush() -> tuple[bytes, bytes]:
         plan = _native.Plan(parts)
-        return plan.ledger(TYPE_OID), plan.copy([])
+        return plan.ledger_rows(TYPE_OID), plan.copy_data([])
 
     gate(flush, lambda: encoder.flush(made, NOW), FLUSH_MIN)
 

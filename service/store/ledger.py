@@ -140,7 +140,7 @@ class LedgerTransaction:
         self._state.commit_sent()
         plan, types = self._flush.plan, self._connection.row_types
         not_inserted = await self._insert(
-            statement("insert_single_statement"), plan.records(types.event_row)
+            statement("insert_single_statement"), plan.event_rows(types.event_row)
         )
         # When no row was new, the statement has committed nothing.
         if len(not_inserted) < len(plan):
@@ -169,11 +169,13 @@ class LedgerTransaction:
 
     async def _write(self) -> Verdicts:
         plan, types = self._flush.plan, self._connection.row_types
-        not_inserted = await self._insert(statement("insert_ledger"), plan.ledger(types.ledger_row))
+        not_inserted = await self._insert(
+            statement("insert_ledger"), plan.ledger_rows(types.ledger_row)
+        )
         if len(not_inserted) < len(plan):
             tag = await self._connection.copy_to_table(
                 "events",
-                source=_only(plan.copy(not_inserted)),
+                source=_only(plan.copy_data(not_inserted)),
                 columns=_EVENT_COLUMNS,
                 format="binary",
             )
@@ -196,8 +198,8 @@ class LedgerTransaction:
         """Have the rows judged that were not inserted, and write the quarantine rows."""
         plan, rejected = self._flush.plan, self._flush.rejected
         verdicts: Verdicts = {}
-        if not_inserted or plan.has_twins:
-            verdicts, quarantined = await self._flush.judge(self, plan.late(not_inserted))
+        if not_inserted or plan.has_duplicates:
+            verdicts, quarantined = await self._flush.judge(self, plan.not_inserted(not_inserted))
             rejected = rejected + quarantined
         if rejected:
             await self._insert_rejected(rejected)

@@ -44,7 +44,7 @@ class Unsorted:
     Each row is planned alone, and the arrays of one element are put together to one of all.
     """
 
-    has_twins = False
+    has_duplicates = False
 
     def __init__(self, parts: list[Rows]) -> None:
         self._plan = Plan(parts)
@@ -55,14 +55,14 @@ class Unsorted:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def records(self, oid: int) -> bytes:
-        arrays = [row.records(oid) for row in self._rows]
+    def event_rows(self, oid: int) -> bytes:
+        arrays = [row.event_rows(oid) for row in self._rows]
         head = list(ARRAY_HEAD.unpack_from(arrays[0]))
         head[COUNT] = len(arrays)
         return ARRAY_HEAD.pack(*head) + b"".join(array[ARRAY_HEAD.size :] for array in arrays)
 
-    def late(self, late_ids: list[int]) -> list[Row]:
-        return self._plan.late(late_ids)
+    def not_inserted(self, ids: list[int]) -> list[Row]:
+        return self._plan.not_inserted(ids)
 
 
 class Storm:
@@ -160,7 +160,7 @@ def test_unsorted_rows_differ_from_a_plan_by_their_order_alone() -> None:
 
     in_order = Unsorted([rows.part(place, place + 1) for place in places])
 
-    assert Plan([rows]).records(7) == in_order.records(7) != Unsorted([rows]).records(7)
+    assert Plan([rows]).event_rows(7) == in_order.event_rows(7) != Unsorted([rows]).event_rows(7)
 
 
 async def test_without_the_sort_they_do_and_still_each_event_is_stored_once(

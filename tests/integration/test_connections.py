@@ -174,12 +174,12 @@ async def test_keys_are_sent_as_bytes_and_rows_as_the_core_encoded_them(
 
     assert keys[0] == (await session.fetchval("SELECT $1::uuid", keys[0]))
     claimed = await session.fetch(
-        "SELECT event_key FROM unnest($1::ledger_row_v1[])", written.ledger(types.ledger_row)
+        "SELECT event_key FROM unnest($1::ledger_row_v1[])", written.ledger_rows(types.ledger_row)
     )
     assert keys == [row["event_key"] for row in claimed]
     documents = await session.fetch(
         "SELECT properties FROM unnest($1::event_row_v1[]) ORDER BY event_id",
-        written.records(types.event_row),
+        written.event_rows(types.event_row),
     )
     assert [None, '{"a": 1.5}'] == [row["properties"] for row in documents]
     session.terminate()

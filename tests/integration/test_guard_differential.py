@@ -155,7 +155,7 @@ def _accepted_properties(text: str) -> bytes | None:
     if isinstance(scanned, _native.Malformed):
         return None
     rows, _ = scanned.rows(_native.RowIds(0, bytes(32)), Arrival())
-    stored = read_copy(rows.copy())
+    stored = read_copy(rows.copy_data())
     return stored[0]["properties"] if stored else None
 
 

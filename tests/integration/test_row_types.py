@@ -52,7 +52,7 @@ def plan(sender: Sender) -> Plan:
 async def test_the_core_encodes_every_column_of_events_in_order(
     connection: Any, plan: Plan
 ) -> None:
-    written = types_written(plan.records(1), 1)[2:]
+    written = types_written(plan.event_rows(1), 1)[2:]
 
     expected = await columns_of(connection, "events")
     assert expected == list(zip(event_columns(), written, strict=True))
@@ -64,14 +64,14 @@ async def test_event_row_has_a_key_a_hash_and_the_columns_of_events(
     attributes = await columns_of(connection, "event_row_v1")
 
     assert ["event_key", "payload_hash", *event_columns()] == [name for name, _ in attributes]
-    assert [number for _, number in attributes] == types_written(plan.records(7), 7)
+    assert [number for _, number in attributes] == types_written(plan.event_rows(7), 7)
 
 
 async def test_ledger_row_has_the_columns_of_the_ledger(connection: Any, plan: Plan) -> None:
     attributes = await columns_of(connection, "ledger_row_v1")
 
     assert await columns_of(connection, "event_deduplication") == attributes
-    assert [number for _, number in attributes] == types_written(plan.ledger(7), 7)
+    assert [number for _, number in attributes] == types_written(plan.ledger_rows(7), 7)
 
 
 async def test_a_connection_reads_the_oids_of_its_database(

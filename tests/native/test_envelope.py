@@ -19,7 +19,7 @@ def stored(body: str) -> tuple[bytes | None, int | None]:
     """Return the context and the time of sending that the one event of *body* is stored with."""
     rows, refused = scan(body).rows(_native.RowIds(0, bytes(32)), Arrival())
     assert not refused
-    (row,), (columns,) = rows.all(), read_copy(rows.copy())
+    (row,), (columns,) = rows.all(), read_copy(rows.copy_data())
     return columns["context"], row.sent_at_us
 
 

@@ -97,7 +97,7 @@ impl Rows {
         Self::new(Part { rows, range }, self.key_id.clone_ref(py))
     }
 
-    fn copy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+    fn copy_data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let plan = CorePlan::new(vec![self.part.clone()]);
         joined(py, plan.copy_data(&HashSet::new()))
     }
@@ -128,24 +128,24 @@ impl Plan {
     }
 
     #[getter]
-    const fn has_twins(&self) -> bool {
+    const fn has_duplicates(&self) -> bool {
         self.plan.has_duplicates()
     }
 
-    fn ledger<'py>(&self, py: Python<'py>, oid: u32) -> Bound<'py, PyBytes> {
+    fn ledger_rows<'py>(&self, py: Python<'py>, oid: u32) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.plan.ledger_rows(oid))
     }
 
-    fn records<'py>(&self, py: Python<'py>, oid: u32) -> Bound<'py, PyBytes> {
+    fn event_rows<'py>(&self, py: Python<'py>, oid: u32) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.plan.event_rows(oid))
     }
 
-    fn copy<'py>(&self, py: Python<'py>, late_ids: Vec<i64>) -> PyResult<Bound<'py, PyBytes>> {
-        joined(py, self.plan.copy_data(&late_ids.into_iter().collect()))
+    fn copy_data<'py>(&self, py: Python<'py>, ids: Vec<i64>) -> PyResult<Bound<'py, PyBytes>> {
+        joined(py, self.plan.copy_data(&ids.into_iter().collect()))
     }
 
-    fn late(&self, py: Python<'_>, late_ids: Vec<i64>) -> Vec<Row> {
-        let rows = self.plan.not_inserted(&late_ids.into_iter().collect());
+    fn not_inserted(&self, py: Python<'_>, ids: Vec<i64>) -> Vec<Row> {
+        let rows = self.plan.not_inserted(&ids.into_iter().collect());
         rows.into_iter()
             .filter_map(|index| {
                 let (part, row) = self.plan.at(index)?;

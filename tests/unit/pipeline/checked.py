@@ -24,5 +24,5 @@ def accepted(sender: Sender, event: Any, **envelope: Any) -> dict[str, Any]:
     """Return the columns that are stored of *event*, and its hash."""
     payload = sender.check(event, **envelope).payload
     assert payload.rejected == []
-    row: dict[str, Any] = only(read_copy(payload.events.copy()))
+    row: dict[str, Any] = only(read_copy(payload.events.copy_data()))
     return row | {"payload_hash": only(payload.events.all()).payload_hash}

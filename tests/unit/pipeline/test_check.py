@@ -46,7 +46,7 @@ def test_a_row_carries_whose_it_is_and_when_it_came() -> None:
 
     events = sender.check_body(body, schema_version="2.1").payload.events
 
-    row, columns = only(events.all()), only(read_copy(events.copy()))
+    row, columns = only(events.all()), only(read_copy(events.copy_data()))
     assert (3, 5, key.key_id, 1) == (row.tenant_id, row.workspace_id, row.key_id, row.request_id)
     assert (3, 5, "2.1", 1, NOON, NOON) == tuple(
         columns[name]
@@ -63,7 +63,7 @@ def test_the_size_of_a_payload_is_what_its_rows_take(sender: Sender) -> None:
     checked = sender.check(make_event("a", properties={"x": "y" * 1_000}), BAD)
 
     events, (refused,) = checked.payload.events, checked.payload.rejected
-    copied = len(events.copy()) - len(HEADER) - len(TRAILER)
+    copied = len(events.copy_data()) - len(HEADER) - len(TRAILER)
     contents = sum(len(row.content) for row in events.all())
     assert copied + contents == events.size_bytes
     assert events.size_bytes + len(refused.payload) == checked.payload.size_bytes

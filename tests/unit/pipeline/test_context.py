@@ -61,7 +61,7 @@ def test_the_members_of_both_contexts_are_there_as_sent_and_the_events_own_come_
 
     events = sender.check_body(body.encode()).payload.events
 
-    assert expected == only(read_copy(events.copy()))["context"]
+    assert expected == only(read_copy(events.copy_data()))["context"]
 
 
 def test_a_context_that_all_would_share_has_a_limit(sender: Sender) -> None:
@@ -97,4 +97,4 @@ def test_the_deepest_contexts_allowed_can_be_merged(sender: Sender) -> None:
 
     events = sender.check_body(body.encode()).payload.events
 
-    assert json.loads(deep) == json.loads(only(read_copy(events.copy()))["context"])
+    assert json.loads(deep) == json.loads(only(read_copy(events.copy_data()))["context"])

@@ -28,7 +28,7 @@ async def bench() -> EdgeBench:
 def stored(bench: EdgeBench) -> list[dict[str, Any]]:
     """Return the columns of all rows that went to the store."""
     payloads = [payload for flush in bench.store.flushes for payload in flush]
-    return [row for payload in payloads for row in read_copy(payload.events.copy())]
+    return [row for payload in payloads for row in read_copy(payload.events.copy_data())]
 
 
 async def test_verdicts_are_told_in_the_order_of_the_events(bench: EdgeBench) -> None:

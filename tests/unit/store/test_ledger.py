@@ -28,7 +28,7 @@ def test_rows_are_sorted_by_tenant_and_by_the_bytes_of_their_key() -> None:
     parts = [rows.part(place, place + 1) for rows in made for place in range(len(rows))]
     random.Random(1).shuffle(parts)
 
-    rows = read_copy(Plan(parts).copy([]))
+    rows = read_copy(Plan(parts).copy_data([]))
 
     keys = [(row["tenant_id"], sha256(row["event_id"].encode()).digest()[:16]) for row in rows]
     assert sorted(keys) == keys
@@ -41,9 +41,9 @@ def test_the_first_of_duplicates_is_inserted_and_the_others_stay_in_order(sender
 
     plan = Plan([first, other, second, third])
 
-    assert (2, True) == (len(plan), plan.has_twins)
-    assert {*first.ids, *other.ids} == {row["id"] for row in read_copy(plan.copy([]))}
-    assert [*second.ids, *third.ids] == [row.id for row in plan.late([])]
+    assert (2, True) == (len(plan), plan.has_duplicates)
+    assert {*first.ids, *other.ids} == {row["id"] for row in read_copy(plan.copy_data([]))}
+    assert [*second.ids, *third.ids] == [row.id for row in plan.not_inserted([])]
 
 
 def test_duplicates_in_one_request_are_found_too(sender: Sender) -> None:
@@ -51,8 +51,8 @@ def test_duplicates_in_one_request_are_found_too(sender: Sender) -> None:
 
     plan = Plan([rows])
 
-    assert rows.ids[2:] == [row.id for row in plan.late([])]
-    assert set(rows.ids[:2]) == {row["id"] for row in read_copy(plan.copy([]))}
+    assert rows.ids[2:] == [row.id for row in plan.not_inserted([])]
+    assert set(rows.ids[:2]) == {row["id"] for row in read_copy(plan.copy_data([]))}
 
 
 def test_the_same_id_in_two_tenants_is_not_a_duplicate(sender: Sender) -> None:
@@ -60,7 +60,7 @@ def test_the_same_id_in_two_tenants_is_not_a_duplicate(sender: Sender) -> None:
 
     plan = Plan([sender.rows(make_event("a")), elsewhere.rows(make_event("a"))])
 
-    assert (2, False) == (len(plan), plan.has_twins)
+    assert (2, False) == (len(plan), plan.has_duplicates)
 
 
 def test_rows_not_inserted_are_not_copied_and_come_before_duplicates(sender: Sender) -> None:
@@ -69,8 +69,8 @@ def test_rows_not_inserted_are_not_copied_and_come_before_duplicates(sender: Sen
     plan = Plan([rows, duplicate])
     not_inserted = [rows.ids[1], rows.ids[2]]
 
-    assert [rows.ids[0]] == [row["id"] for row in read_copy(plan.copy(not_inserted))]
-    judged = plan.late(not_inserted)
+    assert [rows.ids[0]] == [row["id"] for row in read_copy(plan.copy_data(not_inserted))]
+    judged = plan.not_inserted(not_inserted)
     assert sorted(not_inserted) == sorted(row.id for row in judged[:2])
     assert duplicate.ids == [row.id for row in judged[2:]]
     assert {"b", "c"} == {row.event_id for row in judged}
@@ -80,7 +80,7 @@ def test_each_row_has_the_key_and_tenant_of_its_sender() -> None:
     senders = [Sender(make_key(tenant_id=tenant)) for tenant in (2, 1)]
     parts = [sender.rows(make_event("a"), make_event("a")) for sender in senders]
 
-    judged = Plan(parts).late([])
+    judged = Plan(parts).not_inserted([])
 
     assert [sender.key.key_id for sender in senders] == [row.key_id for row in judged]
     assert [2, 1] == [row.tenant_id for row in judged]
