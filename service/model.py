@@ -8,7 +8,7 @@ from typing import Final, overload
 import msgspec
 
 from service._native import Rows
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 
 EVENT_TYPES: Final = ("track", "identify", "page", "screen", "group", "alias")
 
@@ -80,7 +80,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     message: str | None = None
 
 
-class Accepted(Sequence[Verdict]):
+class AcceptedVerdicts(Sequence[Verdict]):
     """The verdicts of events that are all accepted. Verdict objects are created on access only."""
 
     def __init__(self, events: Rows) -> None:
@@ -120,7 +120,7 @@ class Payload(msgspec.Struct, frozen=True):
     rows: int
 
 
-Written = Sequence[Verdict] | Refusal
+Written = Sequence[Verdict] | RefusedError
 """The result of storing one payload: a verdict per event row, or the reason why there is none."""
 
 Write = Callable[[list[Payload], float], Awaitable[Sequence[Written]]]

@@ -47,7 +47,7 @@ class Reason(enum.StrEnum):
     ID_USED_IN_OTHER_WORKSPACE = "id_used_in_other_workspace"
 
 
-class Fault(NamedTuple):
+class ErrorResponse(NamedTuple):
     """The answer to a refused request. `retry_after_s` is set if a retry may succeed."""
 
     status: int
@@ -55,36 +55,42 @@ class Fault(NamedTuple):
     retry_after_s: int | None = None
 
 
-FAULTS: Final[dict[Reason, Fault]] = {
-    Reason.INVALID_REQUEST: Fault(400, "The request is not valid HTTP."),
-    Reason.MALFORMED_JSON: Fault(400, "The body is not JSON."),
-    Reason.BATCH_EMPTY: Fault(400, "The batch contains no event."),
-    Reason.BATCH_TOO_LARGE: Fault(400, "The batch contains too many events."),
-    Reason.INVALID_SCHEMA_VERSION: Fault(400, "The schema version is not accepted."),
-    Reason.INVALID_ENCODING: Fault(400, "The body is not encoded as Content-Encoding says."),
-    Reason.UNAUTHORIZED: Fault(
+ERROR_RESPONSES: Final[dict[Reason, ErrorResponse]] = {
+    Reason.INVALID_REQUEST: ErrorResponse(400, "The request is not valid HTTP."),
+    Reason.MALFORMED_JSON: ErrorResponse(400, "The body is not JSON."),
+    Reason.BATCH_EMPTY: ErrorResponse(400, "The batch contains no event."),
+    Reason.BATCH_TOO_LARGE: ErrorResponse(400, "The batch contains too many events."),
+    Reason.INVALID_SCHEMA_VERSION: ErrorResponse(400, "The schema version is not accepted."),
+    Reason.INVALID_ENCODING: ErrorResponse(
+        400, "The body is not encoded as Content-Encoding says."
+    ),
+    Reason.UNAUTHORIZED: ErrorResponse(
         401,
         "No valid API key: send it as Authorization: Basic (key as user name, no password),"
         " as Authorization: Bearer, as X-API-Key, or as writeKey in the body.",
     ),
-    Reason.NOT_FOUND: Fault(404, "No such path. GET / lists the paths."),
-    Reason.METHOD_NOT_ALLOWED: Fault(405, "This path does not support the method; see Allow."),
-    Reason.PAYLOAD_TOO_LARGE: Fault(413, "The body is too large."),
-    Reason.UNSUPPORTED_ENCODING: Fault(415, "The content encoding is not supported."),
-    Reason.INTERNAL_ERROR: Fault(
+    Reason.NOT_FOUND: ErrorResponse(404, "No such path. GET / lists the paths."),
+    Reason.METHOD_NOT_ALLOWED: ErrorResponse(
+        405, "This path does not support the method; see Allow."
+    ),
+    Reason.PAYLOAD_TOO_LARGE: ErrorResponse(413, "The body is too large."),
+    Reason.UNSUPPORTED_ENCODING: ErrorResponse(415, "The content encoding is not supported."),
+    Reason.INTERNAL_ERROR: ErrorResponse(
         500, "Internal error; events may or may not be stored. Send again with the same ids."
     ),
-    Reason.OVERLOADED: Fault(503, "Too many events are waiting to be stored; try again.", 1),
-    Reason.STORE_UNAVAILABLE: Fault(
+    Reason.OVERLOADED: ErrorResponse(
+        503, "Too many events are waiting to be stored; try again.", 1
+    ),
+    Reason.STORE_UNAVAILABLE: ErrorResponse(
         503, "PostgreSQL is unavailable; nothing was stored. Send again with the same ids.", 2
     ),
-    Reason.OUTCOME_UNKNOWN: Fault(
+    Reason.OUTCOME_UNKNOWN: ErrorResponse(
         503,
         "PostgreSQL did not confirm the commit; events may or may not be stored."
         " Send again with the same ids: no event is stored twice.",
         2,
     ),
-    Reason.BODY_TIMEOUT: Fault(503, "The body did not arrive in time; try again.", 1),
+    Reason.BODY_TIMEOUT: ErrorResponse(503, "The body did not arrive in time; try again.", 1),
 }
 """Reasons that are not in this table are answered with 400 when they apply to a whole request."""
 
@@ -100,12 +106,12 @@ CONFLICT_MESSAGES: Final[dict[Reason, str]] = {
 }
 
 
-class Refusal(Exception):  # noqa: N818 - the request was refused; nothing erred
+class RefusedError(Exception):
     """A whole request is refused. `reason` determines status and headers of the answer."""
 
     def __init__(self, reason: Reason, message: str | None = None, **details: str | int) -> None:
         """*details* (field, limit, actual, offset, allow) are part of the answer."""
-        super().__init__(message or FAULTS[reason].message)
+        super().__init__(message or ERROR_RESPONSES[reason].message)
         self.reason = reason
         self.message = str(self)
         self.details = details

@@ -16,7 +16,7 @@ import pytest
 
 import tests.conftest
 from service import _native, config
-from service.reasons import CONFLICT_MESSAGES, FAULTS, Reason
+from service.reasons import CONFLICT_MESSAGES, ERROR_RESPONSES, Reason
 from service.store.schema import SCHEMA_VERSION
 
 ROOT: Final = Path(__file__).parents[1]
@@ -173,7 +173,7 @@ def test_every_reason_has_its_answer() -> None:
     codes = {Reason(code) for code in _native.violation_codes()}
     of_one_event = {Reason.INVALID_TIMESTAMP, Reason.INVALID_EVENT, Reason.STORE_REFUSED}
 
-    assert set(Reason) == set(FAULTS) | set(CONFLICT_MESSAGES) | codes | of_one_event
+    assert set(Reason) == set(ERROR_RESPONSES) | set(CONFLICT_MESSAGES) | codes | of_one_event
 
 
 def test_nothing_in_the_service_needs_its_test_twins() -> None:

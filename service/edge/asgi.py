@@ -24,7 +24,7 @@ from service.edge.request import (
 )
 from service.model import EVENT_TYPES, WorkerState
 from service.pipeline.ingest import Ingest, Request
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 
 log = structlog.get_logger()
 
@@ -141,7 +141,7 @@ class Edge:
     async def _report(self, route: _Route | None, method: str) -> Reply:
         """Answer a request without events."""
         if route is None:
-            raise Refusal(Reason.NOT_FOUND)
+            raise RefusedError(Reason.NOT_FOUND)
         if method not in route.methods:
             raise _method_not_allowed(method, route.methods)
         if isinstance(route, _IngestRoute):
@@ -152,15 +152,15 @@ class Edge:
         """Return the answer to a request that failed. Other requests are not affected."""
         if isinstance(error, _ENDS_OF_THE_WORKER):
             raise error
-        if isinstance(error, Refusal):
+        if isinstance(error, RefusedError):
             await body.discard()
             refusal = error
         elif isinstance(error, ClientGoneError):
             # Nobody receives the answer; the server needs one to end the exchange.
-            refusal = Refusal(Reason.INVALID_REQUEST, "The body ended before it was complete.")
+            refusal = RefusedError(Reason.INVALID_REQUEST, "The body ended before it was complete.")
         else:
             log.error("request_failed", request_id=request_id, exc_info=error)
-            refusal = Refusal(Reason.INTERNAL_ERROR)
+            refusal = RefusedError(Reason.INTERNAL_ERROR)
         return replies.refused(request_id, refusal)
 
 
@@ -209,9 +209,9 @@ def _routes(probes: Probes) -> dict[str, _Route]:
     return routes
 
 
-def _method_not_allowed(method: str, allowed: tuple[str, ...]) -> Refusal:
+def _method_not_allowed(method: str, allowed: tuple[str, ...]) -> RefusedError:
     allow = ", ".join(allowed)
-    return Refusal(
+    return RefusedError(
         Reason.METHOD_NOT_ALLOWED,
         f"{method} is not allowed here; allowed: {allow}.",
         allow=allow,

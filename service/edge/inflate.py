@@ -3,7 +3,7 @@
 import zlib
 from typing import Final
 
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 
 _IDENTITY: Final = b"identity"
 _WINDOW_BITS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
@@ -86,7 +86,7 @@ def inflater_for(encoding: bytes, bytes_max: int) -> Inflater | None:
 
     Raises
     ------
-    Refusal
+    RefusedError
         The encoding is not supported.
     """
     encoding = encoding.strip().lower()
@@ -96,7 +96,7 @@ def inflater_for(encoding: bytes, bytes_max: int) -> Inflater | None:
         return Inflater(bytes_max, _WINDOW_BITS[encoding])
     name = encoding.decode("latin-1")[:_QUOTED_CHARS_MAX]
     fault = "has more than one coding" if b"," in encoding else "is not supported"
-    raise Refusal(
+    raise RefusedError(
         Reason.UNSUPPORTED_ENCODING,
         f"Content-Encoding {name!r} {fault}; send one of identity, gzip and deflate.",
         field="Content-Encoding",
@@ -104,9 +104,9 @@ def inflater_for(encoding: bytes, bytes_max: int) -> Inflater | None:
     )
 
 
-def too_large(bytes_max: int, actual: str) -> Refusal:
+def too_large(bytes_max: int, actual: str) -> RefusedError:
     """Return the refusal of a body of more than *bytes_max* bytes."""
-    return Refusal(
+    return RefusedError(
         Reason.PAYLOAD_TOO_LARGE,
         f"The body has {actual} bytes (decoded); at most {bytes_max} are allowed.",
         limit=bytes_max,
@@ -114,8 +114,8 @@ def too_large(bytes_max: int, actual: str) -> Refusal:
     )
 
 
-def _undecodable(fault: str) -> Refusal:
-    return Refusal(
+def _undecodable(fault: str) -> RefusedError:
+    return RefusedError(
         Reason.INVALID_ENCODING,
         f"The body cannot be decoded as Content-Encoding says: {fault}.",
         field="Content-Encoding",

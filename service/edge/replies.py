@@ -5,9 +5,9 @@ from typing import Final
 
 import msgspec
 
-from service.model import Accepted, Outcome, Verdict
+from service.model import AcceptedVerdicts, Outcome, Verdict
 from service.pipeline.ingest import Counts, Request
-from service.reasons import FAULTS, Fault, Reason, Refusal
+from service.reasons import ERROR_RESPONSES, ErrorResponse, Reason, RefusedError
 
 Header = tuple[bytes, bytes]
 
@@ -62,14 +62,16 @@ def processed(request: Request, verdicts: Sequence[Verdict]) -> Reply:
     assert request.counts is not None  # noqa: S101 - set with the verdicts
     if request.event_type is None:
         return batch_processed(request.id_text, request.counts, verdicts)
-    if isinstance(verdicts, Accepted):
+    if isinstance(verdicts, AcceptedVerdicts):
         return event_accepted(request.id_text, verdicts)
     return event_processed(request.id_text, verdicts[0])
 
 
 def batch_processed(request_id: str, counts: Counts, verdicts: Sequence[Verdict]) -> Reply:
     """Return the answer to a batch: one result per event, in order."""
-    results = msgspec.Raw(verdicts.to_json()) if isinstance(verdicts, Accepted) else verdicts
+    results = (
+        msgspec.Raw(verdicts.to_json()) if isinstance(verdicts, AcceptedVerdicts) else verdicts
+    )
     body = _BatchBody(
         success=True,
         request_id=request_id,
@@ -82,7 +84,7 @@ def batch_processed(request_id: str, counts: Counts, verdicts: Sequence[Verdict]
     return Reply(200, _ENCODER.encode(body))
 
 
-def event_accepted(request_id: str, verdicts: Accepted) -> Reply:
+def event_accepted(request_id: str, verdicts: AcceptedVerdicts) -> Reply:
     """Return the answer to one accepted event; joined from bytes, as it is the most frequent."""
     members = verdicts.to_json()[_MEMBERS]
     return Reply(200, b'{"success":true,"request_id":"%b",%b' % (request_id.encode(), members))
@@ -111,11 +113,13 @@ def event_processed(request_id: str, verdict: Verdict) -> Reply:
     return Reply(200, _ENCODER.encode(body), code=verdict.code)
 
 
-def refused(request_id: str, refusal: Refusal) -> Reply:
+def refused(request_id: str, refusal: RefusedError) -> Reply:
     """Return the answer to a refused request."""
     details = dict(refusal.details)
     allow = details.pop("allow", None)
-    response = FAULTS.get(refusal.reason) or Fault(_EVENT_REJECTED_STATUS, refusal.message)
+    response = ERROR_RESPONSES.get(refusal.reason) or ErrorResponse(
+        _EVENT_REJECTED_STATUS, refusal.message
+    )
     error = msgspec.convert(
         {"code": refusal.reason, "message": refusal.message, "request_id": request_id} | details,
         _ErrorBody,

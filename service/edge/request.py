@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from service.deadlines import Deadlines
 from service.edge.inflate import inflater_for, too_large
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -78,7 +78,7 @@ class RequestBody:
 
         Raises
         ------
-        Refusal
+        RefusedError
             It is too large, too slow, or not encoded as its header says.
         ClientGoneError
             The connection was closed before the end of the body.
@@ -101,7 +101,7 @@ class RequestBody:
             if not self._deadlines.is_exceeded(task) or task.uncancel():
                 raise
             self._has_timed_out = True
-            raise Refusal(
+            raise RefusedError(
                 Reason.BODY_TIMEOUT,
                 f"The body did not arrive within {self._timeout_s:g} s; try again.",
             ) from None
@@ -169,7 +169,7 @@ def reject_ambiguous_headers(
 
     Raises
     ------
-    Refusal
+    RefusedError
         A header that may occur once is duplicated, or the length of the body is ambiguous.
     """
     if len(headers) != len(pairs):
@@ -231,5 +231,5 @@ def _require_chunked(coding: bytes) -> None:
         )
 
 
-def _invalid(field: str, message: str) -> Refusal:
-    return Refusal(Reason.INVALID_REQUEST, message, field=field)
+def _invalid(field: str, message: str) -> RefusedError:
+    return RefusedError(Reason.INVALID_REQUEST, message, field=field)

@@ -17,7 +17,7 @@ import structlog
 
 from service.clock import Clock
 from service.model import Payload, Verdict, Write
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 
 log = structlog.get_logger()
 
@@ -99,14 +99,14 @@ class Batcher:
 
         Raises
         ------
-        Refusal
+        RefusedError
             `overloaded`, or the reason why the store did not confirm.
         """
         loop = asyncio.get_running_loop()
         verdicts: asyncio.Future[Sequence[Verdict]] = loop.create_future()
         deadline = self._clock.monotonic() + self._timeout_s
         if not self._queue.offer(QueuedPayload(payload, verdicts, deadline)):
-            raise Refusal(Reason.OVERLOADED)
+            raise RefusedError(Reason.OVERLOADED)
         # Once per iteration of the event loop: its requests are stored in one flush.
         if not self._is_start_scheduled:
             self._is_start_scheduled = True
@@ -138,7 +138,7 @@ class Batcher:
             # timeout in the queue would leave too little time for the others, and the overload
             # would grow.
             expired = self._queue.take_expired(self._clock.monotonic() + self._timeout_s / 2)
-            self._refuse(expired, Refusal(Reason.OVERLOADED))
+            self._refuse(expired, RefusedError(Reason.OVERLOADED))
             if self._may_start():  # without the expired ones
                 self._start(self._queue.take_batch())
 
@@ -164,7 +164,7 @@ class Batcher:
         if timer := self._on_time.pop(flush, None):
             timer.cancel()
         # No request may wait forever, however the flush ended.
-        self._refuse(batch, Refusal(Reason.OUTCOME_UNKNOWN))
+        self._refuse(batch, RefusedError(Reason.OUTCOME_UNKNOWN))
         self._start_flushes()
         if flush.cancelled():  # before its first step, so that `_flush` did not log it
             log.error("flush_cancelled", rows=sum(queued.payload.rows for queued in batch))
@@ -176,25 +176,25 @@ class Batcher:
         try:
             written = await self._write([queued.payload for queued in batch], deadline)
             for queued, result in zip(batch, written, strict=True):
-                if isinstance(result, Refusal):
+                if isinstance(result, RefusedError):
                     self._refuse([queued], result)
                 elif not queued.verdicts.done():
                     queued.verdicts.set_result(result)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             self._refuse(batch, refusal)
         # Cancellations and panics of the core are not instances of Exception.
         except BaseException:
-            self._refuse(batch, Refusal(Reason.OUTCOME_UNKNOWN))
+            self._refuse(batch, RefusedError(Reason.OUTCOME_UNKNOWN))
             log.exception("flush_failed", rows=rows)
         finally:
             if self._on_flush is not None:
                 self._on_flush(rows, self._queue.rows, self._clock.monotonic() - started)
 
     @staticmethod
-    def _refuse(batch: list[QueuedPayload], refusal: Refusal) -> None:
+    def _refuse(batch: list[QueuedPayload], refusal: RefusedError) -> None:
         for queued in batch:
             if not queued.verdicts.done():
-                queued.verdicts.set_exception(Refusal(refusal.reason, refusal.message))
+                queued.verdicts.set_exception(RefusedError(refusal.reason, refusal.message))
 
 
 class Queue:

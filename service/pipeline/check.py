@@ -10,7 +10,7 @@ from cachetools import TTLCache
 from service import _native
 from service.clock import Clock, moment
 from service.model import Outcome, Payload, RejectedRow, Verdict
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 
 # The codes of the core are names of reasons. The import fails if a code has no reason.
 _REASONS: Final = {code: Reason(code) for code in _native.violation_codes()}
@@ -57,7 +57,7 @@ def scan(body: bytes, event_type: str | None, events_max: int) -> _native.Scan:
 
     Raises
     ------
-    Refusal
+    RefusedError
         The body is not valid, so that none of its events can be used.
     """
     if event_type is None:
@@ -68,7 +68,7 @@ def scan(body: bytes, event_type: str | None, events_max: int) -> _native.Scan:
         details = {"field": scanned.field, "limit": scanned.limit, "actual": scanned.actual}
         details["offset"] = scanned.offset
         given = {name: value for name, value in details.items() if value is not None}
-        raise Refusal(_REASONS[scanned.code], scanned.message, **given)
+        raise RefusedError(_REASONS[scanned.code], scanned.message, **given)
     return scanned
 
 

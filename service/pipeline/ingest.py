@@ -13,11 +13,19 @@ import msgspec
 
 from service._native import Scan
 from service.clock import Clock
-from service.model import PROFILE_LIMITS, Accepted, ApiKey, Limits, Outcome, Payload, Verdict
+from service.model import (
+    PROFILE_LIMITS,
+    AcceptedVerdicts,
+    ApiKey,
+    Limits,
+    Outcome,
+    Payload,
+    Verdict,
+)
 from service.pipeline.batcher import Batcher
 from service.pipeline.check import Arrival, Checked, Checker, scan
 from service.pipeline.keys import CachedKey, KeyRing
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 
 _PROFILES: Final = [limits for limits in PROFILE_LIMITS.values() if limits is not None]
 _NO_LIMITS: Final = Limits(0, 0)
@@ -34,7 +42,7 @@ class Body(Protocol):
 
         Raises
         ------
-        Refusal
+        RefusedError
             It is too large, too slow, or not encoded as its header says.
         """
 
@@ -122,7 +130,7 @@ class Ingest:
 
         Raises
         ------
-        Refusal
+        RefusedError
             The request as a whole is refused.
         """
         request.schema_version = self._schema_version(request)
@@ -201,7 +209,7 @@ def checked_schema_version(header: bytes, supported: frozenset[str]) -> str:
 
     Raises
     ------
-    Refusal
+    RefusedError
         It is not MAJOR.MINOR or MAJOR.MINOR.PATCH, or not in *supported* (empty: all are).
     """
     text = header.decode("latin-1").strip()
@@ -214,7 +222,7 @@ def checked_schema_version(header: bytes, supported: frozenset[str]) -> str:
 
 def count(verdicts: Sequence[Verdict]) -> Counts:
     """Count verdicts by outcome."""
-    if isinstance(verdicts, Accepted):
+    if isinstance(verdicts, AcceptedVerdicts):
         return Counts(len(verdicts), 0, 0, 0)
     outcomes = [verdict.status for verdict in verdicts]
     return Counts(
@@ -225,9 +233,9 @@ def count(verdicts: Sequence[Verdict]) -> Counts:
     )
 
 
-def _invalid_version(text: str, fault: str) -> Refusal:
+def _invalid_version(text: str, fault: str) -> RefusedError:
     shown = text[:_QUOTED_CHARS_MAX]
-    return Refusal(
+    return RefusedError(
         Reason.INVALID_SCHEMA_VERSION,
         f"X-Event-Schema-Version {shown!r} {fault}.",
         field="X-Event-Schema-Version",
@@ -237,7 +245,7 @@ def _invalid_version(text: str, fault: str) -> Refusal:
 
 def _require_size(body_bytes: int, bytes_max: int) -> None:
     if body_bytes > bytes_max:
-        raise Refusal(
+        raise RefusedError(
             Reason.PAYLOAD_TOO_LARGE,
             f"The body has {body_bytes} bytes (decoded); at most {bytes_max} are allowed.",
             limit=bytes_max,
@@ -245,13 +253,13 @@ def _require_size(body_bytes: int, bytes_max: int) -> None:
         )
 
 
-def _wrong_count(events: int, events_max: int) -> Refusal:
+def _wrong_count(events: int, events_max: int) -> RefusedError:
     details: dict[str, str | int] = {"field": "batch", "limit": events_max, "actual": events}
     if events == 0:
-        return Refusal(
+        return RefusedError(
             Reason.BATCH_EMPTY, f"batch holds no event; it takes 1 to {events_max}.", **details
         )
-    return Refusal(
+    return RefusedError(
         Reason.BATCH_TOO_LARGE,
         f"batch holds {events} events; at most {events_max} are allowed with this key.",
         **details,

@@ -15,7 +15,7 @@ from service._native import sha256
 from service.apikey import Credential, parse
 from service.clock import Clock
 from service.model import ApiKey
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 
 log = structlog.get_logger()
 
@@ -105,12 +105,12 @@ class KeyRing:
 
         Raises
         ------
-        Refusal
+        RefusedError
             `unauthorized`; `store_unavailable` or `overloaded` when the look-up is impossible.
         """
         credential = parse(text.decode("latin-1"))
         if credential is None:
-            raise Refusal(Reason.UNAUTHORIZED)
+            raise RefusedError(Reason.UNAUTHORIZED)
         cached = await self._authenticate(credential)
         if len(self._texts) >= self._config.keys_max:
             self._texts.clear()
@@ -127,7 +127,7 @@ class KeyRing:
 
         Raises
         ------
-        Refusal
+        RefusedError
             As `authenticate` does: it may have been revoked.
         """
         key = cached.key
@@ -151,7 +151,7 @@ class KeyRing:
         expected = _NO_SECRET if cached is None else cached.key.secret_sha256
         is_same = hmac.compare_digest(expected, credential.secret_sha256)
         if cached is None or not is_same or not self._is_valid(cached.key):
-            raise Refusal(Reason.UNAUTHORIZED)
+            raise RefusedError(Reason.UNAUTHORIZED)
         return cached
 
     def _is_valid(self, key: ApiKey) -> bool:
@@ -178,7 +178,7 @@ class KeyRing:
         except Exception as error:
             if cached is not None and self.is_current(cached):
                 return cached
-            raise Refusal(Reason.STORE_UNAVAILABLE) from error
+            raise RefusedError(Reason.STORE_UNAVAILABLE) from error
         if key is None:
             return None
         cached = self._known.get(key_id)
@@ -189,7 +189,7 @@ class KeyRing:
         if lookup is None:
             # The limit is for unknown ids; known keys are limited by the cache.
             if not is_known and self._lookups.is_full:
-                raise Refusal(Reason.OVERLOADED, "Too many unknown keys are being looked up.")
+                raise RefusedError(Reason.OVERLOADED, "Too many unknown keys are being looked up.")
             lookup = self._running[key_id] = self._lookups.begin(key_id)
             lookup.add_done_callback(lambda done: self._looked_up(key_id, done))
         return lookup

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from service.clock import Clock
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 from service.store.connections import Connection, FlushConnections, lent
 from service.store.errors import Cause, FailureClass, Trouble, classify, describe, trouble_of
 from service.store.ledger import AttemptState, Flush, LedgerTransaction, Verdicts
@@ -101,7 +101,7 @@ class FlushRetrier:
         ------
         RowRejectedError, LockTimeoutError, RowSkippedError
             Nothing is stored, because of one row; it is not known which.
-        Refusal
+        RefusedError
             `store_unavailable`: nothing is stored. `outcome_unknown`: rows may be stored.
         """
         state, trouble, attempts = AttemptState(), Trouble(Cause.AWAY), 0
@@ -161,8 +161,8 @@ class FlushRetrier:
             return RowSkippedError()
         self.readiness.flush_failed(trouble)
         if state.is_nothing_stored:
-            return Refusal(Reason.STORE_UNAVAILABLE, f"{trouble.message} {_ADVICE}")
-        return Refusal(Reason.OUTCOME_UNKNOWN)
+            return RefusedError(Reason.STORE_UNAVAILABLE, f"{trouble.message} {_ADVICE}")
+        return RefusedError(Reason.OUTCOME_UNKNOWN)
 
     def _may_retry(self, failure: FailureClass, attempts: int, deadline: float) -> bool:
         if failure in _FINAL or self._clock.monotonic() >= deadline:

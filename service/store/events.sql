@@ -54,9 +54,9 @@ END
 -- The COMMIT of a transaction that has written nothing does not wait for a synchronous standby, and
 -- the standby may lack these rows: the flush that stored them may have been cut off as it waited.
 -- So with a standby an empty message is written, which makes COMMIT wait.
-SELECT held.tenant_id, held.event_key, held.id, held.payload_hash, held.received_at
+SELECT entry.tenant_id, entry.event_key, entry.id, entry.payload_hash, entry.received_at
 FROM unnest($1::bigint[], $2::uuid[]) AS asked (tenant_id, event_key)
-JOIN event_deduplication AS held USING (tenant_id, event_key)
+JOIN event_deduplication AS entry USING (tenant_id, event_key)
 WHERE current_setting('synchronous_standby_names') = ''
    OR (SELECT pg_logical_emit_message(true, 'forebay', '')) IS NOT NULL
 

@@ -15,8 +15,8 @@ import structlog
 from service._native import Plan, Row, Rows, is_same_content
 from service.clock import Clock, moment
 from service.content import as_object
-from service.model import Accepted, Outcome, Payload, RejectedRow, Verdict, Written
-from service.reasons import CONFLICT_MESSAGES, Reason, Refusal
+from service.model import AcceptedVerdicts, Outcome, Payload, RejectedRow, Verdict, Written
+from service.reasons import CONFLICT_MESSAGES, Reason, RefusedError
 from service.store.attempt import (
     Bounds,
     FlushRetrier,
@@ -60,8 +60,8 @@ class EventStore:
         Store *payloads* together, until *deadline* (monotonic seconds).
 
         Returns the verdicts of each payload, once committed. A payload that could not be stored has
-        a Refusal instead: `store_unavailable` when nothing of it is stored, `outcome_unknown` when
-        a part of it may be.
+        a RefusedError instead: `store_unavailable` when nothing of it is stored, `outcome_unknown`
+        when a part of it may be.
         """
         return await self._store(payloads, Bounds(deadline, is_splittable=len(payloads) > 1))
 
@@ -73,11 +73,11 @@ class EventStore:
             return [[] for _ in payloads]
         try:
             verdicts = await self._retrier.store(flush, bounds)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             return [refusal for _ in payloads]
         except (LockTimeoutError, RowSkippedError):
             if len(payloads) == 1:
-                return [Refusal(Reason.STORE_UNAVAILABLE, _LOCKED_MESSAGE)]
+                return [RefusedError(Reason.STORE_UNAVAILABLE, _LOCKED_MESSAGE)]
         except RowRejectedError:
             if len(payloads) == 1:
                 return [await self._store_by_row(payloads[0], bounds)]
@@ -100,8 +100,8 @@ class EventStore:
     async def _store_by_row(self, payload: Payload, bounds: Bounds) -> Written:
         try:
             verdicts = await self._isolate(payload.events, payload.rejected, bounds)
-        except (Refusal, LockTimeoutError):
-            return Refusal(Reason.OUTCOME_UNKNOWN)  # other rows of it may have been stored
+        except (RefusedError, LockTimeoutError):
+            return RefusedError(Reason.OUTCOME_UNKNOWN)  # other rows of it may have been stored
         return verdicts_of(payload, verdicts)
 
     async def _isolate(self, events: Rows, rejected: list[RejectedRow], bounds: Bounds) -> Verdicts:
@@ -189,12 +189,12 @@ def conflict_verdict(row: Row, reason: Reason) -> Verdict:
     return Verdict(row.event_id, Outcome.CONFLICT, reason, "event_id", CONFLICT_MESSAGES[reason])
 
 
-def verdicts_of(payload: Payload, verdicts: Verdicts) -> Accepted | list[Verdict]:
+def verdicts_of(payload: Payload, verdicts: Verdicts) -> AcceptedVerdicts | list[Verdict]:
     """Return the verdicts of a payload in order; rows that are not in *verdicts* are accepted."""
     events = payload.events
     if not verdicts or verdicts.keys().isdisjoint(events.ids):
-        return Accepted(events)
-    rows = zip(events.ids, Accepted(events), strict=True)
+        return AcceptedVerdicts(events)
+    rows = zip(events.ids, AcceptedVerdicts(events), strict=True)
     return [verdicts.get(row_id, accepted) for row_id, accepted in rows]
 
 

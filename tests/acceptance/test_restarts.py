@@ -36,11 +36,11 @@ RELOADS: Final = 3 if IS_NIGHTLY else 1
 GAP_S: Final = 1.25
 
 # Faults of a database that new sessions meet and old ones do not, each with the word that names it.
-FAULTS: Final = {
+ERROR_RESPONSES: Final = {
     "default_transaction_read_only = on": "transaction_read_only",
     "ALLOW_CONNECTIONS false": "not currently accepting connections",
 }
-READ_ONLY, CLOSED = FAULTS
+READ_ONLY, CLOSED = ERROR_RESPONSES
 
 
 async def test_a_service_that_finds_no_database_says_why_and_serves_when_it_is_there(
@@ -66,7 +66,7 @@ async def test_a_service_waits_for_a_database_that_cannot_be_used_for_a_moment(
     async with broken(database_url, fault):
         service.spawn()
         lines = await until(partial(_waits, service), START_S, "it waits")
-        assert FAULTS[fault] in lines[0]["reason"]
+        assert ERROR_RESPONSES[fault] in lines[0]["reason"]
     await until(service.is_ready, START_S, "it serves")
     assert await service.stop() == 0
 
@@ -110,7 +110,7 @@ async def test_a_worker_that_cannot_start_waits_while_the_others_serve(
             return [line["reason"] for line in site.service.log_lines("worker_waits_for_database")]
 
         reasons = await until(is_waiting, START_S, "the new worker waits")
-        assert FAULTS[fault] in reasons[0]
+        assert ERROR_RESPONSES[fault] in reasons[0]
         async with site.client(key) as client:
             answer = await client.post("/v1/batch", json=tracks(new_ids(1)))
         assert answer.status_code == 200

@@ -18,7 +18,7 @@ import pytest
 from service._native import Plan, Row, Rows
 from service.clock import SystemClock
 from service.config import Config
-from service.reasons import Refusal
+from service.reasons import RefusedError
 from service.store.attempt import Bounds, FlushRetrier
 from service.store.connections import open_pool, pool_config
 from service.store.errors import FailureClass
@@ -103,7 +103,7 @@ class Storm:
         while True:
             try:
                 late = await self._retrier.store(flush, bounds)
-            except Refusal:
+            except RefusedError:
                 continue  # deadlocked at each of its tries: a sender would send again
             verdicts = verdicts_of(make_payload(rows), late)
             self.verdicts.update(str(verdict.status) for verdict in verdicts)

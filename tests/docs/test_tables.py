@@ -16,7 +16,7 @@ from msgspec import Meta
 from service import config
 from service.config import Config
 from service.obs import metrics
-from service.reasons import CONFLICT_MESSAGES, FAULTS, Reason
+from service.reasons import CONFLICT_MESSAGES, ERROR_RESPONSES, Reason
 from tests.docs.conftest import DOCS, ROOT
 from tests.docs.tables import Rows, tables
 
@@ -38,7 +38,7 @@ def test_every_reason_of_a_request_is_listed_with_its_status_and_its_wait() -> N
         reason.value: f"{fault.status}, `Retry-After: {fault.retry_after_s}`"
         if fault.retry_after_s is not None
         else str(fault.status)
-        for reason, fault in FAULTS.items()
+        for reason, fault in ERROR_RESPONSES.items()
     }
 
     assert expected == listed
@@ -46,7 +46,7 @@ def test_every_reason_of_a_request_is_listed_with_its_status_and_its_wait() -> N
 
 def test_every_reason_of_an_event_is_listed() -> None:
     rows = ERRORS[EVENT][PATHS:]
-    expected = [reason for reason in Reason if reason not in {*FAULTS, *CONFLICT_MESSAGES}]
+    expected = [reason for reason in Reason if reason not in {*ERROR_RESPONSES, *CONFLICT_MESSAGES}]
 
     assert expected == [row[0] for row in rows]
     assert list(CONFLICT_MESSAGES) == [row[0] for row in ERRORS[CONFLICT]]

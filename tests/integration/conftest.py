@@ -12,7 +12,7 @@ from service.app import Worker
 from service.clock import SystemClock
 from service.config import Config
 from service.model import Payload, Verdict, Written
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 from service.store.attempt import FlushRetrier
 from service.store.connections import PoolConfig, connect, open_pool, pool_config
 from service.store.errors import FailureClass
@@ -44,10 +44,10 @@ class StoreBench:
         self._store = EventStore(self.retrier, clock, self._may_quarantine)
 
     async def write(self, *payloads: Payload, timeout_s: float = 20.0) -> list[list[Verdict]]:
-        """Write *payloads* in one flush; raise the Refusal of one of them."""
+        """Write *payloads* in one flush; raise the RefusedError of one of them."""
         verdicts = []
         for written in await self.written(*payloads, timeout_s=timeout_s):
-            if isinstance(written, Refusal):
+            if isinstance(written, RefusedError):
                 raise written
             verdicts.append(list(written))
         return verdicts
@@ -62,13 +62,15 @@ class StoreBench:
         written = list(await self._store.write(given, time.monotonic() + timeout_s))
         if self.way == "copy":
             filler = written.pop()
-            assert isinstance(filler, Refusal) or {"accepted"} == {v.status for v in filler}
+            assert isinstance(filler, RefusedError) or {"accepted"} == {v.status for v in filler}
         return written
 
     async def outcomes(self, *payloads: Payload) -> list[list[str] | Reason]:
         """Write *payloads* in one flush; return the statuses or the refusal of each."""
         return [
-            own.reason if isinstance(own, Refusal) else [str(verdict.status) for verdict in own]
+            own.reason
+            if isinstance(own, RefusedError)
+            else [str(verdict.status) for verdict in own]
             for own in await self.written(*payloads)
         ]
 
@@ -249,7 +251,7 @@ async def sabotage(connection: Any, event: str, body: str, *, times: int) -> Non
 
 async def refusal(store: StoreBench, payload: Payload, timeout_s: float = 20.0) -> Reason:
     """Write *payload*, which must be refused; return the reason."""
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedError) as caught:
         await store.write(payload, timeout_s=timeout_s)
     return caught.value.reason
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from service.model import EVENT_TYPES
 from service.obs.metrics_server import MetricsServer
-from service.reasons import FAULTS
+from service.reasons import ERROR_RESPONSES
 
 ROOT: Final = Path(__file__).parents[2]
 WORKER: Final = """
@@ -56,7 +56,7 @@ def test_every_endpoint_with_every_status_has_its_room_from_the_start(tmp_path: 
     for path in tmp_path.iterdir():
         path.unlink()
 
-    statuses = {200, 404, 405, *(fault.status for fault in FAULTS.values())}
+    statuses = {200, 404, 405, *(fault.status for fault in ERROR_RESPONSES.values())}
     run(COUNT_ALL.format(endpoints=[*ENDPOINTS, "unknown"], statuses=statuses), tmp_path)
     at_end = {path.name.rpartition("_")[0]: path.stat() for path in tmp_path.glob("*.db")}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 from service.store.errors import FailureClass
 from tests.doubles import Sender, make_event, make_key
 from tests.integration.conftest import ONE_WAY, Database, StoreBench
@@ -31,8 +31,8 @@ async def stop_skipping(database: Database) -> None:
     await database.connection.execute("DROP FUNCTION skip CASCADE")
 
 
-async def refused(store: StoreBench, *payloads: Any) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+async def refused(store: StoreBench, *payloads: Any) -> RefusedError:
+    with pytest.raises(RefusedError) as caught:
         await store.write(*payloads)
     return caught.value
 
@@ -63,10 +63,10 @@ async def test_a_row_that_a_trigger_skips_does_not_affect_other_requests(
 
     written = await store.written(*payloads)
 
-    assert isinstance(written[1], Refusal)
+    assert isinstance(written[1], RefusedError)
     assert (Reason.STORE_UNAVAILABLE, True) == (written[1].reason, "events" in written[1].message)
     assert [["accepted"], ["accepted"]] == [
-        [verdict.status for verdict in one] for one in written if not isinstance(one, Refusal)
+        [verdict.status for verdict in one] for one in written if not isinstance(one, RefusedError)
     ]
     assert store.retrier.readiness.trouble is None
 

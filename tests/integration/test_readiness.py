@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from service.clock import SystemClock
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 from service.store.connections import FlushConnections, PoolConfig, open_pool
 from service.store.errors import Cause, Trouble
 from service.store.partitions import top_up_partitions
@@ -238,11 +238,11 @@ async def test_a_flush_checks_the_settings_again_a_second_later(
         await session.execute("SET synchronous_commit = off")
     sent = 0
 
-    async def refusal() -> Refusal | None:
+    async def refusal() -> RefusedError | None:
         nonlocal sent
         sent += 1
         (written,) = await store.written(sender.payload(make_event(f"b{sent}")))
-        return written if isinstance(written, Refusal) else None
+        return written if isinstance(written, RefusedError) else None
 
     refused = await until(refusal, CHECKED_S, "a flush is refused")
 
@@ -271,7 +271,7 @@ async def test_the_cause_that_a_flush_met_is_the_cause_of_the_worker(
     event = "TRIGGER fails AFTER INSERT ON event_deduplication FOR EACH STATEMENT"
     await sabotage(database.connection, event, condition, times=99)
 
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedError) as caught:
         await store.write(sender.payload(make_event("b")))
 
     assert readiness.trouble is not None

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from service.clock import SystemClock
-from service.reasons import Refusal
+from service.reasons import RefusedError
 from service.store.attempt import FlushRetrier
 from service.store.connections import PoolConfig, connect, open_pool
 from service.store.errors import UnsafeSessionError
@@ -223,7 +223,7 @@ async def test_the_documented_grants_are_all_that_a_worker_needs(
     refused = sender.payload(make_event("a"), make_event("b", timestamp="never"))
     for _ in range(2):
         (written,) = await store.write([refused], time.monotonic() + 20)
-        assert not isinstance(written, Refusal)
+        assert not isinstance(written, RefusedError)
     pool.terminate()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from service.model import Payload, Verdict
 from service.pipeline.batcher import Batcher, Queue, QueuedPayload
-from service.reasons import Refusal
+from service.reasons import RefusedError
 from tests.simulation.store import verdicts_of
 
 Batch = list[QueuedPayload]
@@ -26,7 +26,7 @@ class ForgetsOnFailure(Batcher):
     """Leaves who waits for a flush that failed waiting."""
 
     @staticmethod
-    def _refuse(batch: Batch, refusal: Refusal) -> None:
+    def _refuse(batch: Batch, refusal: RefusedError) -> None:
         pass
 
 

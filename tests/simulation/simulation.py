@@ -10,7 +10,7 @@ from typing import Any, Final
 from service._native import Rows
 from service.model import Payload, Verdict
 from service.pipeline.batcher import Batcher, QueueLimits
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 from tests.doubles import FixedClock, Sender, make_event
 from tests.simulation.judge import Judge, Request, Turns, Violation
 from tests.simulation.loop import SeededLoop
@@ -111,7 +111,7 @@ class Simulation:
         self.judge.submitted(request)
         try:
             answer: Sequence[Verdict] | Reason = await self._batcher.submit(request.payload)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             answer = refusal.reason
         self.judge.answered(request, answer)
         if self._rng.random() < _NEXT_AT_ONCE:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final, Protocol
 
-from service.model import Accepted, Payload, Verdict, Write, Written
-from service.reasons import Reason, Refusal
+from service.model import AcceptedVerdicts, Payload, Verdict, Write, Written
+from service.reasons import Reason, RefusedError
 from tests.simulation.loop import SeededLoop
 
 # How long after its deadline a write may still answer: the real one tears its connection down.
@@ -35,7 +35,7 @@ class FickleStore:
     """
     Commits, aborts, goes silent, answers late, raises or is cancelled.
 
-    What `Refusal` says is true: `store_unavailable` is never raised after a commit.
+    What `RefusedError` says is true: `store_unavailable` is never raised after a commit.
     """
 
     def __init__(self, rng: Random, loop: SeededLoop, observer: Observer) -> None:
@@ -63,11 +63,11 @@ class FickleStore:
         reason: Reason | None = Reason.OUTCOME_UNKNOWN
         try:
             if deadline <= self._loop.time():
-                raise Refusal(Reason.STORE_UNAVAILABLE)
+                raise RefusedError(Reason.STORE_UNAVAILABLE)
             verdicts = await self._rng.choice(self._fates)(payloads, deadline)
             if verdicts:
                 reason = None
-        except Refusal as refusal:
+        except RefusedError as refusal:
             reason = refusal.reason
             raise
         except asyncio.CancelledError:
@@ -88,12 +88,12 @@ class FickleStore:
 
     async def _abort(self, _: list[Payload], deadline: float) -> list[list[Verdict]]:
         await self._work(deadline)
-        raise Refusal(Reason.STORE_UNAVAILABLE)
+        raise RefusedError(Reason.STORE_UNAVAILABLE)
 
     async def _go_silent(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
         await self._overrun(deadline)
         self._perhaps_commit(payloads)
-        raise Refusal(Reason.OUTCOME_UNKNOWN)
+        raise RefusedError(Reason.OUTCOME_UNKNOWN)
 
     async def _answer_late(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
         await self._work(deadline)
@@ -144,4 +144,4 @@ class FickleStore:
 
 def verdicts_of(payload: Payload) -> list[Verdict]:
     """Return what the store answers for *payload* when it has stored it."""
-    return list(Accepted(payload.events))
+    return list(AcceptedVerdicts(payload.events))

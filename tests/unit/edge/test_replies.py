@@ -11,9 +11,9 @@ import pytest
 
 from service.edge import replies
 from service.edge.replies import Reply
-from service.model import Accepted, Outcome, Verdict
+from service.model import AcceptedVerdicts, Outcome, Verdict
 from service.pipeline.ingest import Counts, count
-from service.reasons import FAULTS, Reason, Refusal
+from service.reasons import ERROR_RESPONSES, Reason, RefusedError
 from tests.doubles import Sender, make_event
 
 REQUEST = "1z141z4q0k3p2"
@@ -67,8 +67,8 @@ def test_a_batch_is_answered_event_by_event_in_order() -> None:
 
 @pytest.mark.parametrize("event_id", ["a1", 'quote " and \\', "é 😀", "a/b", "\u2028", None])
 def test_what_is_put_together_from_bytes_is_what_an_encoder_writes(event_id: str | None) -> None:
-    verdicts = Accepted(Sender().rows(make_event(event_id), make_event("last")))
-    one = Accepted(Sender().rows(make_event(event_id)))
+    verdicts = AcceptedVerdicts(Sender().rows(make_event(event_id), make_event("last")))
+    one = AcceptedVerdicts(Sender().rows(make_event(event_id)))
 
     batch, event = count(verdicts), replies.event_accepted(REQUEST, one)
 
@@ -112,32 +112,36 @@ def test_one_rejected_event_is_a_400_with_the_error_on_top() -> None:
     }
 
 
-@pytest.mark.parametrize("reason", FAULTS)
+@pytest.mark.parametrize("reason", ERROR_RESPONSES)
 def test_a_fault_has_code_and_message_as_texts_on_top(reason: Reason) -> None:
-    reply = replies.refused(REQUEST, Refusal(reason))
+    reply = replies.refused(REQUEST, RefusedError(reason))
 
-    assert FAULTS[reason].status == reply.status
+    assert ERROR_RESPONSES[reason].status == reply.status
     assert content(reply) == {
         "code": reason,
-        "message": FAULTS[reason].message,
+        "message": ERROR_RESPONSES[reason].message,
         "request_id": REQUEST,
     }
 
 
-@pytest.mark.parametrize("reason", [r for r in FAULTS if FAULTS[r].status in {429, 503}])
+@pytest.mark.parametrize(
+    "reason", [r for r in ERROR_RESPONSES if ERROR_RESPONSES[r].status in {429, 503}]
+)
 def test_what_may_work_later_says_when(reason: Reason) -> None:
-    headers = dict(replies.refused(REQUEST, Refusal(reason)).headers)
+    headers = dict(replies.refused(REQUEST, RefusedError(reason)).headers)
 
     assert int(headers[b"retry-after"]) >= 1
 
 
-@pytest.mark.parametrize("reason", [r for r in FAULTS if FAULTS[r].status not in {429, 503}])
+@pytest.mark.parametrize(
+    "reason", [r for r in ERROR_RESPONSES if ERROR_RESPONSES[r].status not in {429, 503}]
+)
 def test_what_will_never_work_does_not_ask_for_another_try(reason: Reason) -> None:
-    assert b"retry-after" not in dict(replies.refused(REQUEST, Refusal(reason)).headers)
+    assert b"retry-after" not in dict(replies.refused(REQUEST, RefusedError(reason)).headers)
 
 
 def test_a_reason_of_one_event_is_400_when_it_stands_for_the_request() -> None:
-    refusal = Refusal(Reason.INVALID_FIELD, "context is too large.", field="context", limit=9)
+    refusal = RefusedError(Reason.INVALID_FIELD, "context is too large.", field="context", limit=9)
 
     reply = replies.refused(REQUEST, refusal)
 
@@ -146,7 +150,7 @@ def test_a_reason_of_one_event_is_400_when_it_stands_for_the_request() -> None:
 
 
 def test_details_go_into_the_body_and_allow_into_its_header() -> None:
-    refusal = Refusal(Reason.METHOD_NOT_ALLOWED, "Not here.", allow="POST, OPTIONS")
+    refusal = RefusedError(Reason.METHOD_NOT_ALLOWED, "Not here.", allow="POST, OPTIONS")
 
     reply = replies.refused(REQUEST, refusal)
 
@@ -155,7 +159,7 @@ def test_details_go_into_the_body_and_allow_into_its_header() -> None:
 
 
 def test_a_401_carries_its_challenge() -> None:
-    headers = dict(replies.refused(REQUEST, Refusal(Reason.UNAUTHORIZED)).headers)
+    headers = dict(replies.refused(REQUEST, RefusedError(Reason.UNAUTHORIZED)).headers)
 
     assert b'Bearer realm="forebay"' == headers[b"www-authenticate"]
 
@@ -165,7 +169,7 @@ def test_every_answer_is_json() -> None:
         replies.batch_processed(REQUEST, count(ALL), ALL),
         replies.event_processed(REQUEST, ACCEPTED),
         replies.event_processed(REQUEST, REJECTED),
-        replies.refused(REQUEST, Refusal(Reason.OVERLOADED)),
+        replies.refused(REQUEST, RefusedError(Reason.OVERLOADED)),
         replies.report(200, {"status": "alive"}),
     ]
 

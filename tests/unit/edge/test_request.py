@@ -10,7 +10,7 @@ import base64
 import pytest
 
 from service.edge.request import Headers, content_length, key_text, reject_ambiguous_headers
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 
 
 def read_headers(pairs: list[tuple[bytes, bytes]]) -> Headers:
@@ -38,14 +38,14 @@ def test_of_a_repeated_header_the_last_counts() -> None:
 def test_a_header_that_decides_something_must_not_be_duplicated(name: str) -> None:
     pairs = [(name.encode(), b"1"), (name.encode(), b"1")]
 
-    with pytest.raises(Refusal, match=f"Duplicate header: {name}") as caught:
+    with pytest.raises(RefusedError, match=f"Duplicate header: {name}") as caught:
         read_headers(pairs)
 
     assert (Reason.INVALID_REQUEST, name) == (caught.value.reason, caught.value.details["field"])
 
 
 def test_a_body_has_one_length() -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedError) as caught:
         read_headers([(b"content-length", b"1"), (b"transfer-encoding", b"chunked")])
 
     assert Reason.INVALID_REQUEST == caught.value.reason
@@ -59,7 +59,7 @@ def test_a_length_that_is_not_a_plain_number_is_refused(value: bytes) -> None:
     headers = {b"content-length": value}
 
     assert content_length(headers) is None
-    with pytest.raises(Refusal, match="19 digits") as caught:
+    with pytest.raises(RefusedError, match="19 digits") as caught:
         reject_ambiguous_headers(headers, list(headers.items()), None)
     assert Reason.INVALID_REQUEST == caught.value.reason
     assert "content-length" == caught.value.details["field"]
@@ -74,7 +74,7 @@ def test_a_length_is_read(value: bytes, expected: int) -> None:
     "coding", [b"chunked, chunked", b"gzip, chunked", b"identity", b"", b"x" * 999]
 )
 def test_a_transfer_coding_other_than_chunked_is_refused(coding: bytes) -> None:
-    with pytest.raises(Refusal, match="send chunked") as caught:
+    with pytest.raises(RefusedError, match="send chunked") as caught:
         read_headers([(b"transfer-encoding", coding)])
 
     assert (Reason.INVALID_REQUEST, "transfer-encoding") == (

@@ -21,7 +21,7 @@ from service.edge.request import (
     RequestBody,
     body_deadlines,
 )
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 
 PLAIN: Final = b'{"event": "Signed Up"}'
 BYTES_MAX: Final = 1_000
@@ -62,8 +62,8 @@ async def read(
 
 async def refusal(
     chunks: Iterable[bytes], headers: Headers | None = None, bytes_max: int = BYTES_MAX
-) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+) -> RefusedError:
+    with pytest.raises(RefusedError) as caught:
         await read(chunks, headers, bytes_max)
     return caught.value
 
@@ -152,7 +152,7 @@ async def test_a_body_of_exactly_the_limit_is_taken() -> None:
 async def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
     body = Body([b"a" * (BYTES_MAX + 1)])
 
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedError) as caught:
         await read_body(body.receive, {b"content-length": b"1001"}, bytes_max=1_000, timeout_s=5)
 
     assert Reason.PAYLOAD_TOO_LARGE == caught.value.reason
@@ -163,7 +163,7 @@ async def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
 async def test_a_chunked_body_over_the_limit_is_refused_when_it_gets_there() -> None:
     body = Body([b"a" * BYTES_MAX, b"a", b"never read"])
 
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedError) as caught:
         await read_body(body.receive, {}, bytes_max=BYTES_MAX, timeout_s=5)
 
     assert Reason.PAYLOAD_TOO_LARGE == caught.value.reason
@@ -303,7 +303,7 @@ async def test_a_wrong_checksum_is_refused() -> None:
 async def test_a_body_that_does_not_arrive_in_time_is_given_up() -> None:
     body = Body([PLAIN], is_whole=False)
 
-    with pytest.raises(Refusal, match=r"within 0\.01 s") as caught:
+    with pytest.raises(RefusedError, match=r"within 0\.01 s") as caught:
         await read_body(body.receive, {}, bytes_max=BYTES_MAX, timeout_s=0.01)
 
     assert Reason.BODY_TIMEOUT == caught.value.reason
@@ -316,7 +316,7 @@ async def test_a_body_that_never_stops_arriving_is_given_up_as_well() -> None:
         await asyncio.sleep(0)
         return {"type": "http.request", "body": b"", "more_body": True}
 
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedError) as caught:
         await read_body(drip, {}, bytes_max=BYTES_MAX, timeout_s=0.01)
 
     assert Reason.BODY_TIMEOUT == caught.value.reason

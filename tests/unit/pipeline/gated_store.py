@@ -8,7 +8,7 @@ import pytest
 
 from service.model import Outcome, Payload, Verdict
 from service.pipeline.batcher import FURTHER_ROWS_MIN, STALLED_S, Batcher, QueueLimits
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 from tests.doubles import FixedClock, MemoryStore, Sender
 
 Task = asyncio.Task[Sequence[Verdict]]
@@ -110,7 +110,7 @@ class Bench:
 
 
 async def reason_of(request: Task) -> Reason:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedError) as caught:
         await request
     return caught.value.reason
 

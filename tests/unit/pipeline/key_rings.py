@@ -7,7 +7,7 @@ import pytest
 
 from service.model import ApiKey
 from service.pipeline.keys import CachedKey, KeyCacheConfig, KeyRing
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 from tests.doubles import FixedClock, KeyTable
 
 TTL_S = 30.0
@@ -73,7 +73,7 @@ def ring(
 
 
 async def refused(keys: KeyRing, text: str) -> Reason:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedError) as caught:
         await keys.authenticate(text.encode())
     return caught.value.reason
 

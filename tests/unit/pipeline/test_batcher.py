@@ -9,7 +9,7 @@ import asyncio
 import pytest
 
 from service.model import Outcome, Payload, Verdict
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 from tests.doubles import MemoryStore
 from tests.unit.pipeline.gated_store import Bench, accepted, reason_of
 
@@ -151,8 +151,8 @@ async def test_above_the_high_mark_it_is_overloaded_until_half_has_gone(bench: B
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (Refusal(Reason.STORE_UNAVAILABLE), Reason.STORE_UNAVAILABLE),
-        (Refusal(Reason.OUTCOME_UNKNOWN), Reason.OUTCOME_UNKNOWN),
+        (RefusedError(Reason.STORE_UNAVAILABLE), Reason.STORE_UNAVAILABLE),
+        (RefusedError(Reason.OUTCOME_UNKNOWN), Reason.OUTCOME_UNKNOWN),
         (ValueError("a bug"), Reason.OUTCOME_UNKNOWN),
         (Panic("the core"), Reason.OUTCOME_UNKNOWN),
         (SystemExit(1), Reason.OUTCOME_UNKNOWN),
@@ -174,7 +174,7 @@ async def test_a_failed_write_answers_all_its_requests_and_the_batcher_goes_on(
 async def test_each_request_gets_a_refusal_of_its_own(bench: Bench) -> None:
     """One exception raised in many tasks would gather the tracebacks of all."""
     requests = [bench.send("a"), bench.send("b")]
-    (await bench.store.next_write()).fail(Refusal(Reason.STORE_UNAVAILABLE, "It is away."))
+    (await bench.store.next_write()).fail(RefusedError(Reason.STORE_UNAVAILABLE, "It is away."))
 
     one, two = await asyncio.gather(*requests, return_exceptions=True)
 
@@ -194,7 +194,7 @@ async def test_a_write_that_answers_too_few_is_a_fault_not_a_hang(bench: Bench) 
     got = await asyncio.gather(*requests, return_exceptions=True)
 
     assert accepted("a") == got[0]
-    assert isinstance(got[1], Refusal)
+    assert isinstance(got[1], RefusedError)
 
 
 async def test_a_cancelled_flush_answers_all_its_requests(bench: Bench) -> None:
@@ -253,7 +253,7 @@ async def test_a_request_that_is_given_up_harms_nobody_and_is_stored(bench: Benc
     assert ["a", "b"] == [row.event_id for row in bench.store.events]
 
 
-@pytest.mark.parametrize("error", [Refusal(Reason.STORE_UNAVAILABLE), Panic()])
+@pytest.mark.parametrize("error", [RefusedError(Reason.STORE_UNAVAILABLE), Panic()])
 async def test_a_failed_write_passes_over_who_gave_up(bench: Bench, error: BaseException) -> None:
     gone, staying = bench.send("a"), bench.send("b")
     write = await bench.store.next_write()

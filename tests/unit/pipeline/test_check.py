@@ -12,9 +12,9 @@ from itertools import pairwise
 import pytest
 
 from service._native import RowIds
-from service.model import Accepted
+from service.model import AcceptedVerdicts
 from service.pipeline.check import scan
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 from tests.doubles import NOON, Sender, make_body, make_event, make_key
 from tests.pgcopy import HEADER, TRAILER, read_copy
 from tests.unit.pipeline.checked import accepted, only, rejected
@@ -32,7 +32,7 @@ def sender() -> Sender:
 def test_verdicts_stand_in_the_order_of_the_input(sender: Sender) -> None:
     checked = sender.check(GOOD | {"event_id": "a"}, BAD, GOOD | {"event_id": "c"}, BAD)
 
-    verdicts = checked.complete(Accepted(checked.payload.events))
+    verdicts = checked.complete(AcceptedVerdicts(checked.payload.events))
 
     assert ["accepted", "rejected", "accepted", "rejected"] == [v.status for v in verdicts]
     assert ["a", None, "c", None] == [v.event_id for v in verdicts]
@@ -206,7 +206,7 @@ def test_when_and_how_an_event_came_is_no_content(sender: Sender) -> None:
     ],
 )
 def test_a_body_that_cannot_be_used_is_refused_as_a_whole(body: bytes, reason: Reason) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedError) as caught:
         scan(body, None, 50)
 
     assert reason == caught.value.reason

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 from tests.doubles import Sender
 from tests.pgcopy import read_copy
 from tests.unit.pipeline.checked import accepted, only
@@ -70,7 +70,7 @@ def test_a_context_that_all_would_share_has_a_limit(sender: Sender) -> None:
     row = accepted(sender, GOOD, context=largest)
     assert BATCH_CONTEXT_BYTES_MAX == len(row["context"])
 
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedError) as caught:
         sender.check(GOOD, context={"a": largest["a"] + "x"})
 
     assert Reason.INVALID_FIELD == caught.value.reason
@@ -87,7 +87,7 @@ def test_a_shared_context_that_postgresql_would_refuse_is_refused(
 ) -> None:
     body = json.dumps({"batch": [GOOD], "context": context}).encode()
 
-    with pytest.raises(Refusal):
+    with pytest.raises(RefusedError):
         sender.check_body(body)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.apikey import mint
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 from tests.doubles import NOON, FixedClock, KeyTable, make_key
 from tests.unit.pipeline.key_rings import TTL_S, GatedTable, idle, known, refused, ring
 
@@ -69,7 +69,7 @@ async def test_an_unknown_id_and_a_wrong_secret_are_answered_alike() -> None:
 
     answers = []
     for text in (wrong_secret, unknown_id):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(RefusedError) as caught:
             await keys.authenticate(text.encode())
         answers.append((caught.value.reason, caught.value.message, caught.value.details))
 
@@ -232,7 +232,7 @@ async def test_what_was_forgotten_while_it_was_looked_up_is_not_remembered(is_al
     after = asyncio.create_task(keys.authenticate(minted.text.encode()))
     await table.until_asked()
     table.answer(1, make_key(minted, is_disabled=True))
-    with pytest.raises(Refusal):
+    with pytest.raises(RefusedError):
         await after
     table.answer(0, make_key(minted))
 
@@ -253,7 +253,7 @@ async def test_a_store_that_cannot_answer_is_503_never_401(error: Exception) -> 
 
     ended = await asyncio.gather(*requests, return_exceptions=True)
     assert [Reason.STORE_UNAVAILABLE] * 2 == [
-        refusal.reason for refusal in ended if isinstance(refusal, Refusal)
+        refusal.reason for refusal in ended if isinstance(refusal, RefusedError)
     ]
 
 
@@ -265,7 +265,7 @@ async def test_a_failed_look_up_is_not_remembered() -> None:
     failed = asyncio.create_task(keys.authenticate(minted.text.encode()))
     await table.until_asked()
     table.fail(0, OSError("away"))
-    with pytest.raises(Refusal):
+    with pytest.raises(RefusedError):
         await failed
 
     again = asyncio.create_task(keys.authenticate(minted.text.encode()))
@@ -317,7 +317,7 @@ async def test_a_flood_of_made_up_keys_is_bounded_and_a_known_key_goes_past_it()
 
 
 async def _reason(task: "asyncio.Task[CachedKey]") -> Reason:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedError) as caught:
         await task
     return caught.value.reason
 
@@ -335,6 +335,6 @@ async def test_a_key_that_is_no_longer_current_is_renewed_or_refused() -> None:
     keys.forget(cached.key.key_id)
     table.keys[cached.key.key_id] = make_key(minted, is_disabled=True)
 
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedError) as caught:
         await keys.renew(cached)
     assert Reason.UNAUTHORIZED == caught.value.reason

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.reasons import Reason, Refusal
+from service.reasons import Reason, RefusedError
 from tests.doubles import NOON, Sender
 from tests.unit.pipeline.checked import accepted, only, rejected
 
@@ -197,7 +197,7 @@ def test_an_event_at_an_impossible_time_costs_only_itself(
 
 
 def test_a_batch_sent_at_no_time_is_refused_as_a_whole(sender: Sender) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedError) as caught:
         sender.check(GOOD, sentAt="soon")
 
     assert (Reason.INVALID_TIMESTAMP, "sentAt") == (

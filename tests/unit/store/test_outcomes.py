@@ -11,7 +11,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from service.model import Accepted, Outcome, Verdict
+from service.model import AcceptedVerdicts, Outcome, Verdict
 from service.reasons import CONFLICT_MESSAGES, Reason
 from service.store.ledger import LedgerEntry
 from service.store.outcomes import (
@@ -54,7 +54,7 @@ def test_a_payload_without_verdicts_of_its_own_is_accepted_as_a_whole(
 
     verdicts = verdicts_of(payload, of_others)
 
-    assert isinstance(verdicts, Accepted)
+    assert isinstance(verdicts, AcceptedVerdicts)
     assert [Verdict('"\\', Outcome.ACCEPTED), Verdict("é", Outcome.ACCEPTED)] == [*verdicts]
     assert msgspec.json.encode([*verdicts]) == verdicts.to_json()
 
