@@ -23,7 +23,7 @@ class AcksBeforeCommit(Batcher):
 
 
 class ForgetsOnFailure(Batcher):
-    """Leaves who waits for a flush that failed waiting."""
+    """Never answers the requests of a failed flush."""
 
     @staticmethod
     def _refuse(batch: Batch, refusal: RefusedError) -> None:

@@ -15,7 +15,7 @@ TICK_S: Final = 1 / 64  # a power of two, so that sums of times are exact
 
 
 class Panic(BaseException):
-    """As a panic of the core is raised: no Exception."""
+    """Like a panic of the core: not an instance of Exception."""
 
 
 class Observer(Protocol):

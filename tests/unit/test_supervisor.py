@@ -12,7 +12,7 @@ from service.supervisor import Supervisor
 
 
 class _Panic(BaseException):
-    """A panic of the native core is no Exception."""
+    """Like a panic of the native core: not an instance of Exception."""
 
 
 async def test_a_task_that_fails_is_started_again_and_counted() -> None:

@@ -174,7 +174,7 @@ async def test_a_fault_of_ours_is_500_and_says_nothing_of_itself() -> None:
 
 
 class Panic(BaseException):
-    """As a panic of the core is raised: no Exception."""
+    """Like a panic of the core: not an instance of Exception."""
 
 
 class PanickingChecker(Checker):

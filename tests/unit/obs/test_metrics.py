@@ -85,7 +85,7 @@ async def test_counts_of_a_burst_are_written_together_soon_after() -> None:
         metrics.batch_flushed(5, 0, 0.01)
     at_once = seen()
     async with asyncio.timeout(10):
-        while seen() == before:  # noqa: ASYNC110 - whoever counts is told nothing
+        while seen() == before:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0)
 
     assert at_once == before

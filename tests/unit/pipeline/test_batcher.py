@@ -15,7 +15,7 @@ from tests.unit.pipeline.gated_store import Bench, accepted, reason_of
 
 
 class Panic(BaseException):
-    """As a panic of the core is raised: no Exception."""
+    """Like a panic of the core: not an instance of Exception."""
 
 
 @pytest.fixture

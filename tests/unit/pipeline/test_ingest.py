@@ -235,7 +235,7 @@ async def test_a_keys_own_limits_count(is_in_body: bool) -> None:
 
 
 async def test_a_key_in_the_body_loses_no_event_past_what_was_read_before_it_was_known() -> None:
-    """Its own limits are larger than what is read for a sender who is not known yet."""
+    """The limits of its key are larger than those that apply before the key is known."""
     bench = EdgeBench(events_max=1_000, bytes_max=1_000_000)
     batch = [{"type": "page"}] * 300
 
