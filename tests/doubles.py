@@ -69,8 +69,8 @@ class MemoryStore:
 
     def _store(self, row: Row) -> Verdict:
         key = key_of(row)
-        held = self._ledger.setdefault(key, ledger_entry(row))
-        outcome = outcome_of(row, held)
+        entry = self._ledger.setdefault(key, ledger_entry(row))
+        outcome = outcome_of(row, entry)
         if outcome is Outcome.CONFLICT:
             is_here = self._workspaces[key] == row.workspace_id
             reason = Reason.CONTENT_DIFFERS if is_here else Reason.ID_USED_IN_OTHER_WORKSPACE

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Final, Literal, Protocol, TextIO, cast
 import msgspec
 import structlog
 
-from service.obs.sink import Cause, Sink, Stream
+from service.obs.sink import DropCause, Sink, Stream
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Without the local variables of the frames: they contain keys and payloads.
@@ -67,7 +67,7 @@ def configure(level: str, log_format: Literal["auto", "json", "console"]) -> Non
     )
 
 
-def take_dropped() -> "Counter[Cause]":
+def take_dropped() -> "Counter[DropCause]":
     """Return how many lines this process has dropped since the last call, by cause."""
     return sum((sink.take_dropped() for sink in _sinks), Counter())
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-Cause = Literal["queue_full", "write_failed", "not_text"]
+DropCause = Literal["queue_full", "write_failed", "not_text"]
 
 # The request log of a busy worker for a second or more.
 _BYTES_MAX: Final = 4 * 1024 * 1024
@@ -57,7 +57,7 @@ class Sink:
         self._is_idle = False
         self._has_failed = False
         self._unreported = 0
-        self._dropped: Counter[Cause] = Counter()
+        self._dropped: Counter[DropCause] = Counter()
         threading.Thread(target=self._run, name="log", daemon=True).start()
         atexit.register(self.drain, _EXIT_TIMEOUT_S)
 
@@ -75,7 +75,7 @@ class Sink:
             self._queued_bytes += len(text)
             self._wake()
 
-    def drop(self, lines: int, cause: Cause | None = None) -> None:
+    def drop(self, lines: int, cause: DropCause | None = None) -> None:
         """Count *lines* that will not be written."""
         with self._changed:
             cause = cause or ("write_failed" if self._has_failed else "queue_full")
@@ -83,7 +83,7 @@ class Sink:
             self._unreported += lines
             self._wake()
 
-    def take_dropped(self) -> "Counter[Cause]":
+    def take_dropped(self) -> "Counter[DropCause]":
         """Return how many lines were dropped since the last call, by cause."""
         with self._changed:
             dropped, self._dropped = self._dropped, Counter()

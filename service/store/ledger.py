@@ -29,7 +29,7 @@ SINGLE_STATEMENT_ROWS_MAX: Final = 160
 Key = tuple[int, bytes]
 """(tenant_id, event_key): the primary key of the ledger."""
 
-EventKey = tuple[int, datetime, int]
+EventPrimaryKey = tuple[int, datetime, int]
 """(tenant_id, received_at, id): the primary key of `events`. Two workers may use the same id."""
 
 Verdicts = dict[int, Verdict]
@@ -220,7 +220,7 @@ class LedgerTransaction:
             raise VanishedError
         return found
 
-    async def find_workspaces(self, events: list[EventKey]) -> dict[EventKey, int]:
+    async def find_workspaces(self, events: list[EventPrimaryKey]) -> dict[EventPrimaryKey, int]:
         """Return the workspace ids of stored *events*; events that are gone are left out."""
         records = await self._connection.fetch(
             statement("find_workspaces"), *([key[place] for key in events] for place in range(3))

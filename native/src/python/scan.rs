@@ -50,7 +50,7 @@ pub(super) struct Malformed {
 }
 
 /// An event without a row: its index in the payload, the id that its row would have had, and why.
-type RefusedEvent = (usize, i64, Violation);
+type RefusedEventTuple = (usize, i64, Violation);
 
 #[pymethods]
 impl Scan {
@@ -69,7 +69,7 @@ impl Scan {
         py: Python<'_>,
         ids: &Bound<'_, RowIds>,
         arrival: Arrival,
-    ) -> PyResult<(Rows, Vec<RefusedEvent>)> {
+    ) -> PyResult<(Rows, Vec<RefusedEventTuple>)> {
         let facts = CoreArrival {
             tenant_id: arrival.tenant_id,
             workspace_id: arrival.workspace_id,
