@@ -109,7 +109,7 @@ async def test_a_breaking_migration_stops_the_release_before(
 ) -> None:
     folder = shutil.copytree(FOLDER, tmp_path / "migrations")
     (folder / "9001_more.sql").write_text(
-        "-- Why.\n-- breaking\n\n-- migrate:up\n\n-- migrate:down\n"
+        "-- Why.\n-- breaking\n\n-- migrate:up\nSELECT 1;\n\n-- migrate:down\n"
     )
     await migrate(database_url, folder)
 

@@ -229,5 +229,5 @@ async def test_the_documented_grants_are_all_that_a_worker_needs(
 
 def _documented_grants() -> list[str]:
     page = (ROOT / "docs/how-to/deploy.md").read_text()
-    section = page.partition("## A role that only writes")[2].partition("\n## ")[0]
+    section = page.partition("## Use a role that only writes")[2].partition("\n## ")[0]
     return [line for line in section.splitlines() if line.startswith("GRANT ")]

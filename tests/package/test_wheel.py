@@ -28,6 +28,9 @@ BIN: Final = Path(sys.executable).parent
 PACKAGES: Final = {"provision", "service"}
 Done = subprocess.CompletedProcess[str]
 
+# One process builds the wheel: two builds would write to the same folder of cargo.
+pytestmark = pytest.mark.xdist_group("wheel")
+
 
 def run(*command: object, **variables: Any) -> Done:
     done = subprocess.run(
@@ -121,7 +124,7 @@ def test_the_source_distribution_has_all_that_the_build_needs(tmp_path: Path) ->
 
     names = run("tar", "-tzf", built).stdout.split()
     inside = {name.partition("/")[2] for name in names}
-    assert {"pyproject.toml", "Cargo.lock", "native/build.rs", "native/src/lib.rs"} <= inside
+    assert {"pyproject.toml", "Cargo.lock", "native/Cargo.toml", "native/src/lib.rs"} <= inside
     assert {f"provision/migrations/{p.name}" for p in (ROOT / "migrations").glob("*.sql")} <= inside
     assert not [name for name in inside if name.startswith(("tests/", "bench/"))]
 
