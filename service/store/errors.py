@@ -276,8 +276,8 @@ def trouble_of(error: BaseException) -> Trouble:
 
 # Startup parameters that PgBouncer passes on by itself.
 _PASSED_ON: Final = frozenset({"application_name", "timezone"})
-# Startup parameter of dbmate's driver; dbmate applies the migrations.
-_MIGRATING: Final = "options"
+# PgBouncer has to pass over it, so that Forebay can refuse a URL with `options` and say why.
+_REFUSED_LATER: Final = "options"
 _UNSUPPORTED: Final = "unsupported startup parameter"
 
 
@@ -296,7 +296,7 @@ def connect_reason(error: Exception, sent: Iterable[str] = ()) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, asyncpg.PostgresError) and _UNSUPPORTED in text:
-        names = ", ".join([*(name for name in sent if name not in _PASSED_ON), _MIGRATING])
+        names = ", ".join([*(name for name in sent if name not in _PASSED_ON), _REFUSED_LATER])
         return (
             "the pooler refuses startup parameters; PgBouncer needs"
             f" ignore_startup_parameters = {names}"
