@@ -209,14 +209,15 @@ async def test_a_database_that_comes_back_before_the_deadline_is_waited_for(
 # --- errors of the server ---
 
 
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
 async def test_a_flush_whose_commit_fails_is_attempted_again(
-    store: StoreBench, sender: Sender, database: Database
+    store: StoreBench, sender: Sender, database: Database, sqlstate: str
 ) -> None:
     await sabotage(
         database.connection,
         "CONSTRAINT TRIGGER failing AFTER INSERT ON event_deduplication"
         " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW",
-        "RAISE 'not now' USING ERRCODE = '40001'",
+        f"RAISE 'not now' USING ERRCODE = '{sqlstate}'",
         times=1,
     )
 
