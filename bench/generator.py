@@ -81,7 +81,7 @@ class LoadGenerator:
             self._wait(min(now + _WAIT_S, marks[0][0]) if marks else now + _WAIT_S, next_due)
 
     def _send_due(self) -> float | None:
-        """Send what is due on free connections; return the next due time if one is free."""
+        """Send the requests that are due; return the next due time if a connection is free."""
         while self._free:
             now = self._now()
             due = now if self._rate is None else self._sent / self._rate
