@@ -78,11 +78,13 @@ class AttemptState:
         """False: a part of the flush, or all of it, is stored or may be."""
         self.connection: Any = None
         """The connection over which the last attempt has written."""
+        self.attempts = 0
         self._is_commit_sent = False
         self._is_committed = False
 
     def begin(self) -> None:
         """Begin another attempt."""
+        self.attempts += 1
         self.connection = None
         self._is_commit_sent = self._is_committed = False
 
@@ -126,7 +128,10 @@ class LedgerTransaction:
         """
         self._connection.is_unconfirmed = False
         has_few_rows = len(self._flush.plan) <= SINGLE_STATEMENT_ROWS_MAX
-        if has_few_rows and not self._flush.rejected and not self._short_lock_timeout:
+        # A retry may be cut off by the deadline while it waits for a lock. Before COMMIT is sent,
+        # it is known that nothing is stored; of a statement that commits itself it is not.
+        is_commit_separate = self._short_lock_timeout or self._state.attempts > 1
+        if has_few_rows and not self._flush.rejected and not is_commit_separate:
             verdicts = await self.run_single_statement()
         else:
             verdicts = await self.run_copy()

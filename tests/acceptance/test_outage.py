@@ -316,7 +316,8 @@ async def test_above_the_high_water_mark_a_worker_refuses_and_then_recovers(
 async def test_a_lock_that_another_session_holds_costs_only_its_own_event(
     start_site: StartSite,
 ) -> None:
-    site = await start_site(workers="1", **SETTINGS)
+    """Also when the deadline passes during an attempt, it is known that the event is not stored."""
+    site = await start_site(workers="1", lock_timeout_ms="300", **SETTINGS)
     key, other = await site.make_key(), await site.make_key()
     (held,) = new_ids(1)
     async with site.client(key) as client, site.client(other) as neighbour:
@@ -328,4 +329,5 @@ async def test_a_lock_that_another_session_holds_costs_only_its_own_event(
         again = await client.post("/v1/track", json=track(held))
 
     assert [answer.status_code for answer in answers] == [200] * 10
+    assert refused.result().json()["code"] == "store_unavailable"
     assert again.json()["status"] == "accepted"
