@@ -22,7 +22,7 @@ COPY service service
 COPY provision provision
 RUN /tools/bin/maturin build --release --locked --out /wheels
 
-# ---- the packages, with their hashes, and the wheel --------------------------------------------------
+# ---- the packages, with their hashes, and the wheel ------------------------------------------------
 FROM ${PYTHON} AS packages
 RUN python -m venv --without-pip /opt/forebay
 COPY requirements/run.txt /requirements/
