@@ -123,7 +123,8 @@ class LockWaits:
         for row in await self._watching.fetch(statement("list_pending_detach")):
             raise ProvisionError(
                 f"the detach of the partition {row['partition']} is pending: run ALTER TABLE"
-                f" {row['parent']} DETACH PARTITION {row['partition']} FINALIZE, then this again"
+                f" {row['parent']} DETACH PARTITION {row['partition']} FINALIZE, then run"
+                " this again"
             )
 
     async def _report_blockers(self, what: str, pid: int) -> None:

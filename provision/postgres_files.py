@@ -2,9 +2,9 @@
 Files of the embedded PostgreSQL, and the system user that runs it.
 
 PostgreSQL refuses to run as root. If root starts Forebay, the server runs as the owner of its data,
-or as `nobody` if the data is new. This user may have no access to the folder of the data (for example
-one of mode 0700) or to the programs (for example an environment below /root). Then the data, or a
-copy of the programs, is put below ROOT_FOLDER. Permissions of existing folders are never changed.
+or as `nobody` if the data is new. This user may have no access to the folder of the data (such as
+one of mode 0700) or to the programs (such as an environment below /root). Then the data, or a copy
+of the programs, is put below ROOT_FOLDER. Permissions of existing folders are never changed.
 """
 
 import hashlib
