@@ -153,7 +153,7 @@ def test_what_is_not_json_refuses_the_body_with_the_offset(
     [
         (b"", "this is an empty body", 0),
         (b" \n", "this is an empty body", 2),
-        (b"[]", "must be a JSON object, this is an array", 0),
+        (b"[]", "must be a JSON object, but is an array", 0),
         (b' "{}"', "this is text", 1),
         (b"12", "this is a number", 0),
         (b"null", "this is null", 0),
