@@ -212,7 +212,7 @@ class Rows:
 
     @property
     def types(self) -> dict[str, int]:
-        """The number of rows of the whole payload by event type, without types that have no rows."""
+        """The number of rows of the whole payload by event type; types without rows are missing."""
 
     @property
     def ids(self) -> list[int]:
@@ -229,7 +229,7 @@ class Rows:
         """Return an object for each row. Costs more than 1 us per row."""
 
     def part(self, start: int, stop: int) -> Rows:
-        """Return the rows from index *start* up to index *stop*, without *stop*, as a slice does."""
+        """Return the rows from index *start* up to but not including *stop*, as a slice does."""
 
     def copy_data(self) -> bytes:
         """Return the rows as a binary COPY stream: sorted by key, without duplicates."""

@@ -104,10 +104,10 @@ impl RowIds {
     /// Generates an event id for the row *id* that arrived at *`received_at`*: 20 base36
     /// characters.
     ///
-    /// They come from the SHA-256 of the secret, the row id and the time of arrival. The secret
-    /// prevents that a sender guesses the ids of other senders. The time makes ids differ if a
-    /// process is copied, for example by resuming a snapshot of its machine twice: then counters
-    /// and secrets are equal.
+    /// They come from the SHA-256 of the secret, the row id and the time of arrival. Because of the
+    /// secret, a sender cannot guess the ids of other senders. The time makes ids differ if a process
+    /// is copied, for example by resuming a snapshot of its machine twice: the copies have the same
+    /// counter and secret.
     #[must_use]
     pub fn mint(&self, id: i64, received_at: i64) -> String {
         let mut input = [0; SECRET_BYTES + 2 * size_of::<i64>()];

@@ -77,7 +77,7 @@ impl<'a> Scanner<'a> {
         self.tokens.unstorable
     }
 
-    /// The digest of *value*, which must be the last value or name that was read, or be a scalar.
+    /// The digest of *value*. An object or array must be the last one that was read.
     #[must_use]
     pub fn digest(&self, value: Value) -> u64 {
         match value.kind {
