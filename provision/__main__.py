@@ -53,6 +53,30 @@ app = App(
     help="Prepare a database for Forebay, and manage tenants, workspaces and keys.",
     version=installed_version,
 )
+TenantName = Annotated[str, Parameter(help="Name of the tenant.")]
+WorkspaceName = Annotated[str, Parameter(help="Name of the workspace.")]
+KeyName = Annotated[str, Parameter(help="Name of the key.")]
+KeyId = Annotated[str, Parameter(help="Id of the key, as `provision key list` shows it.")]
+KeyProfile = Annotated[
+    Profile,
+    Parameter(help="Limits of a request: segment allows the default batch size of Segment's SDKs."),
+]
+LockWait = Annotated[
+    float,
+    Parameter(
+        help="Seconds that each migration waits for table locks of other sessions.",
+        validator=validators.Number(gt=0),
+    ),
+]
+DaysAhead = Annotated[
+    int,
+    Parameter(help="Number of days after today.", validator=validators.Number(gte=0, lte=366)),
+]
+EventsMax = Annotated[
+    int,
+    Parameter(help="Maximum number of events.", validator=validators.Number(gte=1, lte=10_000)),
+]
+
 tenant = App(name="tenant", help="Manage tenants: customers with workspaces and keys.")
 workspace = App(name="workspace", help="Manage workspaces: named streams of events of a tenant.")
 key = App(name="key", help="Manage API keys; each can send events to one workspace.")
@@ -63,11 +87,11 @@ for group in (tenant, workspace, key, events):
 
 @tenant.command(name="create")
 async def create_tenant_command(
-    name: str,
+    name: TenantName,
     *,
-    workspace: str = "default",
-    key_name: str = "default",
-    profile: Profile = Profile.DEFAULT,
+    workspace: WorkspaceName = "default",
+    key_name: KeyName = "default",
+    profile: KeyProfile = Profile.DEFAULT,
     json: Json = False,
 ) -> None:
     """Create a tenant with a workspace and a key; print the key."""
@@ -86,7 +110,9 @@ async def list_tenants_command(*, json: Json = False) -> None:
 
 
 @workspace.command(name="create")
-async def create_workspace_command(tenant: str, name: str, *, json: Json = False) -> None:
+async def create_workspace_command(
+    tenant: TenantName, name: WorkspaceName, *, json: Json = False
+) -> None:
     """Create a workspace for a tenant."""
     async with connected(required_url()) as connection:
         made = await create_workspace(connection, tenant, name)
@@ -95,7 +121,7 @@ async def create_workspace_command(tenant: str, name: str, *, json: Json = False
 
 
 @workspace.command(name="list")
-async def list_workspaces_command(*, tenant: str | None = None, json: Json = False) -> None:
+async def list_workspaces_command(*, tenant: TenantName | None = None, json: Json = False) -> None:
     """List the workspaces of all tenants, or of one tenant."""
     async with connected(required_url()) as connection:
         _show_rows(await list_workspaces(connection, tenant), _WORKSPACE_COLUMNS, json=json)
@@ -104,10 +130,10 @@ async def list_workspaces_command(*, tenant: str | None = None, json: Json = Fal
 @key.command(name="create")
 async def create_key_command(
     *,
-    tenant: str,
-    workspace: str = "default",
-    name: str = "default",
-    profile: Profile = Profile.DEFAULT,
+    tenant: TenantName,
+    workspace: WorkspaceName = "default",
+    name: KeyName = "default",
+    profile: KeyProfile = Profile.DEFAULT,
     json: Json = False,
 ) -> None:
     """Create a key for a workspace; print the key."""
@@ -118,14 +144,14 @@ async def create_key_command(
 
 
 @key.command(name="list")
-async def list_keys_command(*, tenant: str | None = None, json: Json = False) -> None:
+async def list_keys_command(*, tenant: TenantName | None = None, json: Json = False) -> None:
     """List the keys of all tenants, or of one tenant; without their secrets."""
     async with connected(required_url()) as connection:
         _show_rows(await list_keys(connection, tenant), _KEY_COLUMNS, json=json)
 
 
 @key.command(name="revoke")
-async def revoke_key_command(key_id: str, *, json: Json = False) -> None:
+async def revoke_key_command(key_id: KeyId, *, json: Json = False) -> None:
     """Revoke the key with this id; every worker refuses it within a second."""
     async with connected(required_url()) as connection:
         is_news = await revoke_key(connection, key_id)
@@ -137,7 +163,7 @@ async def revoke_key_command(key_id: str, *, json: Json = False) -> None:
 @app.command(name="migrate")
 async def migrate_command(
     *,
-    lock_wait_s: Annotated[float, Parameter(validator=validators.Number(gt=0))] = LOCK_WAIT_S,
+    lock_wait_s: LockWait = LOCK_WAIT_S,
     json: Json = False,
 ) -> None:
     """Apply the pending migrations; running workers continue to store events."""
@@ -179,7 +205,7 @@ async def status_command(*, json: Json = False) -> int:
 @app.command(name="partitions")
 async def partitions_command(
     *,
-    days_ahead: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=366))] = DAYS_AHEAD,
+    days_ahead: DaysAhead = DAYS_AHEAD,
     json: Json = False,
 ) -> int:
     """Create the partitions of the coming days; exit code 1 if one cannot be created."""
@@ -208,7 +234,7 @@ async def seed_command(*, json: Json = False) -> None:
 @events.command(name="tail")
 async def tail_events_command(
     *,
-    limit: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=10_000))] = 20,
+    limit: EventsMax = 20,
     json: Json = False,
 ) -> None:
     """Show the newest events of all tenants, newest first."""

@@ -17,7 +17,8 @@ from provision.errors import ProvisionError
 from service.config import ConfigError
 
 # Without `negative`, cyclopts would add --no-json.
-Json = Annotated[bool, Parameter(name="--json", negative="")]
+JsonFlag = Annotated[bool, Parameter(name="--json", negative="")]
+Json = Annotated[JsonFlag, Parameter(help="Print the result as JSON.")]
 
 _DISTRIBUTION: Final = "forebay"
 _INTERRUPTED: Final = 130

@@ -7,7 +7,7 @@ from typing import Final
 
 from cyclopts import App
 
-from provision.command_line import Json, installed_version, run
+from provision.command_line import JsonFlag, installed_version, run
 from provision.database import required_url
 from provision.dev import Options, run_dev
 
@@ -35,7 +35,7 @@ def dev(
     data_dir: Path = _DATA_DIR,
     port: int | None = None,
     workers: int | None = None,
-    json: Json = False,
+    json: JsonFlag = False,
 ) -> None:
     """
     Run the service for development, with an embedded PostgreSQL, a demo tenant and a key.
