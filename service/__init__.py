@@ -1,1 +1,1 @@
-"""The Forebay service: events over HTTP into PostgreSQL, exactly once."""
+"""The Forebay service: receives events over HTTP, and stores each in PostgreSQL exactly once."""

@@ -24,7 +24,8 @@ from service.store.schema import SchemaError, check_database
 
 log = structlog.get_logger()
 
-# How long a stop before the first worker waits for queued log lines, in seconds.
+# If the service is stopped before the first worker starts: timeout for writing the queued log
+# lines, in seconds.
 _LOG_TIMEOUT_S: Final = 1.0
 
 
@@ -33,16 +34,16 @@ class BootError(Exception):
 
 
 def main() -> int:
-    """Run the service until it is told to stop; return the exit code."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are workers to replace
-    # Until there are workers to stop. For process 1 the kernel ignores signals without a handler.
+    """Run the service until SIGTERM or SIGINT; return the exit code."""
+    # Handlers until the workers start. For process 1 the kernel ignores signals without a handler.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     try:
         settings = config.load()
         url = config.database_url()
         if url is None:
-            raise BootError("forebay serve needs DATABASE_URL, the PostgreSQL to write to")
+            raise BootError("DATABASE_URL is not set: set it to the URL of a PostgreSQL database")
         logs.configure(settings.log_level, settings.log_format)
         public, metrics = asyncio.run(_ready_addresses(settings, url))
         _log_choices(public, metrics)
@@ -58,7 +59,7 @@ def main() -> int:
 
 
 def _exit(*_: Any) -> None:
-    """Exit at once: no request was accepted, and a name look-up in a thread can take minutes."""
+    """Exit at once: there are no requests, and a name look-up in a thread can take minutes."""
     logs.drain(_LOG_TIMEOUT_S)
     os._exit(0)
 
@@ -86,7 +87,7 @@ async def _check(settings: Config, url: str) -> None:
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether *error* needs an operator. Others may end by themselves, such as a failover."""
+    """Whether *error* lasts until an operator acts; an error during a failover does not."""
     if isinstance(error, UnsafeSessionError):
         return not error.is_read_only
     return isinstance(error, BootError | SchemaError)

@@ -18,8 +18,8 @@ _ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowerca
 _ID_CHARS: Final = 12
 _SECRET_CHARS: Final = 32
 _CHECK_CHARS: Final = 6
-# Only letters and digits, as anybody can compute the check characters: a query with a NUL in the id
-# fails in PostgreSQL, and would look like an unavailable database.
+# Any other character in an id is refused here. A NUL would make the query fail as if the database
+# were unavailable, and the check characters do not prevent it: anybody can compute them.
 _SHAPE: Final = re.compile(
     rf"{PREFIX}_[0-9A-Za-z]{{{_ID_CHARS}}}_[0-9A-Za-z]{{{_SECRET_CHARS + _CHECK_CHARS}}}"
 )

@@ -1,4 +1,4 @@
-"""The application of one worker process: its parts, and its life from start to stop."""
+"""The application of one worker process: creates its parts, starts them and stops them."""
 
 import asyncio
 import gc
@@ -55,7 +55,7 @@ class Worker:
         self._pool: Any = None
 
     async def start(self) -> Edge:
-        """Open the database, build the parts, and return the edge; raise if that is impossible."""
+        """Connect to the database, create the parts, and return the edge; raise what fails."""
         self._pool = pool = await open_pool(self._pool_config)
         self._retrier = FlushRetrier(
             pool,
@@ -203,7 +203,7 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
     def _leave(self, state: WorkerState) -> None:
-        """Leave new connections to other workers, and close each own one after its next answer."""
+        """Accept no further connections, and close each open one after its next answer."""
         self._link.stop_accepting()
         state.is_leaving = True
 
@@ -212,7 +212,8 @@ def freeze_gc() -> None:
     """
     Exclude all present objects from cyclic garbage collection, and make it less frequent.
 
-    Requests create few cycles; searching all imported objects for them cost 5 % of a request.
+    Requests create few cycles. A search for cycles through all imported objects cost 5 % of the
+    time of a request.
     """
     gc.collect()
     gc.freeze()

@@ -33,5 +33,5 @@ class SystemClock:
 
 
 def moment(unix_us: int) -> datetime:
-    """Return a count of microseconds since 1970 as a time, UTC."""
+    """Return the time that is *unix_us* microseconds after the start of 1970, UTC."""
     return _EPOCH + timedelta(microseconds=unix_us)

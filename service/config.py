@@ -1,8 +1,9 @@
 """
 Every setting, its bounds and its default. The only file that reads the environment.
 
-The environment comes first, then the file `.env`. A wrong value stops the boot with the variable's
-name. `.env.example` is generated from this file (`python -m service.config`) and a test compares.
+A variable of the environment overrides the one in the file `.env`. An invalid value stops the
+start, with a message that names the variable. `.env.example` is generated from this file (`python
+-m service.config`), and a test compares the two.
 """
 
 import io
@@ -127,7 +128,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1,
             le=INT32_MAX,
-            description="Rows queued in a worker; at this limit 503, until half are left.",
+            description="Rows queued in a worker; a full queue answers 503 until it is half full.",
         ),
     ] = 20_000
     queue_bytes_max: Annotated[
@@ -135,7 +136,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=64 * KIB,
             le=MIB * MIB,
-            description="Bytes queued in a worker; at this limit 503, until half are left.",
+            description="Bytes queued in a worker; a full queue answers 503 until it is half full.",
         ),
     ] = 64 * MIB
     quarantine_rows_per_minute: Annotated[
@@ -221,7 +222,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Literal["auto", "json", "console"],
         Meta(description="auto: console on a terminal, else one JSON object per line."),
     ] = "auto"
-    request_log: Annotated[bool, Meta(description="One line per request.")] = True
+    request_log: Annotated[bool, Meta(description="Log one line per request.")] = True
 
     @property
     def schema_versions(self) -> frozenset[str]:
@@ -236,7 +237,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def read_environment(dotenv_path: Path | None = None) -> dict[str, str]:
     """
-    Return the environment, filled up from `.env` (in the working folder unless given).
+    Return the variables of `.env`, overridden by those of the environment.
+
+    *dotenv_path*: by default `.env` in the working folder.
 
     Raises
     ------
@@ -282,7 +285,9 @@ def ignored_variables(environment: Mapping[str, str]) -> list[str]:
 
 def database_url(environment: Mapping[str, str] | None = None) -> str | None:
     """
-    Return `DATABASE_URL`, None when it is not set or empty. A secret: kept out of Config.
+    Return `DATABASE_URL`; None if it is not set or empty.
+
+    It is not a field of Config, because it contains a password.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """
 The content of one event as a JSON object, for quarantine.
 
-Two events with one id have the same content if their hashes (`payload_hash`) agree. These bytes
-are not compared.
+The JSON is not used to compare events: two events with the same id have the same content if their
+hashes (`payload_hash`) are equal.
 """
 
 from datetime import datetime

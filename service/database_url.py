@@ -1,9 +1,9 @@
 """
 DATABASE_URL: parsed, checked and described, for the service and for the commands.
 
-No message quotes a part of the URL that may belong to the password. An unescaped character in a
-password makes other parts of the URL look like something else, so nothing is quoted before the end
-of the password is certain.
+No message quotes a part of the URL that may belong to the password. If a password has an unescaped
+special character, the rest of it is parsed as the host, the path or a parameter. So messages quote
+nothing until the end of the password is certain.
 """
 
 import os
@@ -27,7 +27,7 @@ _IPV6: Final = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\](?::(\d+))?")
 _HOST: Final = re.compile(r"([^:\[\]]*)(?::(\d+))?")
 _SECRETS: Final = frozenset({"password", "sslpassword"})
 _FORM: Final = (
-    "DATABASE_URL is not a valid URL of a PostgreSQL, such as"
+    "DATABASE_URL is not a valid URL of a PostgreSQL database, such as"
     " postgresql://user:password@host:5432/database"
 )
 
@@ -111,7 +111,7 @@ def _split(rest: str) -> tuple[str, str | None, str]:
     has_unescaped_password = rest.count("@") > 1 or ("@" in rest and "@" not in authority)
     if has_unescaped_password or fragment is not None:
         raise DatabaseUrlError(
-            f"{_FORM}: special characters are percent-encoded,"
+            f"{_FORM}: percent-encode special characters,"
             " @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, % as %25"
         )
     return authority, path, query or ""
@@ -119,7 +119,7 @@ def _split(rest: str) -> tuple[str, str | None, str]:
 
 def _decoded(text: str) -> str:
     if _BAD_ESCAPE.search(text):
-        raise DatabaseUrlError(f"{_FORM}: a % is percent-encoded as %25")
+        raise DatabaseUrlError(f"{_FORM}: write the character % as %25")
     try:
         value = unquote(text, errors="strict")
     except UnicodeDecodeError:
@@ -177,7 +177,7 @@ def _located(hosts: list[Host | int], names: str, ports: str) -> list[Host | int
         return list(numbers[:1])
     if len(numbers) not in {1, len(hosts)}:
         raise DatabaseUrlError(
-            f"DATABASE_URL: the parameter port names {len(numbers)} ports for {len(hosts)} hosts"
+            f"DATABASE_URL: the parameter port has {len(numbers)} ports for {len(hosts)} hosts"
         )
     numbers *= len(hosts) // len(numbers)
     return [

@@ -10,11 +10,12 @@ from typing import Any, Final
 
 class Deadlines:
     """
-    Calls a function when a task has worked past its deadline.
+    Calls a function when a task exceeds its deadline.
 
-    `asyncio.timeout` creates and cancels a timer for each use, which cost a third of a request, and
-    hardly any use exceeds its deadline. Here a use costs a dict entry. The timer stays when a use
-    ends; when it fires before the deadline of the uses in progress, it is set again.
+    A task has a deadline between `begin` and `end`, which is called a use here. `asyncio.timeout`
+    creates and cancels a timer for each use, which cost a third of a request. Here one timer serves
+    all uses, and a use costs a dict entry. The timer is not cancelled when a use ends. When it
+    fires, it is set again for the next deadline.
 
     The deadlines of concurrent uses must be in the order in which the uses began.
     """
@@ -26,7 +27,7 @@ class Deadlines:
         on_exceeded: Callable[[asyncio.Task[Any]], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """*on_exceeded* gets the task, once for each deadline; *monotonic* is the clock, in s."""
+        """*on_exceeded* gets the task, once per deadline; *monotonic* returns the time in s."""
         self._on_exceeded: Final = on_exceeded
         self._monotonic: Final = monotonic
         self._deadlines: Final[dict[asyncio.Task[Any], float]] = {}
@@ -43,7 +44,7 @@ class Deadlines:
         return task
 
     def extend(self, task: asyncio.Task[Any], deadline: float) -> None:
-        """Give *task*, whose deadline was exceeded, another one."""
+        """Set another deadline (monotonic s) for *task*, which has exceeded its deadline."""
         self._deadlines[task] = deadline
         if deadline < self._fires_at:
             self._set_timer(deadline)

@@ -82,7 +82,7 @@ def _resolved(asked: _Asked) -> Address:
 
 
 def in_order(addresses: list[str]) -> list[str]:
-    """Return each address once, IPv4 first, because every client can reach those."""
+    """Return each address once, IPv4 first, because every client can reach IPv4 addresses."""
     return sorted(dict.fromkeys(addresses), key=lambda address: ":" in address)
 
 
@@ -90,7 +90,7 @@ def _require_free(asked: _Asked, address: Address) -> None:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # As a server does: recently closed connections do not block the port.
+            # Servers set this option too. Without it recently closed connections block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address.host, address.port))
     except OSError as error:

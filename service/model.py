@@ -62,7 +62,7 @@ class RejectedRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Outcome(enum.StrEnum):
-    """How one event ended."""
+    """The result for one event."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -119,11 +119,11 @@ class Payload(msgspec.Struct, frozen=True):
     rows: int
 
 
-Written = Sequence[Verdict] | RefusedError
-"""The result of storing one payload: a verdict per event row, or the reason why there is none."""
+WriteResult = Sequence[Verdict] | RefusedError
+"""The result for one payload: a verdict per event row, or the error if it could not be stored."""
 
-Write = Callable[[list[Payload], float], Awaitable[Sequence[Written]]]
-"""Stores payloads in one flush before a deadline (monotonic seconds)."""
+Write = Callable[[list[Payload], float], Awaitable[Sequence[WriteResult]]]
+"""Stores payloads in one flush, until a deadline (monotonic seconds). Returns a result for each."""
 
 
 class WorkerState(msgspec.Struct):

@@ -30,33 +30,33 @@ LEAVE: Final = signal.SIGUSR1
 
 
 class Link:
-    """From the parent of a worker: the listening socket, and a pipe to report that it is ready."""
+    """What a worker gets from its parent: the listening socket, and a pipe to report readiness."""
 
     def __init__(self, listener: int, ready: Connection) -> None:
-        """Take the file descriptor of the listening socket, and the pipe's end."""
+        """Take the descriptor of the listening socket, and the write end of the pipe."""
         self._listener = listener
         self._identity = _identity(listener)
         self._ready = ready
 
     def __reduce__(self) -> Any:
-        """Have both file descriptors inherited by the process that this is sent to."""
+        """Pickle the link so that the process that unpickles it inherits both descriptors."""
         return _inherited, (DupFd(self._listener), self._ready)
 
     def say_ready(self) -> None:
-        """Tell the parent that this worker serves."""
+        """Tell the parent that this worker accepts requests."""
         with contextlib.suppress(BrokenPipeError):  # the parent has ended; `_watch` handles that
             self._ready.send_bytes(b"ready")
         self._ready.close()
 
     def stop_accepting(self) -> None:
         """
-        Leave new connections to the other workers, while those accepted are served.
+        Accept no further connections; the accepted ones are served. Other workers accept the rest.
 
-        Granian cannot stop accepting and go on serving: on a stop it closes connections whose
-        request is incomplete. Therefore the listening socket is removed from Granian's epoll.
-        Without /proc nothing is changed.
+        Granian itself cannot do this: when it stops, it closes connections whose request is
+        incomplete. Therefore the listening socket is removed from Granian's epoll. On a system
+        without /proc this method changes nothing.
         """
-        # A worker that is stopping has closed the socket; a connection may have its number now.
+        # A worker that is stopping has closed the socket. Its descriptor may be a connection now.
         if _identity(self._listener) != self._identity:
             return
         for queue in _event_queues(self._listener):
@@ -92,19 +92,19 @@ def _event_queues(watched: int) -> list[int]:
 
 
 def exit_with_parent() -> None:
-    """Exit at once when the parent ends: a starting worker has no requests."""
+    """From now on exit at once when the parent ends: a starting worker has no requests."""
     _watch(partial(os._exit, 1))
 
 
 def drain_with_parent(timeout_s: float) -> None:
-    """From now on finish the requests in progress when the parent ends, for *timeout_s* at most."""
+    """From now on, when the parent ends, finish the requests (*timeout_s* at most) and exit."""
     _watch(partial(_drain, timeout_s))
 
 
 def _watch(end: Callable[[], None]) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        # There is one reader of the sentinel: a second call replaces the first.
+        # An event loop has one reader per descriptor, so a second call replaces the first.
         asyncio.get_running_loop().add_reader(parent.sentinel, end)
 
 
@@ -112,8 +112,8 @@ def _drain(timeout_s: float) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None  # noqa: S101 - `_watch` found a parent
     asyncio.get_running_loop().remove_reader(parent.sentinel)
-    # No parent will kill this worker if it hangs, so the kernel does.
+    # If this worker hangs, no parent kills it. SIGALRM from the kernel kills it instead.
     signal.alarm(math.ceil(timeout_s + KILL_GRACE_S))
-    # As a stop by the parent.
+    # The parent stops a worker by the same signal.
     os.kill(os.getpid(), signal.SIGTERM)
     log.error("parent_gone", pid=os.getpid())

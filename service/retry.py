@@ -21,7 +21,7 @@ async def retried(
     attempt: Callable[[], Awaitable[T]], event: str, is_final: Callable[[Exception], bool]
 ) -> T:
     """
-    Call *attempt* until it does not raise, without a limit, and return its result.
+    Call *attempt* until it succeeds, without a limit of attempts, and return its result.
 
     Errors are logged as *event*: the first one at once, then one every 5 s.
 
@@ -39,7 +39,7 @@ async def retried(
                 raise
             if time.monotonic() >= next_log:
                 next_log = time.monotonic() + _LOG_INTERVAL_S
-                # A traceback only for errors that may be bugs of Forebay.
+                # Only errors that may be bugs of Forebay are logged with a traceback.
                 is_unknown = classify(error) is FailureClass.BUG
                 name = type(error).__name__
                 # Many network errors have no text.

@@ -1,9 +1,10 @@
 """
-The HTTP server: Granian's workers, on listening sockets that outlive them.
+The HTTP server: Granian's workers, with listening sockets that the parent process opens.
 
-By itself a worker of Granian makes its own listening socket, and the kernel resets the connections
-that wait in it when the worker ends. Here the parent makes one for each place of a worker, and a
-worker hands it to its successor. See docs/decisions/0021-worker-processes.md.
+By default each Granian worker opens its own listening socket, and when the worker ends, the kernel
+resets the connections that the worker has not accepted. Here the parent opens one listening socket
+for each worker slot, and the next worker of the slot uses the same socket. See
+docs/decisions/0021-worker-processes.md.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ _TCP: Final = (socket.AF_INET, socket.SOCK_STREAM)
 # This timeout also closes idle keep-alive connections, so it must exceed the load balancer's idle
 # timeout.
 _HEADER_TIMEOUT_MS: Final = 75_000
-# Sends Granian's log records through our JSON handler; by default Granian writes plain text.
+# Sends Granian's log records to our JSON handler; by default Granian writes plain text.
 _LOGS_AS_OURS: Final = {"loggers": {"_granian": {"propagate": True}}}
 
 
@@ -48,9 +49,9 @@ class _Server(MPServer):
         self.workers_of_ours.run(self)
 
     def make(self, number: int, ready: Connection) -> BaseProcess:
-        """Make a worker process, on the listening socket of its predecessor if there is one."""
+        """Create a worker process with the listening socket of its slot."""
         if number not in self._listeners:
-            # Bound here; it listens when its first worker is ready.
+            # The socket is bound here. It listens when its first worker is ready.
             spec = ListenerSpec(self.bind_addr, self.bind_port, self.backlog)
             self._listeners[number] = spec.build()
         listener = self._shd = self._listeners[number]
@@ -60,21 +61,21 @@ class _Server(MPServer):
 
     def refuse(self, number: int) -> None:
         """
-        Shut the listening socket of a place down, so that clients reach the other places.
+        Shut down the listening socket of a slot, so that clients reach the other slots.
 
-        Closing the parent's descriptor is not enough: workers have the socket open too. The socket
-        stays bound, and the next worker that is ready listens on it again.
+        It is not enough to close the parent's descriptor, because workers have the socket open too.
+        The socket stays bound, and the next worker that is ready listens on it again.
         """
         listener = self._listeners.get(number)
         if listener is not None:
-            # OSError: no descriptor is free; it is retried when the next worker ends.
+            # OSError: no descriptor is free. The method is called again when another worker ends.
             with contextlib.suppress(OSError), socket.fromfd(listener.get_fd(), *_TCP) as shut:
                 # A socket that does not listen would stay shut down after the next `listen`.
                 if shut.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                     shut.shutdown(socket.SHUT_RDWR)
 
     def close(self, number: int) -> None:
-        """Close the parent's descriptor of the listening socket of a place."""
+        """Close the parent's descriptor of the listening socket of a slot."""
         listener = self._listeners.pop(number, None)
         if listener is not None:
             os.close(listener.get_fd())
@@ -91,8 +92,8 @@ def granian_options(settings: Config) -> dict[str, Any]:
         "http": HTTPModes.http1,
         "websockets": False,
         "backlog": _BACKLOG,
-        # Requests above this limit would wait uncounted in Granian; the queue's limits shed and
-        # count them.
+        # Granian delays requests above this limit, and no metric counts them. The limit is high, so
+        # that the queue of the service refuses and counts them instead.
         "backpressure": _BACKLOG,
         "http1_settings": HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS),
         "log_level": LogLevels.warning,
@@ -101,7 +102,7 @@ def granian_options(settings: Config) -> dict[str, Any]:
 
 
 def serve(settings: Config, on_end: Callable[[int], None]) -> None:
-    """Serve until told to stop; *on_end* gets the process id of each worker that has ended."""
+    """Serve until SIGTERM or SIGINT; *on_end* gets the process id of each worker that has ended."""
     # Spawned workers, unlike forked ones, inherit no locks of threads and no open connections.
     multiprocessing.set_start_method("spawn", force=True)
     server = _Server("service.app:create", **granian_options(settings))

@@ -1,4 +1,4 @@
-"""Values of settings: read from text by their type, or refused with the allowed values."""
+"""Parses and checks the value of a setting; the error names the allowed values."""
 
 import re
 from typing import Any, Final, Literal, get_args, get_origin
@@ -14,7 +14,7 @@ _DECIMAL: Final = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 
 
 class SettingError(ValueError):
-    """A value is not allowed; the message says which values are, and follows the value."""
+    """A value is not allowed. The message follows the value: "is not true or false"."""
 
 
 def read(annotation: Any, text: str) -> Any:
@@ -49,7 +49,7 @@ def allowed(kind: Any, meta: Meta) -> str:
 
 
 def shown(text: str) -> str:
-    """Return *text* as a quotation for a message: in one line, and shortened."""
+    """Return *text* in quotes for a message: one line of at most 40 characters and an ellipsis."""
     return repr(text if len(text) <= _SHOWN_CHARS_MAX else f"{text[:_SHOWN_CHARS_MAX]}…")
 
 

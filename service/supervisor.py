@@ -87,7 +87,7 @@ class Supervisor:
 
 
 def _take_back_cancel() -> None:
-    """Clear a cancel that did not come from `stop`: it must end one run only."""
+    """Clear a cancellation that did not come from `stop`, so that it ends one run only."""
     task = asyncio.current_task()
     while task is not None and task.cancelling():
         task.uncancel()

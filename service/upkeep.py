@@ -1,4 +1,4 @@
-"""Upkeep of the partitions: the tables for the coming days are created before they are needed."""
+"""Upkeep of the partitions: the partitions of the coming days are created in advance."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class PartitionUpkeep:
     def __init__(
         self, pool: Any, clock: Clock, on_top_up: Callable[[int, list[str]], None]
     ) -> None:
-        """*on_top_up* gets the days ahead that have partitions, and the tables that failed."""
+        """*on_top_up* gets `TopUp.days_ahead`, and the table of each partition that failed."""
         self._pool = pool
         self._clock = clock
         self._on_top_up = on_top_up

@@ -1,4 +1,4 @@
-"""Parameters of DATABASE_URL: which ones asyncpg supports, and what to do about the others."""
+"""Parameters of DATABASE_URL: those that asyncpg supports, and advice about the others."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ _DRIVER: Final[dict[str, tuple[str, ...] | None]] = {
     # Forebay writes, so it cannot use a standby.
     "target_session_attrs": ("any", "primary", "read-write"),
 }
-# Parameters of libpq that asyncpg ignores, with the values that are its behaviour.
+# Parameters of libpq that asyncpg ignores, with the values that describe what asyncpg does anyway.
 _HARMLESS: Final[dict[str, tuple[str, ...] | None]] = {
     "fallback_application_name": None,
     "channel_binding": ("disable", "prefer"),
@@ -45,7 +45,7 @@ _FOREBAY: Final = frozenset({"connect_timeout", "application_name"})
 _TCP: Final = "set FOREBAY_TCP_TIMEOUT_MS instead"
 _REMOVE: Final = "remove it"
 _ADVICE: Final = {
-    "channel_binding": f"{_REMOVE}, and use sslmode=verify-full to be sure of the server",
+    "channel_binding": f"{_REMOVE}, and use sslmode=verify-full to verify the server",
     "gssencmode": f"{_REMOVE}, and encrypt with sslmode=require",
     "hostaddr": "write the address as the host",
     "idle_in_transaction_session_timeout": "set FOREBAY_IDLE_IN_TRANSACTION_TIMEOUT_MS instead",
@@ -60,8 +60,8 @@ _ADVICE: Final = {
     "oauth_issuer": f"{_REMOVE}, and use a password or a certificate",
     "oauth_scope": f"{_REMOVE}, and use a password or a certificate",
     "pgbouncer": f"{_REMOVE}; connect directly, or through a pooler in session mode",
-    "require_auth": f"{_REMOVE}, and use sslmode=verify-full to be sure of the server",
-    "requirepeer": f"{_REMOVE}, and use sslmode=verify-full to be sure of the server",
+    "require_auth": f"{_REMOVE}, and use sslmode=verify-full to verify the server",
+    "requirepeer": f"{_REMOVE}, and use sslmode=verify-full to verify the server",
     "requiressl": "use sslmode=require",
     "schema": "use search_path",
     "scram_client_key": "give the password",
@@ -87,8 +87,8 @@ def checked_parameter(name: str, value: str, *, is_name_secret: bool) -> Use:
     """
     Return the component that uses the parameter.
 
-    *is_name_secret*: the parameter follows a password parameter. An unescaped & cuts a password in
-    two, so an unknown name may be a part of it.
+    *is_name_secret*: the parameter follows a password, so no message quotes an unknown name. The
+    name may be a part of the password, if that has an unescaped &.
 
     Raises
     ------
@@ -110,8 +110,8 @@ def checked_parameter(name: str, value: str, *, is_name_secret: bool) -> Use:
         return "none"
     if is_name_secret or not _NAME.fullmatch(name):
         raise UrlParameterError(
-            "a parameter after the ? is not one of PostgreSQL's: in a password & is percent-encoded"
-            " as %26, and settings of the server stand before a password"
+            "a parameter after the ? is not a parameter of PostgreSQL: write & in a password as"
+            " %26, and put settings of the server before the password"
         )
     # The server gets any other name as a setting, and rejects unknown names.
     return "server"

@@ -23,22 +23,22 @@ _PAUSE_MIN_S: Final = 0.2
 _PAUSE_MAX_S: Final = 5.0
 # A worker that ran for this long before it ended is started again after the shortest pause.
 _HEALTHY_S: Final = 30.0
-# How long a replaced worker closes each connection after its next answer, before it closes the
-# idle ones, in seconds.
+# Seconds from LEAVE to SIGTERM. In this time a replaced worker closes each connection after its
+# next answer; at SIGTERM it closes the idle ones too.
 _LEAVE_S: Final = 0.5
 
 
 class Server(Protocol):
-    """Makes the processes of numbered places. Each place has a listening socket and a worker."""
+    """Creates the processes of numbered slots. Each slot has a listening socket and a worker."""
 
     def make(self, number: int, ready: Connection) -> BaseProcess:
         """Return an unstarted process that writes to *ready* once it accepts requests."""
 
     def refuse(self, number: int) -> None:
-        """Shut the listening socket of a place down, until a worker of the place listens again."""
+        """Shut down the listening socket of a slot, until a worker of the slot listens again."""
 
     def close(self, number: int) -> None:
-        """Close the parent's descriptor of the listening socket of a place."""
+        """Close the parent's descriptor of the listening socket of a slot."""
 
 
 class _Worker:
@@ -49,9 +49,9 @@ class _Worker:
         self.generation = generation
         self.is_ready = False
         self.is_told = False
-        """Whether it was told to leave or to stop: then its end is not a failure."""
+        """Whether it was told to leave or to stop. If so, its end is not a failure."""
         self.due = math.inf
-        """When its next step is due, by the monotonic clock."""
+        """Time of its next step, in monotonic seconds."""
         self._step: Callable[[], None] = self.kill
         self.started = time.monotonic()
         self.ready, child_end = Pipe(duplex=False)
@@ -113,12 +113,12 @@ class _Worker:
 
 
 class _Slot:
-    """The place of one worker."""
+    """The slot of one worker and its successors: the time at which the next worker may start."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.start_at = 0.0
-        """Earliest start of the next worker, by the monotonic clock."""
+        """Earliest start of the next worker, in monotonic seconds."""
         self._pause_s = _PAUSE_MIN_S
 
     def failed(self, lived_s: float) -> float:
@@ -185,14 +185,14 @@ class Workers:
 
     def _stop_all(self, server: Server) -> None:
         for slot in self._slots:
-            # Not `refuse`: an idle worker of Granian does not end after its socket was shut down.
+            # `refuse` would shut the socket down, and then an idle worker of Granian does not end.
             server.close(slot.number)
         for worker in self._workers:
             self._hear(worker)
             worker.stop(self._stop_timeout_s)
 
     def _stop_outdated(self) -> None:
-        """Stop workers that are not ready and older than the last reload: it replaces them too."""
+        """Stop the workers that were started before the last reload and are not ready yet."""
         for worker in self._workers:
             if worker.generation < self._generation and not worker.is_told:
                 self._hear(worker)
@@ -200,7 +200,7 @@ class Workers:
                     worker.stop(self._stop_timeout_s)
 
     def _start_missing(self, server: Server, now: float) -> None:
-        """Start a worker where there is none, and the successor of one worker at a time."""
+        """Start a worker in each empty slot; after a reload, one successor at a time."""
         active = [worker for worker in self._workers if not worker.is_told]
         is_replacing = not all(worker.is_ready for worker in active)
         for slot in self._slots:
@@ -236,7 +236,7 @@ class Workers:
                 worker.take_step()
 
     def _hear(self, worker: _Worker) -> None:
-        """Notice that *worker* is ready: its predecessor leaves."""
+        """Note it if *worker* is ready, and tell its predecessor to leave."""
         if worker.ready.closed or not worker.ready.poll():
             return
         with contextlib.suppress(EOFError):  # it has ended
@@ -265,10 +265,10 @@ class Workers:
 
     def _stop_listening(self, number: int, server: Server) -> None:
         """
-        Let the kernel send new connections to the other places when none is accepted here.
+        Shut the socket of a slot down if none of its workers accepts connections.
 
-        A successor that still waits for the database holds the listening socket open, and so does
-        a predecessor that only finishes its requests.
+        Otherwise connections would wait in the socket. A worker that waits for the database, or
+        only finishes its requests, does not accept them, but has the socket open.
         """
         here = [worker for worker in self._workers if worker.number == number]
         for worker in here:
@@ -282,9 +282,10 @@ class Workers:
 @contextlib.contextmanager
 def _hang_up_blocked() -> Iterator[None]:
     """
-    Start processes that never receive SIGHUP, which a terminal sends to all processes at once.
+    Block SIGHUP: a process that is started in this block inherits that, and never receives it.
 
-    The signal mask is inherited. A SIGHUP that the parent receives meanwhile waits.
+    A terminal sends SIGHUP to all of its processes, but only the parent must handle it. The parent
+    handles a SIGHUP that arrives in the meantime after the block.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:

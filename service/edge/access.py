@@ -43,7 +43,7 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
 
 class AccessLog:
-    """Logs and counts requests: one line each."""
+    """Logs one line per request, and counts requests and events."""
 
     def __init__(self, metrics: Metrics, *, is_on: bool) -> None:
         self._metrics = metrics

@@ -57,7 +57,7 @@ class _IngestRoute(msgspec.Struct, frozen=True):
 
 
 class _ReportRoute(msgspec.Struct, frozen=True):
-    """A path that reports on the service."""
+    """A path that reports the state of the service."""
 
     endpoint: str
     report: Callable[[], Awaitable[Reply]]
@@ -118,7 +118,7 @@ class Edge:
                 reply = replies.processed(request, await self._ingest.process(request))
             else:
                 reply = await self._report(route, method)
-        except BaseException as error:  # noqa: BLE001 - a panic of the core is not an Exception
+        except BaseException as error:  # noqa: BLE001 - a panic of the core is a BaseException
             reply = await self._refused(error, body, request_id)
         answer_headers = [
             *reply.headers,

@@ -19,7 +19,7 @@ _MEMBERS: Final = slice(len("[{"), -len("]"))
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer. `code`: why the request was refused, or its event not accepted."""
+    """An answer. `code`: why the request was refused, or why its event was not accepted."""
 
     status: int
     body: bytes
@@ -85,7 +85,7 @@ def batch_processed(request_id: str, counts: Counts, verdicts: Sequence[Verdict]
 
 
 def event_accepted(request_id: str, verdicts: AcceptedVerdicts) -> Reply:
-    """Return the answer to one accepted event; joined from bytes, as it is the most frequent."""
+    """Return the answer to one accepted event: joined from bytes, as this saves time."""
     members = verdicts.to_json()[_MEMBERS]
     return Reply(200, b'{"success":true,"request_id":"%b",%b' % (request_id.encode(), members))
 

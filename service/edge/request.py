@@ -17,7 +17,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = dict[bytes, bytes]
 """By name in lower case. Of a repeated header the last value counts."""
 
-# With a duplicate of these, a proxy and the service could read different requests or keys.
+# If one of these is duplicated, a proxy and the service could read different requests or keys.
 _ONCE: Final = (
     b"authorization",
     b"content-encoding",
@@ -141,6 +141,7 @@ class RequestBody:
         return chunk
 
     def _is_coming(self) -> bool:
+        """Whether the client is going to send the rest of the body."""
         headers = self._headers
         if self._has_timed_out or (self.length is None and b"transfer-encoding" not in headers):
             return False

@@ -30,8 +30,8 @@ _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
 )
 _CONSOLE: Final = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=repr)
-# For a line that is too long: numbers of list elements, such as frames of a traceback, to try in
-# turn until the line fits; and the characters of a text per element.
+# Limits for a line that is too long, tried in turn until the line fits: elements of a list, such as
+# the frames of a traceback. Each text may have 64 characters for each of these elements.
 _LENGTHS_MAX: Final = (16, 8, 4, 2, 1)
 _CHARACTERS_MAX: Final = 64
 _LINE_ENCODER: Final = msgspec.json.Encoder()
@@ -81,9 +81,9 @@ def drain(timeout_s: float) -> None:
 
 def info_lines() -> "Lines | None":
     """
-    Return the writer of JSON lines at level info without structlog, in a fifth of its time.
+    Return a writer of JSON lines at level info. It needs a fifth of the time of structlog.
 
-    None: the lines have another format, or the level is above info.
+    None: the configured format is not JSON, or the configured level is above info.
     """
     return _lines
 
@@ -137,7 +137,7 @@ def _adopt_standard_logging(
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    # From the libraries only warnings and errors.
+    # Libraries log warnings and errors only.
     root.setLevel(max(level, logging.WARNING))
 
 
@@ -149,8 +149,8 @@ def _replace_streams(notice: Callable[[int], bytes]) -> BinaryIO:
 
 
 def _stream(file: TextIO | None, notice: Callable[[int], bytes]) -> TextIO:
-    # None: the process was started with the descriptor closed. A connection may have its number
-    # now.
+    # None: the process was started with this descriptor closed. Its number may belong to a
+    # connection now.
     fd = os.open(os.devnull, os.O_WRONLY) if file is None else file.fileno()
     if file is not None:
         file.flush()
@@ -161,7 +161,7 @@ def _stream(file: TextIO | None, notice: Callable[[int], bytes]) -> TextIO:
 
 
 def _never_raising(wrapper: Any) -> Any:
-    """Count a line that cannot be encoded as dropped, instead of raising."""
+    """Return a logger class that drops and counts a line that cannot be encoded."""
 
     class Logger(wrapper):  # type: ignore[misc]
         def _proxy_to_logger(self, *args: Any, **kwargs: Any) -> Any:
@@ -195,7 +195,7 @@ def _to_json_text(_logger: Any, _name: str, event: structlog.typing.EventDict) -
 
 
 def _encoded(event: structlog.typing.EventDict) -> bytes:
-    """Encode *event*, shortened if a pipe could mix the line with lines of other workers."""
+    """Encode *event*, shortened to the size up to which a pipe does not mix lines of workers."""
     line = _ENCODER.encode(event)
     for length_max in _LENGTHS_MAX:
         if len(line) < select.PIPE_BUF:

@@ -70,44 +70,44 @@ _ALLOCATION_ERROR: Final = _allocate_own_files()
 EVENTS: Final = Counter("forebay_events_total", "Events by outcome.", ["outcome"])
 REQUEST_SECONDS: Final = _Histogram(
     "forebay_request_duration_seconds",
-    "From the first byte seen to the answer sent, by endpoint and status.",
+    "Time from the request to its answer, in seconds, by endpoint and status.",
     ["endpoint", "status"],
     buckets=_SECONDS,
 )
 FLUSH_SECONDS: Final = _Histogram(
-    "forebay_flush_duration_seconds", "Storing a batch, retries included.", buckets=_SECONDS
+    "forebay_flush_duration_seconds", "Seconds of a flush, with retries.", buckets=_SECONDS
 )
-FLUSH_ROWS: Final = _Histogram("forebay_flush_rows", "Rows of a batch.", buckets=_ROWS)
+FLUSH_ROWS: Final = _Histogram("forebay_flush_rows", "Rows of a flush.", buckets=_ROWS)
 FLUSH_FAULTS: Final = Counter(
-    "forebay_flush_faults_total", "Failed tries to store a batch, by class of fault.", ["fault"]
+    "forebay_flush_faults_total", "Failed attempts to store a flush, by class.", ["fault"]
 )
 QUEUE_ROWS: Final = Gauge(
-    "forebay_queue_rows", "Rows that wait to be stored.", multiprocess_mode="livesum"
+    "forebay_queue_rows", "Rows in the queues of all workers.", multiprocess_mode="livesum"
 )
 QUARANTINE_DROPPED: Final = Counter(
-    "forebay_quarantine_dropped_total", "Refused events over a key's budget: answered, not kept."
+    "forebay_quarantine_dropped_total", "Rejected events not stored: over the budget of the key."
 )
 
 STORE_UNAVAILABLE: Final = Gauge(
     "forebay_store_unavailable_workers",
-    "Workers that cannot store events, by cause and by the setting or table it is about.",
+    "Workers that cannot store events, by cause, and by the setting or table concerned.",
     ["cause", "subject"],
     multiprocess_mode="livesum",
 )
 
 BACKGROUND_FAILURES: Final = Counter(
     "forebay_background_task_failures_total",
-    "Background tasks that ended by themselves and were started again, by task.",
+    "Restarts of background tasks that ended by themselves, by task.",
     ["task"],
 )
 PARTITIONS_AHEAD: Final = Gauge(
     "forebay_partitions_ahead_days",
-    "Days after today whose events can be stored: 7, or less where partitions cannot be made.",
+    "Days after today whose events can be stored: 7, or fewer if partitions are missing.",
     multiprocess_mode="livemostrecent",
 )
 PARTITION_FAILURES: Final = Counter(
     "forebay_partition_failures_total",
-    "Day partitions that could not be made, counted at each try, by table.",
+    "Failed attempts to create a day partition, by table.",
     ["table"],
 )
 LOG_LINES_DROPPED: Final = Counter(
@@ -132,7 +132,7 @@ class Metrics:
         self._is_scheduled = False
         if _ALLOCATION_ERROR is not None:
             log.warning("metrics_not_shared", error=_ALLOCATION_ERROR.strerror)
-        atexit.register(self.write)  # a worker that ends has no next turn
+        atexit.register(self.write)  # after its end the event loop calls no timer
 
     def request_answered(self, endpoint: str, status: int, duration_s: float) -> None:
         """Count one request."""

@@ -19,7 +19,7 @@ FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable that names the folder; prometheus_client reads it when it is imported."""
 _PREFIX: Final = "forebay-metrics-"
 _LOCK: Final = "lock"
-# The parent of a younger folder may not have locked it yet.
+# A younger folder may belong to a parent that has not locked it yet.
 _AGE_MIN_S: Final = 60.0
 # prometheus_client never makes a file smaller than 64 KiB. The histograms have space for every
 # endpoint with every status.

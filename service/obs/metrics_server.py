@@ -1,4 +1,4 @@
-"""`/metrics` for all workers: their files are read together, and merged when a worker has ended."""
+"""`/metrics` for all workers: reads their files, and merges the files of ended workers."""
 
 import contextlib
 import threading
@@ -16,7 +16,7 @@ from service.obs.metrics import WRITE_DELAY_S, count_dropped_lines
 from service.obs.metrics_folder import allocate_files
 
 _ADDED_UP: Final = ("counter", "histogram", "summary")
-# In the name of a file, instead of a process id.
+# In a file name, in place of the process id.
 _ENDED: Final = "ended"
 # A worker writes what it has counted after WRITE_DELAY_S.
 _SCRAPE_DELAY_S: Final = 2 * WRITE_DELAY_S
@@ -31,13 +31,13 @@ class MetricsServer:
     """
 
     def __init__(self, host: str, port: int, folder: Path) -> None:
-        """OSError: the port is taken."""
+        """Listen on *host* and *port*; raise OSError if the port is taken."""
         self._folder = folder
         self._files = MultiProcessCollector(None, path=str(folder))  # type: ignore[no-untyped-call]
-        # In the middle of a merge, a scrape would count an ended worker twice, or not at all.
+        # A scrape during a merge would count an ended worker twice, or not at all.
         self._lock = threading.Lock()
-        # Without disk space the counts of ended workers are lost: to write them without allocated
-        # space could end this process.
+        # OSError: the disk is full. The counts of ended workers are lost then, because a write to a
+        # file without allocated space can end this process.
         with contextlib.suppress(OSError):
             allocate_files(folder, _ENDED)
         registry = CollectorRegistry()

@@ -14,9 +14,9 @@ from typing import Any, Final, Literal
 
 DropCause = Literal["queue_full", "write_failed", "not_text"]
 
-# The request log of a busy worker for a second or more.
+# Space for the request log of a busy worker of a second or more.
 _BYTES_MAX: Final = 4 * 1024 * 1024
-# Pause between two writes of the thread, in seconds: each one takes the GIL from the event loop.
+# Pause between two writes of the thread, in seconds: each write takes the GIL from the event loop.
 _PAUSE_S: Final = 0.01
 # Pause after a failed write, in seconds.
 _RETRY_S: Final = 0.5
@@ -165,9 +165,10 @@ class Sink:
 
     def _on_new_line(self, last: bytes, rest: bytes) -> bytes:
         """
-        Return what to write after a failure; *last* is the last byte that was written.
+        Return what to write after a failure, from *rest*; *last* is the last byte written.
 
-        A full disk cuts a line, of this process or of another process that writes to the file.
+        When the disk is full, the file may end within a line, of this process or of another one.
+        The rest of a cut line is dropped, and the next line begins on a line of its own.
         """
         if last != b"\n":
             self.drop(1)

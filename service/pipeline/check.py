@@ -85,7 +85,7 @@ class Checker:
         self._ids = ids
 
     def check(self, scanned: _native.Scan, arrival: Arrival) -> Checked:
-        """Make the rows of the events that the scan accepts; the others become rejected rows."""
+        """Make the rows of the valid events; the others are quarantined, within the budget."""
         events, violations = scanned.rows(self._ids, arrival)
         if not violations:
             rows = len(events)

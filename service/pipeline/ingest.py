@@ -157,7 +157,7 @@ class Ingest:
         return checked_schema_version(request.schema_version_text, self._config.schema_versions)
 
     async def _authenticate(self, request: Request) -> CachedKey | None:
-        """Return the key of the headers; None if they have none, and it has to be in the body."""
+        """Return the key in the headers; None if no header has one, so the body must have it."""
         text = request.key_text
         if text is None:
             request.limits = self._limits_without_key

@@ -19,13 +19,14 @@ from service.reasons import Reason, RefusedError
 
 log = structlog.get_logger()
 
-# Compared with the secret of an unknown key: unknown ids and wrong secrets take the same path.
+# Compared in place of a stored secret if the id is unknown, so that both cases run the same code.
 _NO_SECRET: Final = bytes(32)
 # Part of the TTL after which a key in use is looked up again; requests do not wait for that.
 _REFRESH_AFTER: Final = 2 / 3
 # Pause after a failed look-up of a cached key, in seconds.
 _RETRY_S: Final = 1.0
-# Use of a key after a failed look-up, in seconds, beyond the timeout of the next look-up.
+# After a failed look-up, a cached key can be used for the timeout of the next look-up plus this
+# time, in seconds.
 _GRACE_S: Final = 5.0
 # Two, so that one stalled connection does not stop all look-ups. Not more, because flushes and
 # probes need connections too.
@@ -160,7 +161,11 @@ class KeyRing:
         return key.expires_at is None or self._clock.now() < key.expires_at
 
     async def _find(self, key_id: str) -> CachedKey | None:
-        """Return the key with this id; it is not current if it changed during the look-up."""
+        """
+        Return the cache entry of the key with this id; None if there is no such key.
+
+        If the key changed during the look-up, the entry returned is expired (`is_current`).
+        """
         cached = self._known.get(key_id)
         if cached is None and key_id in self._unknown:
             return None

@@ -181,7 +181,7 @@ class FlushRetrier:
     async def _recover(
         self, failure: FailureClass, used: Connection | None, flush: Flush, deadline: float
     ) -> None:
-        """Do what the next attempt needs; if that fails, the next attempt meets the same error."""
+        """End the lost session, or make the missing partition; the next attempt needs it."""
         left_s = deadline - self._clock.monotonic()
         if left_s <= 0:
             return
@@ -199,8 +199,8 @@ class FlushRetrier:
         """
         End the session of a flush that was given up, so that its rows can be sent again.
 
-        Behind a silent connection the server does not notice that the client is gone. While it
-        waits for COPY data none of its own timeouts ends the session, which holds row locks.
+        If the network loses its packets, the server does not notice that the client is gone. While
+        the server waits for COPY data, none of its timeouts ends the session and its row locks.
         """
         ending = asyncio.create_task(self._keep_ending(lost))
         self._endings.add(ending)

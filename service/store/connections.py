@@ -110,7 +110,7 @@ class Connection(asyncpg.Connection):
     is_unconfirmed: bool = False
     """Whether a commit did not wait for its synchronous standby. Set to False before a commit."""
     wrapper: Any = None
-    """The pool's wrapper of this connection, while it is borrowed; the pool takes that back."""
+    """The pool's wrapper of this connection while it is borrowed. `Pool.release` needs it."""
     _clock: Clock
     _deadlines: Deadlines
     _task: asyncio.Task[Any]
@@ -162,7 +162,7 @@ class Connection(asyncpg.Connection):
             return
         if not self._is_task_cancelled:
             if isinstance(error, AttributeError):
-                # asyncpg raises it when closed between the two messages of a statement.
+                # asyncpg raises it if the connection is closed between two messages of a statement.
                 raise ConnectionResetError("closed at the deadline") from error
             return
         # A task that was cancelled by something else as well stays cancelled.
@@ -219,7 +219,7 @@ async def _prepare(connection: Connection, settings: Mapping[str, str]) -> None:
         async with asyncio.timeout(_SET_UP_TIMEOUT_S):
             await _set_up(connection, settings)
     except BaseException:
-        # The pool would close it gracefully, and wait for the server without a limit.
+        # The pool would close the connection gracefully, and wait for the server without a limit.
         connection.terminate()
         raise
 
@@ -252,7 +252,7 @@ def _send_as_given(connection: Connection, oid: int) -> None:
 
 
 def require_safe(row: Any) -> None:
-    """Refuse a session in which an answer of 200 would not survive a crash of the server."""
+    """Raise UnsafeSessionError if a setting in *row* could lose committed events in a crash."""
     for setting, allowed in _SAFE_SETTINGS.items():
         if row[setting] not in allowed:
             raise UnsafeSessionError(
@@ -264,7 +264,7 @@ def require_safe(row: Any) -> None:
 
 def tear_down(connection: Any) -> None:
     """Close *connection* at once, without a message to the server."""
-    # Raised for a lost connection that the pool has already taken back.
+    # InterfaceError: the connection was lost, and the pool has already taken it back.
     with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()
 
@@ -333,8 +333,8 @@ class FlushConnections:
     """
     The connections of flushes: borrowed from the pool once, and reused from flush to flush.
 
-    The pool creates a task for each loan and each return. Without that, the work around the
-    statement of a small flush takes a third less time.
+    The pool creates a task for each loan and each return. The reuse saves a third of the time that
+    a small flush needs beside its statement.
     """
 
     def __init__(self, pool: Any, clock: Clock, *, wait_s: float) -> None:
@@ -377,7 +377,7 @@ class FlushConnections:
         return _Loan(self, deadline)
 
     async def take(self, deadline: float) -> Connection:
-        """Return a connection that is open, as far as can be seen."""
+        """Return a connection that is not known to be closed."""
         left_s = deadline - self._clock.monotonic()
         if left_s <= 0:
             raise TimeoutError("the deadline of the flush has passed")
@@ -395,7 +395,7 @@ class FlushConnections:
             self._idle.append(connection)
             return
         if not is_usable:
-            # In a transaction: the next flush would be part of it, and answered before its commit.
+            # In an open transaction the next flush would be answered before the commit.
             tear_down(connection)
         await self._release(connection)
 

@@ -230,7 +230,7 @@ class Trouble(NamedTuple):
 
 
 _SENTENCES: Final = {
-    Cause.AWAY: "PostgreSQL is away or does not answer in time.",
+    Cause.AWAY: "PostgreSQL cannot be reached or does not answer in time.",
     Cause.FULL: "PostgreSQL has no disk space or memory left.",
     Cause.NO_CONNECTION: "PostgreSQL has no free connection.",
     Cause.READ_ONLY: "PostgreSQL is read-only.",
@@ -240,7 +240,7 @@ _SENTENCES: Final = {
     Cause.LOCKED: "Another session holds a lock.",
     Cause.ROWS_MISSING: "The table {} did not store all rows: look for a trigger that skips rows.",
     Cause.STANDBY: "The synchronous standby did not confirm.",
-    Cause.BUSY: "PostgreSQL cancelled the transaction again and again.",
+    Cause.BUSY: "PostgreSQL cancelled the transaction in every attempt.",
     Cause.OTHER: "PostgreSQL refused to store the events; the log of the service names the error.",
 }
 _CAUSE_BY_FAILURE: Final = {
@@ -276,7 +276,7 @@ def trouble_of(error: BaseException) -> Trouble:
 
 # Startup parameters that PgBouncer passes on by itself.
 _PASSED_ON: Final = frozenset({"application_name", "timezone"})
-# PgBouncer has to pass over it, so that Forebay can refuse a URL with `options` and say why.
+# PgBouncer has to ignore this one too. Forebay refuses a URL with `options` later, and says why.
 _REFUSED_LATER: Final = "options"
 _UNSUPPORTED: Final = "unsupported startup parameter"
 

@@ -2,7 +2,7 @@
 BEGIN
 
 -- name: begin_short_lock_timeout
--- For the halves of a flush that a row lock blocks: most of them would wait for that row again.
+-- For the halves of a flush. If the flush was split because of a row lock, a half meets it again.
 BEGIN; SET LOCAL lock_timeout = '100ms'
 
 -- name: insert_ledger
@@ -49,11 +49,11 @@ WHERE CASE
 END
 
 -- name: find_ledger
--- The ledger rows of keys that were not inserted. A separate statement, because it needs a snapshot
--- that includes rows committed since.
--- The COMMIT of a transaction that has written nothing does not wait for a synchronous standby, and
--- the standby may lack these rows: the flush that stored them may have been cut off as it waited.
--- So with a standby an empty message is written, which makes COMMIT wait.
+-- Returns the ledger rows of keys that were not inserted. This is a separate statement, because its
+-- snapshot has to include rows that were committed after the insert began.
+-- If a synchronous standby is configured, the statement also writes an empty message: PostgreSQL
+-- waits for the standby only at the COMMIT of a transaction that has written something. The standby
+-- may lack the ledger rows, if the flush that stored them was cut off while it waited.
 SELECT entry.tenant_id, entry.event_key, entry.id, entry.payload_hash, entry.received_at
 FROM unnest($1::bigint[], $2::uuid[]) AS asked (tenant_id, event_key)
 JOIN event_deduplication AS entry USING (tenant_id, event_key)
@@ -61,13 +61,13 @@ WHERE current_setting('synchronous_standby_names') = ''
    OR (SELECT pg_logical_emit_message(true, 'forebay', '')) IS NOT NULL
 
 -- name: find_workspaces
--- The workspaces of stored events: was an id used in another workspace, or with other content?
+-- Returns the workspaces of stored events. They show whether an id was used in another workspace.
 SELECT stored.tenant_id, stored.received_at, stored.id, stored.workspace_id
 FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[]) AS asked (tenant_id, received_at, id)
 JOIN events AS stored USING (tenant_id, received_at, id)
 
 -- name: insert_rejected
--- Writes to quarantine. ON CONFLICT, because a flush with an unknown outcome is attempted again.
+-- Writes to quarantine. With ON CONFLICT, because an earlier attempt may have stored the rows.
 INSERT INTO rejected_events
   (id, tenant_id, workspace_id, event_id, code, field, message, payload, request_id, received_at)
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[],

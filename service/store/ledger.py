@@ -52,7 +52,7 @@ class Judgement(NamedTuple):
 
 
 Judge = Callable[["LedgerTransaction", list[Row]], Awaitable[Judgement]]
-"""Decides the outcomes of rows that were not inserted; asks the transaction what is stored."""
+"""Decides the outcomes of rows that were not inserted; queries the ledger by the transaction."""
 
 
 class Flush(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ class Flush(msgspec.Struct, frozen=True):
 
 
 class AttemptState:
-    """Whether a flush may be stored, and over which connection, as far as its attempts tell."""
+    """What the attempts of one flush show: whether rows may be stored, and the last connection."""
 
     def __init__(self) -> None:
         self.is_nothing_stored = True
@@ -79,7 +79,7 @@ class AttemptState:
         self.connection: Any = None
         """The connection over which the last attempt has written."""
         self.is_lock_held = False
-        """Whether the last attempt has waited in vain for a lock of another session."""
+        """Whether the last attempt ended with a lock timeout."""
         self._is_commit_sent = False
         self._is_committed = False
 
@@ -124,7 +124,7 @@ class LedgerTransaction:
         Store the flush; return the verdicts of rows that were not inserted, after the commit.
 
         Raises errors of asyncpg or of service.store.errors. After an error of the server the
-        transaction is rolled back. `state` knows whether it may have been committed.
+        transaction is rolled back. `AttemptState` records whether it may have been committed.
         """
         self._connection.is_unconfirmed = False
         has_few_rows = len(self._flush.plan) <= SINGLE_STATEMENT_ROWS_MAX
@@ -200,7 +200,7 @@ class LedgerTransaction:
             raise
 
     async def _finish(self, not_inserted: list[int]) -> Verdicts:
-        """Have the rows judged that were not inserted, and write the quarantine rows."""
+        """Judge the rows that were not inserted, and insert the quarantine rows."""
         plan, rejected = self._flush.plan, self._flush.rejected
         verdicts: Verdicts = {}
         if not_inserted or plan.has_duplicates:
@@ -239,7 +239,7 @@ class LedgerTransaction:
         tag = await self._connection.execute(statement("insert_rejected"), *columns.values())
         if _rows_of(tag) == len(rows):
             return
-        # Fewer rows are right only after an earlier attempt that was committed.
+        # Fewer rows are correct only if an earlier attempt has stored the others.
         stored = await self._connection.fetchval(
             statement("count_rejected"),
             *(columns[field] for field in ("tenant_id", "received_at", "id")),

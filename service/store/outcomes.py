@@ -15,7 +15,7 @@ import structlog
 from service._native import Plan, Row, Rows, is_same_content
 from service.clock import Clock, moment
 from service.content import as_object
-from service.model import AcceptedVerdicts, Outcome, Payload, RejectedRow, Verdict, Written
+from service.model import AcceptedVerdicts, Outcome, Payload, RejectedRow, Verdict, WriteResult
 from service.reasons import CONFLICT_MESSAGES, Reason, RefusedError
 from service.store.attempt import (
     Bounds,
@@ -55,7 +55,7 @@ class EventStore:
         self._clock = clock
         self._may_quarantine = may_quarantine
 
-    async def write(self, payloads: list[Payload], deadline: float) -> list[Written]:
+    async def write(self, payloads: list[Payload], deadline: float) -> list[WriteResult]:
         """
         Store *payloads* together, until *deadline* (monotonic seconds).
 
@@ -65,7 +65,7 @@ class EventStore:
         """
         return await self._store(payloads, Bounds(deadline, is_splittable=len(payloads) > 1))
 
-    async def _store(self, payloads: list[Payload], bounds: Bounds) -> list[Written]:
+    async def _store(self, payloads: list[Payload], bounds: Bounds) -> list[WriteResult]:
         events = [payload.events for payload in payloads]
         rejected = [row for payload in payloads for row in payload.rejected]
         flush = flush_of(events, rejected, self._may_quarantine)
@@ -83,21 +83,22 @@ class EventStore:
                 return [await self._store_by_row(payloads[0], bounds)]
         else:
             return [verdicts_of(payload, verdicts) for payload in payloads]
+        # One of several payloads made the flush fail; it is not known which.
         return await self._store_halves(payloads, bounds)
 
-    async def _store_halves(self, payloads: list[Payload], bounds: Bounds) -> list[Written]:
-        """Store the halves one after the other: the first of duplicates stays the first."""
+    async def _store_halves(self, payloads: list[Payload], bounds: Bounds) -> list[WriteResult]:
+        """Store the halves in order, so that of two equal events the first one is accepted."""
         if bounds.lock_deadline is None:
             lock_deadline = self._clock.monotonic() + _LOCK_RETRY_S
             bounds = msgspec.structs.replace(bounds, lock_deadline=lock_deadline)
         middle = len(payloads) // 2
-        written: list[Written] = []
+        written: list[WriteResult] = []
         for half in (payloads[:middle], payloads[middle:]):
             half_bounds = msgspec.structs.replace(bounds, is_splittable=len(half) > 1)
             written += await self._store(half, half_bounds)
         return written
 
-    async def _store_by_row(self, payload: Payload, bounds: Bounds) -> Written:
+    async def _store_by_row(self, payload: Payload, bounds: Bounds) -> WriteResult:
         try:
             verdicts = await self._isolate(payload.events, payload.rejected, bounds)
         except (RefusedError, LockTimeoutError):
@@ -105,7 +106,7 @@ class EventStore:
         return verdicts_of(payload, verdicts)
 
     async def _isolate(self, events: Rows, rejected: list[RejectedRow], bounds: Bounds) -> Verdicts:
-        """Store the rows of one payload; reject alone a row that PostgreSQL rejects."""
+        """Store the rows of one payload, in smaller and smaller parts; reject the bad rows only."""
         if not len(events) and not rejected:
             return {}
         flush = flush_of([events], rejected, self._may_quarantine)

@@ -23,7 +23,7 @@ _EVENTS: Final = "events"
 
 
 class Partition(msgspec.Struct, frozen=True):
-    """What became of one missing partition: it was made, or why it was not."""
+    """The result for one missing partition: its name if it was made, else the problem."""
 
     parent: str
     utc_day: date
@@ -49,7 +49,7 @@ class TopUp(msgspec.Struct, frozen=True):
 
     @property
     def days_ahead(self) -> int:
-        """Number of days after today, without a gap, that take events; -1: today takes none."""
+        """Number of days after today that take events, up to the first gap; -1: today is a gap."""
         refused = [day.utc_day for day in self.partitions if not day.takes_rows]
         first = min((day for day in refused if day >= self.today), default=None)
         return DAYS_AHEAD if first is None else (first - self.today).days - 1

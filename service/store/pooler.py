@@ -113,7 +113,7 @@ async def _pid(connection: Any) -> int:
 
 
 async def _query(connection: Any, query: str) -> int:
-    """Query by COPY, one message. A prepared statement is two messages, maybe in two sessions."""
+    """Query by COPY: one message. A pooler could split a prepared statement over two sessions."""
     answer = bytearray()
 
     async def take(data: bytes) -> None:

@@ -32,7 +32,7 @@ _PAUSE_S: Final = 0.8
 _PROBE_TIMEOUT_S: Final = 3.0
 # After this time without a result, the last result is ignored.
 _STALE_S: Final = 15.0
-# Causes that may affect a single flush only. The probe decides whether they affect all flushes.
+# Causes that may affect one flush only. A probe finds out whether they affect all flushes.
 _OF_ONE_FLUSH: Final = frozenset(
     {Cause.LOCKED, Cause.BUSY, Cause.NO_CONNECTION, Cause.ROWS_MISSING, Cause.OTHER}
 )

@@ -1,4 +1,4 @@
-"""What the server, the schema and the role's rights must be, checked before the service starts."""
+"""Checks the server, the schema and the rights of the role before the service starts."""
 
 import asyncio
 from typing import Any, Final
@@ -58,7 +58,7 @@ async def _check(session: Any, connections: int) -> None:
     problem = unfit_server(server["version_num"], server["encoding"])
     if problem is not None:
         raise SchemaError(problem)
-    # Before the schema: without USAGE on it its tables look missing.
+    # Checked before the schema, because without the right USAGE on it no table is found.
     rights = [right for right in await missing_rights(session) if right.is_required]
     if rights:
         raise SchemaError("; ".join(right.sentence for right in rights))

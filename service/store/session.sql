@@ -1,7 +1,7 @@
 -- name: check_session
 -- Identity of the session, and the settings on which durability depends.
 -- synchronous_commit is set for the session, so that neither a reload nor ALTER ROLE SET nor ALTER
--- DATABASE SET changes it. The value remote_apply of the server, role, database or URL stays.
+-- DATABASE SET changes it. If it is configured as remote_apply, it has that value in the session.
 SELECT pg_backend_pid() AS pid,
        (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()) AS backend_start,
        set_config(
@@ -54,7 +54,7 @@ WHERE pid = $1::int AND backend_start = $2::timestamptz
 SELECT 1
 
 -- name: begin_probe
--- Limits of its own, as a probe has less time than a flush may take.
+-- The limits are shorter than those of a flush, because a probe has less time.
 BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '2s'
 
 -- name: probe

@@ -11,7 +11,7 @@ from provision.keys import NewKey
 from service.app import Worker
 from service.clock import SystemClock
 from service.config import Config
-from service.model import Payload, Verdict, Written
+from service.model import Payload, Verdict, WriteResult
 from service.reasons import Reason, RefusedError
 from service.store.attempt import FlushRetrier
 from service.store.connections import PoolConfig, connect, open_pool, pool_config
@@ -52,7 +52,7 @@ class StoreBench:
             verdicts.append(list(written))
         return verdicts
 
-    async def written(self, *payloads: Payload, timeout_s: float = 20.0) -> list[Written]:
+    async def written(self, *payloads: Payload, timeout_s: float = 20.0) -> list[WriteResult]:
         """Write *payloads* in one flush; for COPY, with many events of another tenant."""
         given = list(payloads)
         if self.way == "copy":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final, Protocol
 
-from service.model import AcceptedVerdicts, Payload, Verdict, Write, Written
+from service.model import AcceptedVerdicts, Payload, Verdict, Write, WriteResult
 from service.reasons import Reason, RefusedError
 from tests.simulation.loop import SeededLoop
 
@@ -56,7 +56,7 @@ class FickleStore:
         # Some of them a seed: where everything goes wrong at once, little goes far.
         self._fates = [self._commit_in_time, *rng.sample(fates, rng.randrange(len(fates)) + 1)]
 
-    async def write(self, payloads: list[Payload], deadline: float) -> Sequence[Written]:
+    async def write(self, payloads: list[Payload], deadline: float) -> Sequence[WriteResult]:
         """Do what the seed has in store for *payloads*, by *deadline* and its bound."""
         self.under_way += 1
         self._observer.write_began(payloads, deadline, self.under_way)

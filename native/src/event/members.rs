@@ -20,7 +20,7 @@ pub struct Event {
     /// Its unknown members, as a range of `Scan::unknown`.
     pub unknown: Range<usize>,
     /// The sum of the digests of its documents and unknown members.
-    pub documents: u64,
+    pub documents_digest: u64,
     pub span: EventSpan,
 }
 
@@ -104,7 +104,7 @@ pub struct Members {
     /// The bits of the fields that the event has.
     sent: u32,
     unknown: Vec<UnknownMember>,
-    documents: u64,
+    documents_digest: u64,
     /// The first error while the members were read.
     error: Option<FieldError>,
     span: EventSpan,
@@ -120,7 +120,7 @@ impl Members {
         (self.sent, self.theirs) = (0, 0);
         self.others.clear();
         self.unknown.clear();
-        self.documents = 0;
+        self.documents_digest = 0;
         self.span.secrets.clear();
         self.error = None;
         let start = scanner.position();
@@ -168,10 +168,11 @@ impl Members {
         self.known.set(field, Some(value));
     }
 
-    /// Adds the digest of a member to `documents`. The sum does not depend on the order of members.
+    /// Adds the digest of a member to `documents_digest`. The sum does not depend on the order of
+    /// members.
     fn add_document(&mut self, scanner: &Scanner, name: Value, value: Value) {
         let member = fold(scanner.digest(name), scanner.digest(value));
-        self.documents = self.documents.wrapping_add(member);
+        self.documents_digest = self.documents_digest.wrapping_add(member);
     }
 
     /// Adds the second value of a field: under its other spelling, or a duplicate.
@@ -278,8 +279,8 @@ impl Members {
     }
 
     #[must_use]
-    pub const fn documents(&self) -> u64 {
-        self.documents
+    pub const fn documents_digest(&self) -> u64 {
+        self.documents_digest
     }
 
     #[must_use]

@@ -29,7 +29,7 @@ pub fn check(
             fields,
             times,
             unknown: 0..0,
-            documents: members.documents(),
+            documents_digest: members.documents_digest(),
             span: members.span().clone(),
         }),
         Err(error) => Err(Box::new(violation(members, body, error))),

@@ -29,9 +29,10 @@ pub struct Scanner<'a> {
     is_object_at: [u64; BODY_LEVELS_MAX / WORD_BITS],
     /// Whether no element of the innermost container has been read yet.
     is_fresh: bool,
-    open: Digest,
+    /// The digests of the entries of the open containers.
+    digests: Digest,
     /// The digest of the last object or array that was read.
-    container: u64,
+    last_container: u64,
 }
 
 impl<'a> Scanner<'a> {
@@ -51,8 +52,8 @@ impl<'a> Scanner<'a> {
             is_object: false,
             is_object_at: [0; BODY_LEVELS_MAX / WORD_BITS],
             is_fresh: false,
-            open: Digest::default(),
-            container: 0,
+            digests: Digest::default(),
+            last_container: 0,
         })
     }
 
@@ -81,7 +82,7 @@ impl<'a> Scanner<'a> {
     #[must_use]
     pub fn digest(&self, value: Value) -> u64 {
         match value.kind {
-            Kind::Object | Kind::Array => self.container,
+            Kind::Object | Kind::Array => self.last_container,
             Kind::Text => {
                 self.text_digest(value.start as usize, value.end as usize, value.is_escaped)
             }
@@ -201,23 +202,23 @@ impl<'a> Scanner<'a> {
     fn container(&mut self, at: usize) -> Result<usize, JsonError> {
         let outside = self.level;
         let mut at = self.opened(at)?;
-        self.open.open(self.is_object);
+        self.digests.open(self.is_object);
         loop {
             let was_object = self.is_object;
             let has_next;
             (at, has_next) = self.next(at)?;
             if !has_next {
-                self.container = self.open.close(was_object);
+                self.last_container = self.digests.close(was_object);
                 if self.level == outside {
                     return Ok(at);
                 }
-                self.open.value(self.container, self.is_object);
+                self.digests.value(self.last_container, self.is_object);
                 continue;
             }
             at = self.tokens.space(at);
             if was_object {
                 let (end, is_escaped) = self.name(at)?;
-                self.open.name(self.text_digest(at, end, is_escaped));
+                self.digests.name(self.text_digest(at, end, is_escaped));
                 at = self.colon(end)?;
                 at = self.tokens.space(at);
             }
@@ -230,7 +231,7 @@ impl<'a> Scanner<'a> {
                 }
                 b'{' | b'[' => {
                     at = self.opened(start)?;
-                    self.open.open(self.is_object);
+                    self.digests.open(self.is_object);
                     continue;
                 }
                 _ => {
@@ -238,7 +239,7 @@ impl<'a> Scanner<'a> {
                     digest::scalar(self.tokens.bytes.get(start..at).unwrap_or_default())
                 }
             };
-            self.open.value(digest, was_object);
+            self.digests.value(digest, was_object);
         }
     }
 

@@ -106,7 +106,7 @@ pub struct Content<'a> {
     /// `timestamp` and `original_timestamp` as sent, in microseconds since 1970.
     pub times: [Option<i64>; 2],
     /// The sum of the digests of documents and unknown members.
-    pub documents: u64,
+    pub documents_digest: u64,
 }
 
 /// The content hash: 4 bits of version and 60 bits of hash. Never negative.
@@ -116,7 +116,7 @@ pub fn content_hash(content: &Content) -> i64 {
     // Times are not negative, so -1 stands for a missing time.
     let moments = content.times.map(|time| time.unwrap_or(-1).cast_unsigned());
     let hash = moments.into_iter().fold(hash, fold);
-    let hash = fold(hash, content.documents);
+    let hash = fold(hash, content.documents_digest);
     ((CONTENT_HASH_VERSION << HASH_BITS) | (hash & ((1 << HASH_BITS) - 1))).cast_signed()
 }
 
@@ -139,7 +139,7 @@ mod tests {
             workspace_id,
             texts: b"[]",
             times: [None, None],
-            documents: 0,
+            documents_digest: 0,
         }
     }
 
@@ -163,7 +163,7 @@ mod tests {
                 ..content(1)
             },
             Content {
-                documents: 1,
+                documents_digest: 1,
                 ..content(1)
             },
         ] {

@@ -100,7 +100,7 @@ impl Rows {
             workspace_id: self.arrival.workspace_id,
             texts: self.contents.get(start..texts_end).unwrap_or_default(),
             times: [event.times.timestamp, event.times.original],
-            documents: event.documents,
+            documents_digest: event.documents_digest,
         });
         let bytes = self.bytes.len();
         RowWriter {
@@ -269,7 +269,7 @@ mod tests {
                 workspace_id: 2,
                 texts: br#"["page",null,null,null,null,null,null,null"#,
                 times: [None, None],
-                documents: 0,
+                documents_digest: 0,
             };
             assert_eq!(content_hash(&content), row.payload_hash);
             assert!(rows.content(row).starts_with(content.texts));
