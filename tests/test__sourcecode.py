@@ -123,7 +123,7 @@ def types_by_place() -> Iterator[tuple[str, str]]:
         yield from ((name, relative(path)) for name in rust_types(path) if name not in stub)
 
 
-def test_no_file_is_longer_than_a_reader_can_hold() -> None:
+def test_no_file_is_longer_than_500_lines() -> None:
     too_long = {
         relative(path): lines
         for path in sources()
@@ -133,18 +133,18 @@ def test_no_file_is_longer_than_a_reader_can_hold() -> None:
     assert {} == too_long
 
 
-def test_no_module_is_named_for_what_it_is_not() -> None:
+def test_no_module_has_a_name_that_says_nothing_about_its_content() -> None:
     assert [] == [path for path in sources() if BANNED_NAMES & set(path.stem.split("_"))]
 
 
 @pytest.mark.parametrize("room", ["service/store", "provision"])
-def test_every_statement_is_there_and_is_used(room: str) -> None:
+def test_every_sql_statement_exists_and_is_used(room: str) -> None:
     named, asked_for = statements(room)
 
     assert named == asked_for
 
 
-def test_sql_stands_in_sql_files() -> None:
+def test_sql_is_only_in_sql_files() -> None:
     found = [
         relative(path)
         for path in (ROOT / "service").rglob("*.py")
@@ -176,7 +176,7 @@ def test_every_reason_has_its_answer() -> None:
     assert set(Reason) == set(ERROR_RESPONSES) | set(CONFLICT_MESSAGES) | codes | of_one_event
 
 
-def test_nothing_in_the_service_needs_its_test_twins() -> None:
+def test_the_service_imports_no_test_double() -> None:
     users = [
         relative(path)
         for path in (ROOT / "service").rglob("*.py")
@@ -186,14 +186,14 @@ def test_nothing_in_the_service_needs_its_test_twins() -> None:
     assert [] == users
 
 
-def test_no_work_is_left_in_a_comment() -> None:
+def test_no_comment_is_a_todo() -> None:
     marks = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 
     assert [] == [path for path in sources() if marks.search(path.read_text())]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_module_imports_itself_by_a_circle(package: str) -> None:
+def test_no_module_is_in_an_import_cycle(package: str) -> None:
     paths = {module_name(path): path for path in (ROOT / package).rglob("*.py")}
     graph = {
         name: {

@@ -79,7 +79,7 @@ def test_64_senders_of_single_events_are_answered_in_time(
     assert success >= SUCCESS_MIN
 
 
-def test_single_events_cost_a_few_bare_requests_and_go_faster_than_through_the_peer(
+def test_a_single_event_costs_a_few_bare_requests_and_is_stored_faster_than_by_the_peer(
     send_to: SendTo, benchmark: BenchmarkFixture
 ) -> None:
     load = OPTIONS.load(32)
@@ -95,7 +95,7 @@ def test_single_events_cost_a_few_bare_requests_and_go_faster_than_through_the_p
     assert median(speed(one["service"]) / speed(one["peer"]) for one in rounds) >= PEER_SINGLES_MIN
 
 
-def test_batches_use_their_part_of_the_store_and_go_faster_than_through_the_peer(
+def test_batches_reach_a_share_of_the_store_floor_and_are_stored_faster_than_by_the_peer(
     send_to: SendTo, experiment: Experiment, benchmark: BenchmarkFixture
 ) -> None:
     load = OPTIONS.load(32, batch=50)

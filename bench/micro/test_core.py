@@ -61,7 +61,7 @@ def test_the_guard_is_faster_than_a_parser_that_builds_dicts(gate: Gate, events:
 
 
 @both_sizes
-def test_checking_hashing_and_encoding_an_event_costs_a_few_decodes(
+def test_checking_hashing_and_encoding_an_event_costs_a_few_times_its_decoding(
     gate: Gate, check: Check, events: int
 ) -> None:
     body = make_body(events)
@@ -73,7 +73,7 @@ def test_checking_hashing_and_encoding_an_event_costs_a_few_decodes(
 
 
 @both_sizes
-def test_rows_are_made_faster_than_plain_python_makes_them(
+def test_rows_are_encoded_faster_than_by_plain_python(
     gate: Gate, check: Check, events: int
 ) -> None:
     body = make_body(events)
@@ -81,7 +81,7 @@ def test_rows_are_made_faster_than_plain_python_makes_them(
     gate(lambda: check(body), lambda: encoder.rows(body, NOW, 1), ROWS_MIN[events])
 
 
-def test_a_flush_is_joined_faster_than_plain_python_joins_it(gate: Gate, check: Check) -> None:
+def test_a_flush_is_assembled_faster_than_by_plain_python(gate: Gate, check: Check) -> None:
     bodies = [make_body(BATCH_EVENTS, seed) for seed in range(FLUSH_BODIES)]
     parts = [check(body).payload.events for body in bodies]
     made = [encoder.rows(body, NOW, 1) for body in bodies]
@@ -99,7 +99,7 @@ def test_a_request_id_and_its_text_are_cheaper_than_a_uuid(gate: Gate) -> None:
     gate(ids.take, lambda: str(uuid.uuid4()), REQUEST_IDS_MIN)
 
 
-def test_minted_event_ids_are_cheaper_than_uuids(gate: Gate) -> None:
+def test_generated_event_ids_are_cheaper_than_uuids(gate: Gate) -> None:
     """For a batch without ids this makes whole rows; the reference makes only the ids."""
     ids = random_row_ids()
     arrival = Arrival(1, 1, "key", 1, "1.0", 1_800_000_000_000_000)

@@ -113,7 +113,7 @@ async def test_a_bad_event_at_any_index_affects_no_other_event(shared: Site, bad
     assert [bad.code] * 3 == [row["code"] for row in await shared.rejected(key)]
 
 
-async def test_what_is_just_allowed_is_stored(shared: Site) -> None:
+async def test_events_at_the_limits_are_stored(shared: Site) -> None:
     """The other side of the bounds above, so that they are where they are said to be."""
     key = await shared.make_key()
     fine = [
@@ -146,7 +146,7 @@ MALFORMED: Final = [
 
 
 @pytest.mark.parametrize(("body", "offset"), MALFORMED)
-async def test_a_body_that_is_not_json_is_refused_with_the_place(
+async def test_a_body_that_is_not_json_is_refused_with_the_offset_of_the_error(
     shared: Site, body: bytes, offset: int
 ) -> None:
     key = await shared.make_key()
@@ -161,7 +161,7 @@ async def test_a_body_that_is_not_json_is_refused_with_the_place(
 
 
 @pytest.mark.parametrize("path", ["/v1/batch", "/v1/track"])
-async def test_hostile_nesting_does_not_take_the_worker_down(shared: Site, path: str) -> None:
+async def test_deep_nesting_does_not_end_a_worker(shared: Site, path: str) -> None:
     key = await shared.make_key()
     pids = shared.service.worker_pids
     async with shared.client(key) as client:
@@ -171,7 +171,7 @@ async def test_hostile_nesting_does_not_take_the_worker_down(shared: Site, path:
     assert pids == shared.service.worker_pids
 
 
-async def test_a_body_over_the_limit_is_refused_by_its_declared_and_by_its_received_length(
+async def test_a_body_over_the_limit_is_refused_whether_sized_or_chunked(
     shared: Site,
 ) -> None:
     key = await shared.make_key()
@@ -210,7 +210,7 @@ async def test_an_unknown_content_encoding_is_refused(shared: Site, coding: str)
 
 
 @pytest.mark.parametrize("content", [b"{}", b"\x1f\x8b\x08", gzip.compress(b"{}", mtime=0)[:-4]])
-async def test_a_body_that_is_not_what_its_encoding_says_is_refused(
+async def test_a_body_that_does_not_match_its_content_encoding_is_refused(
     shared: Site, content: bytes
 ) -> None:
     key = await shared.make_key()
@@ -266,7 +266,7 @@ async def test_a_transfer_coding_other_than_chunked_is_refused(
 
 
 @pytest.mark.parametrize("path", ["/v1/track", "/nowhere", "/health/live"])
-async def test_a_length_of_thousands_of_digits_is_answered_like_any_request(
+async def test_a_content_length_of_thousands_of_digits_gets_an_answer_with_a_request_id(
     shared: Site, path: str
 ) -> None:
     """The server reads it, as most of its digits are zeros."""
@@ -408,7 +408,7 @@ async def test_a_client_that_disconnects_during_its_body_affects_no_other_reques
     assert await shared.event_ids(key) == ["after"]
 
 
-async def test_a_request_without_a_good_key_is_unauthorized(shared: Site) -> None:
+async def test_a_request_without_a_valid_key_is_unauthorized(shared: Site) -> None:
     key = await shared.make_key()
     text, stranger = key.api_key, apikey.mint().text
     typo = text[:-1] + ("a" if text[-1] != "a" else "b")
@@ -449,7 +449,9 @@ def _said(answer: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("size", [600_000, 3_000_000])
-async def test_a_refusal_reaches_a_client_that_is_still_sending(shared: Site, size: int) -> None:
+async def test_an_error_answer_reaches_a_client_that_is_still_sending(
+    shared: Site, size: int
+) -> None:
     """A connection reset under the answer would look like a network fault, and be tried again."""
     key, stranger = await shared.make_key(), apikey.mint().text
     asked = [

@@ -79,7 +79,7 @@ async def test_the_service_is_ready_and_reports_its_version(client: httpx.AsyncC
 
 
 @pytest.mark.parametrize("event_type", ONE_EVENT)
-async def test_an_event_is_stored_once_and_its_first_content_kept(
+async def test_an_event_is_stored_once_with_its_first_content(
     client: httpx.AsyncClient, event_type: str
 ) -> None:
     (event_id,) = new_ids(1)
@@ -153,7 +153,7 @@ async def test_the_same_event_many_times_at_once_is_accepted_once(
     assert {"accepted": 5, "duplicate": 5 * (AT_ONCE - 1)} == outcomes
 
 
-async def test_a_batch_holds_as_many_events_as_the_refusal_of_a_larger_one_says(
+async def test_a_batch_of_the_limit_that_a_refusal_states_is_accepted(
     client: httpx.AsyncClient,
 ) -> None:
     refused = await client.post("/v1/batch", json={"batch": [0] * TOO_MANY})
@@ -178,7 +178,7 @@ async def test_a_key_is_accepted_wherever_sdks_send_it(deployment: Deployment, w
     assert (200, 2) == (answer.status_code, answer.json()["accepted"])
 
 
-async def test_a_request_without_a_good_key_is_unauthorized(deployment: Deployment) -> None:
+async def test_a_request_without_a_valid_key_is_unauthorized(deployment: Deployment) -> None:
     stranger = apikey.mint().text
     wrong_secret = f"{deployment.key[:17]}{stranger[17:]}"
     for text in ("", "nobody", stranger, wrong_secret, deployment.key[:-1]):
@@ -204,7 +204,7 @@ async def test_compressed_bodies_are_read(
 
 
 @pytest.mark.parametrize(("body", "offset"), MALFORMED)
-async def test_a_body_that_is_not_json_is_refused_with_the_place(
+async def test_a_body_that_is_not_json_is_refused_with_the_offset_of_the_error(
     client: httpx.AsyncClient, body: bytes, offset: int
 ) -> None:
     answer = await client.post("/v1/batch", content=body)
@@ -214,7 +214,7 @@ async def test_a_body_that_is_not_json_is_refused_with_the_place(
     assert offset == error["offset"]
 
 
-async def test_a_request_that_cannot_be_taken_is_refused_with_its_reason(
+async def test_an_invalid_request_is_refused_with_its_code(
     client: httpx.AsyncClient,
 ) -> None:
     asked: list[tuple[int, str, str, str, dict[str, Any]]] = [

@@ -44,7 +44,7 @@ async def test_the_same_event_many_times_at_once_is_accepted_once(shared: Site) 
     assert outcomes == {"accepted": 1, "duplicate": TIMES - 1}
 
 
-async def test_of_different_contents_with_one_id_only_one_is_stored(shared: Site) -> None:
+async def test_of_different_events_with_one_id_only_one_is_stored(shared: Site) -> None:
     (event_id,) = new_ids(1)
     names = ["a", "b", "c", "d"]
     events = [track(event_id, event=name) for name in names * 25]
@@ -74,7 +74,7 @@ async def test_batches_that_share_ids_in_any_order_do_not_deadlock(shared: Site)
     assert set(ids) == set(await shared.event_ids(key))
 
 
-async def test_equal_ids_in_a_batch_are_judged_in_their_order(shared: Site) -> None:
+async def test_events_with_one_id_in_a_batch_are_judged_in_order(shared: Site) -> None:
     key = await shared.make_key()
     first, second = new_ids(2)
     events = [track(first), track(first, event="x"), track(second), track(first), track(second)]
@@ -103,7 +103,7 @@ async def test_spelling_and_time_of_sending_do_not_change_the_content(shared: Si
     assert statuses == ["accepted", "duplicate", "duplicate"]
 
 
-async def test_a_killed_worker_loses_nothing_that_was_acked_and_is_replaced(site: Site) -> None:
+async def test_a_killed_worker_loses_no_acknowledged_event_and_is_replaced(site: Site) -> None:
     key = await site.make_key()
     async with load(site, key, connections=16) as ledger:
         for _ in range(2 if IS_NIGHTLY else 1):

@@ -272,7 +272,7 @@ async def test_the_secret_of_one_key_does_not_authenticate_another(
     assert [await shared.rows(tenant.keys[0]) for tenant in tenants] == [[]] * TENANTS
 
 
-async def test_of_the_keys_of_two_tenants_the_first_counts_whether_cached_or_not(
+async def test_a_request_with_the_keys_of_two_tenants_belongs_to_the_first_key(
     shared: Site, tenants: list[Tenant]
 ) -> None:
     first, second = (tenant.keys[0] for tenant in tenants[:2])

@@ -94,7 +94,7 @@ async def test_a_request_is_one_log_line_with_every_field(shared: Site) -> None:
     }
 
 
-async def test_the_line_of_a_refused_request_names_its_code(shared: Site) -> None:
+async def test_the_log_line_of_a_refused_request_has_its_code(shared: Site) -> None:
     key = await shared.make_key()
     async with shared.client(key) as client:
         answers = [

@@ -29,7 +29,7 @@ SETTINGS: Final = {"flush_timeout_s": str(FLUSH_TIMEOUT_S), "connect_timeout_s":
 
 
 @pytest.mark.parametrize("line", [Line.CUT, Line.SILENT])
-async def test_an_outage_is_answered_503_and_ends_by_itself(
+async def test_events_get_503_during_an_outage_and_are_stored_after_it(
     database_url: str, start_site: StartSite, line: Line
 ) -> None:
     async with proxied(database_url) as proxy:
@@ -71,7 +71,7 @@ async def _check_probes(client: httpx.AsyncClient) -> None:
     )
 
 
-async def test_made_up_keys_delay_no_answer_while_the_database_is_silent(
+async def test_unknown_keys_delay_no_answer_while_the_database_does_not_respond(
     database_url: str, start_site: StartSite
 ) -> None:
     """The deadline of a look-up includes the wait for its turn, however many wait."""
@@ -160,7 +160,7 @@ async def test_cached_keys_are_used_for_a_bounded_time_while_look_ups_fail(
 
 
 @pytest.mark.parametrize("cut_at", CutAt)
-async def test_a_connection_cut_at_the_worst_moment_still_ends_in_accepted_and_one_row(
+async def test_an_event_whose_connection_is_cut_around_its_commit_is_accepted_and_stored_once(
     database_url: str, start_site: StartSite, cut_at: CutAt
 ) -> None:
     """
@@ -188,7 +188,7 @@ async def test_a_connection_cut_at_the_worst_moment_still_ends_in_accepted_and_o
         assert stored == await site.event_ids(key)
 
 
-async def test_an_answer_cut_off_again_and_again_is_an_unknown_outcome(
+async def test_a_connection_that_is_cut_at_every_commit_is_an_unknown_outcome(
     database_url: str, start_site: StartSite
 ) -> None:
     async with proxied(database_url) as proxy:

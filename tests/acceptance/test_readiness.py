@@ -104,7 +104,7 @@ async def _after_a_probe(client: Any) -> dict[str, Any]:
     return found
 
 
-async def test_without_a_partition_and_the_right_to_make_it_no_worker_is_ready(
+async def test_no_worker_is_ready_without_a_partition_and_the_privilege_to_create_it(
     own_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     name, today = "forebay_test_partition", datetime.now(UTC).strftime("%Y%m%d")
@@ -129,7 +129,9 @@ async def test_without_a_partition_and_the_right_to_make_it_no_worker_is_ready(
         assert 200 == (await client.post("/v1/track", json=track())).status_code
 
 
-async def test_a_revoked_right_is_named(own_postgres: OwnPostgres, start_site: StartSite) -> None:
+async def test_a_revoked_privilege_is_named(
+    own_postgres: OwnPostgres, start_site: StartSite
+) -> None:
     name = "forebay_test_right"
     async with own_postgres.admin() as admin:
         await admin.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}'")

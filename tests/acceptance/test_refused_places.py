@@ -40,7 +40,7 @@ async def test_no_connection_hangs_while_a_new_worker_waits_for_the_database(sit
     await _serves_with(site, before)
 
 
-async def test_the_only_worker_dies_while_its_successor_waits(
+async def test_without_a_ready_worker_connections_are_refused_until_the_successor_serves(
     start_site: StartSite,
 ) -> None:
     """Connections are refused, and answered again by the successor."""
@@ -94,7 +94,7 @@ async def test_no_connection_hangs_while_an_old_worker_finishes_its_requests(
     await _serves_with(site, [*before, new[0]])
 
 
-async def test_a_reload_replaces_a_worker_that_the_reload_before_has_left_waiting(
+async def test_a_reload_replaces_a_worker_that_still_waits_after_an_earlier_reload(
     site: Site,
 ) -> None:
     before = site.service.worker_pids

@@ -43,7 +43,7 @@ ERROR_RESPONSES: Final = {
 READ_ONLY, CLOSED = ERROR_RESPONSES
 
 
-async def test_a_service_that_finds_no_database_says_why_and_serves_when_it_is_there(
+async def test_a_service_without_a_database_logs_the_reason_and_serves_when_there_is_one(
     database_url: str, make_service: MakeService
 ) -> None:
     async with proxied(database_url) as proxy:
@@ -59,7 +59,7 @@ async def test_a_service_that_finds_no_database_says_why_and_serves_when_it_is_t
 
 
 @pytest.mark.parametrize("fault", [pytest.param(READ_ONLY, marks=pytest.mark.nightly), CLOSED])
-async def test_a_service_waits_for_a_database_that_cannot_be_used_for_a_moment(
+async def test_a_service_waits_for_a_database_that_is_temporarily_unusable(
     make_service: MakeService, database_url: str, fault: str
 ) -> None:
     service = make_service()
@@ -136,7 +136,7 @@ async def test_a_worker_killed_and_its_replacement_two_seconds_later_are_replace
     assert site.service.is_running()
 
 
-async def test_replacements_killed_at_once_lose_nothing(start_site: StartSite) -> None:
+async def test_replacement_workers_killed_at_once_lose_no_event(start_site: StartSite) -> None:
     site = await start_site(workers="1")
     key = await site.make_key()
     async with load(site, key) as ledger:

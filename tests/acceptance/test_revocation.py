@@ -109,7 +109,7 @@ async def test_a_planned_expiry_applies_from_its_time_on(shared: Site, change: s
 
 
 @pytest.mark.parametrize("change", _STATEMENTS)
-async def test_a_key_that_ends_while_the_body_arrives_stores_nothing(
+async def test_a_key_that_becomes_invalid_while_the_body_arrives_stores_nothing(
     shared: Site, change: str
 ) -> None:
     key = await shared.make_key()
@@ -155,7 +155,7 @@ async def test_a_new_key_is_accepted_at_once_although_it_was_sent_before_it_exis
         assert await _turn(clients, 200) < HEARD_S
 
 
-async def test_a_change_missed_without_a_listener_applies_when_it_listens_again(
+async def test_a_key_change_that_a_listener_missed_applies_when_it_listens_again(
     site: Site,
 ) -> None:
     """A worker forgets every key when it hears again."""

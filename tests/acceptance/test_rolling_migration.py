@@ -55,7 +55,7 @@ def next_release(folder: Path) -> Path:
 _BLOCK: Final = re.MULTILINE | re.DOTALL
 
 
-async def test_a_migration_below_the_running_previous_release_fails_no_event(
+async def test_a_migration_while_the_previous_release_runs_fails_no_event(
     site: Site, tmp_path: Path, connection: Any
 ) -> None:
     """Also beside a transaction that has read `events`, which the new column has to wait for."""
@@ -104,7 +104,7 @@ async def test_a_worker_that_starts_on_the_newer_schema_serves(
     assert {200} == set(ledger.statuses)
 
 
-async def test_a_breaking_migration_stops_the_release_before(
+async def test_after_a_breaking_migration_the_previous_release_does_not_start(
     make_service: MakeService, database_url: str, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(FOLDER, tmp_path / "migrations")
@@ -118,7 +118,7 @@ async def test_a_breaking_migration_stops_the_release_before(
     assert "its version 9001 does not fit this service" in complaint
 
 
-async def test_a_release_is_not_started_on_the_schema_of_the_one_before(
+async def test_a_release_does_not_start_on_the_schema_of_the_previous_one(
     make_service: MakeService, bare_database_url: str, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(FOLDER, tmp_path / "migrations")

@@ -124,7 +124,7 @@ async def test_every_type_is_stored_as_the_application_sent_it(
     [({}, -(-TRACKS // FLUSH_AT)), ({"flushAt": 1}, TRACKS)],
     ids=["defaults", "a request an event"],
 )
-async def test_a_burst_over_parallel_connections_arrives_whole(
+async def test_every_event_of_a_burst_over_parallel_connections_is_stored(
     shared: Site, profile: Profile, options: dict[str, Any], requests: int
 ) -> None:
     key = await shared.make_key(profile)

@@ -91,7 +91,7 @@ def _told(site: Site) -> list[dict[str, Any]]:
     return site.service.log_lines("store_unavailable")
 
 
-async def test_asynchronous_commits_by_reload_or_by_role_change_nothing(
+async def test_synchronous_commit_off_by_reload_or_by_role_loses_no_acknowledged_event(
     own_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     """Each session is told to wait for its commits; the server's own settings no longer count."""

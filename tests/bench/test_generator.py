@@ -122,7 +122,7 @@ async def test_refusals_are_counted_by_their_status() -> None:
 
 
 @pytest.mark.parametrize("events", [1, 50])
-def test_an_event_has_about_560_bytes_and_a_request_its_right_length(events: int) -> None:
+def test_an_event_has_about_560_bytes_and_a_request_its_correct_content_length(events: int) -> None:
     maker = RequestMaker("127.0.0.1:8000", ["one", "two"], events)
 
     requests = [maker.next().split(b"\r\n\r\n") for _ in range(32)]

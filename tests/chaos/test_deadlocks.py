@@ -153,7 +153,7 @@ async def test_writers_of_the_same_ids_never_deadlock(
     await check(storm, connection)
 
 
-def test_unsorted_rows_differ_from_a_plan_by_their_order_alone() -> None:
+def test_unsorted_rows_differ_from_a_plan_only_by_their_order() -> None:
     rows = Sender().rows(*map(make_event, "abcde"))
     keys = [row.event_key for row in rows.all()]
     places = sorted(range(len(rows)), key=keys.__getitem__)

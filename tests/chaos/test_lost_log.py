@@ -84,7 +84,7 @@ async def test_a_log_reader_that_has_stopped_does_not_delay_the_exit(piped: Pipe
     assert not any(is_alive(pid) for pid in workers)
 
 
-async def test_a_reader_that_is_gone_and_a_lost_session_end_no_worker(
+async def test_a_closed_log_pipe_and_a_lost_session_end_no_worker(
     piped: PipedService, database_url: str
 ) -> None:
     await piped.start()
@@ -101,7 +101,7 @@ async def test_a_reader_that_is_gone_and_a_lost_session_end_no_worker(
     assert await piped.stop() == 0
 
 
-async def test_a_full_disk_of_the_log_and_a_lost_session_end_no_worker(
+async def test_a_full_log_disk_and_a_lost_session_end_no_worker(
     small_disk: Path, database_url: str
 ) -> None:
     """And there are lines again, each on its own, as soon as there is room."""
@@ -133,7 +133,7 @@ async def test_a_full_disk_of_the_log_and_a_lost_session_end_no_worker(
         service.kill()
 
 
-async def test_a_full_disk_of_the_metrics_ends_no_worker(
+async def test_a_full_metrics_disk_ends_no_worker(
     small_disk: Path, database_url: str, tmp_path: Path
 ) -> None:
     """A killed one is replaced, whether or not the new one has room for its metrics."""

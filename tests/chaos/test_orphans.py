@@ -71,7 +71,7 @@ async def test_workers_that_wait_for_the_database_end_with_their_parent(
         await until_ended(workers, END_S)
 
 
-async def test_a_worker_that_cannot_finish_is_ended_all_the_same(
+async def test_an_orphaned_worker_that_cannot_finish_its_requests_ends(
     make_service: MakeService,
 ) -> None:
     """A client never sends the rest of its body, and there is no parent to lose its patience."""

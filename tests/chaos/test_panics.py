@@ -89,7 +89,7 @@ async def test_a_panic_is_answered_at_once_and_the_worker_continues(
     await run.judge(ledger, site, key)
 
 
-async def test_a_panic_in_a_flush_is_answered_to_all_of_its_requests(
+async def test_a_panic_in_a_flush_answers_all_of_its_requests(
     start_panicking: StartSite,
 ) -> None:
     """They gather behind a flush that waits for a row; theirs begins when it has the row."""
@@ -118,7 +118,7 @@ async def test_a_panic_in_a_flush_is_answered_to_all_of_its_requests(
     assert 1 + codes["stored"] == len(await site.event_ids(key))
 
 
-def test_no_core_that_serves_can_be_asked_to_panic() -> None:
+def test_neither_the_installed_core_nor_one_in_a_wheel_panics_when_an_event_asks_for_it() -> None:
     """Neither the one that is installed, nor one in a wheel: none is built with the feature."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     features = tomllib.loads((ROOT / "native/Cargo.toml").read_text())["features"]

@@ -32,7 +32,7 @@ GROWTH: Final = 10
 
 
 @pytest.mark.nightly
-async def test_a_long_outage_of_the_database_is_503_and_ends_by_itself(
+async def test_events_get_503_during_a_long_outage_and_are_stored_after_it(
     database_url: str, start_site: StartSite, *, is_long: bool
 ) -> None:
     away_s = 30.0 if is_long else 3.0
@@ -51,7 +51,7 @@ async def test_a_long_outage_of_the_database_is_503_and_ends_by_itself(
             await run.recovers(ledger)
 
 
-async def test_a_server_without_a_free_connection_is_503_and_ends_by_itself(
+async def test_events_get_503_while_no_connection_is_free_and_are_stored_afterwards(
     crowded_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     """Somebody else takes every connection, and the service's own are lost."""
@@ -87,7 +87,7 @@ async def _take_all(url: str, hogs: list[Any]) -> None:
         rounds_without_session = 0 if ended else rounds_without_session + 1
 
 
-async def test_a_full_disk_is_503_and_ends_by_itself_when_there_is_space(
+async def test_events_get_503_while_a_disk_is_full_and_are_stored_when_there_is_space(
     small_disk: Path, own_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     """The tables' disk is full; the log's is not, so that PostgreSQL itself goes on."""

@@ -32,7 +32,7 @@ ANCHOR: Final = re.compile(r"\]\(([^)#\s:]*)#([^)]+)\)")
 HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
-def test_every_reason_of_a_request_is_listed_with_its_status_and_its_wait() -> None:
+def test_every_reason_of_a_request_is_listed_with_its_status_and_its_retry_after() -> None:
     listed = {row[0]: row[1] for row in ERRORS[REQUEST]}
     expected = {
         reason.value: f"{fault.status}, `Retry-After: {fault.retry_after_s}`"
@@ -76,7 +76,7 @@ def test_every_metric_is_listed_with_its_type_and_labels() -> None:
     [page for page in DOCS.rglob("*.md") if "decisions" not in page.parts],
     ids=lambda page: page.relative_to(DOCS).as_posix(),
 )
-def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+def test_the_target_of_every_link_exists(page: Path) -> None:
     for target, _ in LINK.findall(page.read_text(encoding="utf-8")):
         if "://" not in target:
             there = (page.parent / target).resolve()
@@ -87,7 +87,7 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize(
     "page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.relative_to(DOCS).as_posix()
 )
-def test_every_link_to_a_heading_leads_to_one(page: Path) -> None:
+def test_the_heading_of_every_link_exists(page: Path) -> None:
     for target, anchor in ANCHOR.findall(page.read_text(encoding="utf-8")):
         linked = (page.parent / target).resolve() if target else page
 

@@ -59,7 +59,9 @@ def oracle(database_url: str) -> Iterator[Oracle]:
     asking.close()
 
 
-def test_what_the_guard_accepts_of_the_corpus_jsonb_reads_back_equal(oracle: Oracle) -> None:
+def test_corpus_documents_that_the_guard_accepts_are_read_back_equal_from_jsonb(
+    oracle: Oracle,
+) -> None:
     accepted = [
         properties for text in DOCUMENTS if (properties := _accepted_properties(text)) is not None
     ]
@@ -68,7 +70,7 @@ def test_what_the_guard_accepts_of_the_corpus_jsonb_reads_back_equal(oracle: Ora
     assert [_loads(properties.decode()) for properties in accepted] == oracle.read_back(accepted)
 
 
-def test_what_strict_json_accepts_of_the_corpus_the_guard_accepts() -> None:
+def test_corpus_documents_that_are_strict_json_are_accepted_by_the_guard() -> None:
     wanted = [text for text in DOCUMENTS if _is_within_limits(text)]
 
     assert len(wanted) > 40
@@ -76,7 +78,7 @@ def test_what_strict_json_accepts_of_the_corpus_the_guard_accepts() -> None:
     assert missing == []
 
 
-def test_of_the_corpus_only_what_strict_json_accepts_within_the_limits_is_accepted() -> None:
+def test_only_corpus_documents_that_are_strict_json_within_the_limits_are_accepted() -> None:
     refused = [text for text in DOCUMENTS if not _is_within_limits(text)]
 
     assert len(refused) > 30
@@ -105,7 +107,7 @@ _SETTINGS: Final = settings(
 
 @_SETTINGS
 @given(objects=st.lists(_OBJECTS, min_size=1, max_size=20), is_ascii=st.booleans())
-def test_what_the_guard_accepts_jsonb_reads_back_equal(
+def test_documents_that_the_guard_accepts_are_read_back_equal_from_jsonb(
     oracle: Oracle, objects: list[dict[str, Any]], is_ascii: bool
 ) -> None:
     texts = [_dumps(value, is_ascii=is_ascii) for value in objects]
@@ -118,7 +120,7 @@ def test_what_the_guard_accepts_jsonb_reads_back_equal(
 
 @_SETTINGS
 @given(value=_OBJECTS, is_ascii=st.booleans())
-def test_what_strict_json_accepts_within_the_limits_the_guard_accepts(
+def test_strict_json_within_the_limits_is_accepted_by_the_guard(
     value: dict[str, Any], is_ascii: bool
 ) -> None:
     text = _dumps(value, is_ascii=is_ascii)
@@ -134,7 +136,7 @@ _PIECES = st.sampled_from([*_BRACKETS, *_ESCAPES, *_TOKENS, " ", "\t", "é"])
 
 @_SETTINGS
 @given(pieces=st.lists(st.lists(_PIECES, max_size=12), min_size=1, max_size=40))
-def test_broken_documents_are_never_accepted_and_whole_ones_never_refused(
+def test_damaged_documents_are_accepted_only_if_they_are_still_strict_json(
     oracle: Oracle, pieces: list[list[str]]
 ) -> None:
     texts = ['{"x":' + "".join(some) + "}" for some in pieces]

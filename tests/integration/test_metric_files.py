@@ -50,7 +50,7 @@ def run(code: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_every_endpoint_with_every_status_has_its_room_from_the_start(tmp_path: Path) -> None:
+def test_space_for_every_endpoint_and_status_is_reserved_at_the_start(tmp_path: Path) -> None:
     run("import service.obs.metrics", tmp_path)
     at_start = {path.name.rpartition("_")[0]: path.stat() for path in tmp_path.glob("*.db")}
     for path in tmp_path.iterdir():
@@ -66,7 +66,7 @@ def test_every_endpoint_with_every_status_has_its_room_from_the_start(tmp_path: 
         assert stat.st_size == at_end[kind].st_size
 
 
-def test_without_room_the_process_counts_for_itself_and_says_so(tmp_path: Path) -> None:
+def test_without_disk_space_a_process_counts_in_its_memory_and_logs_it(tmp_path: Path) -> None:
     said = run(COUNT_ONE, tmp_path / "nowhere")
 
     assert "metrics_not_shared" in said
@@ -87,7 +87,7 @@ def scrape(server: MetricsServer) -> str:
         return text
 
 
-def test_all_workers_are_served_together_and_ended_ones_only_in_the_totals(tmp_path: Path) -> None:
+def test_metrics_cover_all_workers_and_ended_workers_only_in_counters(tmp_path: Path) -> None:
     server = MetricsServer("127.0.0.1", 0, tmp_path)
     try:
         pids = [count_in_worker(tmp_path) for _ in range(3)]

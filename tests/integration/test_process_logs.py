@@ -60,7 +60,7 @@ except ValueError:
 """
 
 
-def test_json_lines_whoever_writes_them_and_no_locals_in_tracebacks() -> None:
+def test_every_logger_writes_json_lines_without_locals_in_tracebacks() -> None:
     written = lines(
         FAILING.format(log='log.exception("request_failed", rows=3)')
         + FAILING.format(log='logging.getLogger("asyncio").exception("loop")')
@@ -124,7 +124,7 @@ def test_a_console_gets_text_without_locals() -> None:
     assert "the-secret" not in written
 
 
-def test_the_level_counts_for_us_and_for_the_libraries() -> None:
+def test_the_log_level_applies_to_the_service_and_to_libraries() -> None:
     written = lines(
         'log.warning("ours"); logging.getLogger("x").warning("theirs"); log.error("bad")', "error"
     )
@@ -149,7 +149,7 @@ def test_a_line_that_cannot_be_text_raises_nothing_and_is_counted(log_format: st
     assert "log_lines_dropped" in written
 
 
-def test_tracebacks_and_prints_take_the_same_way_and_are_out_at_the_end() -> None:
+def test_tracebacks_and_prints_go_to_the_log_and_are_written_before_the_exit() -> None:
     done = subprocess.run(
         [sys.executable, "-c", SETUP.format(level="info", log_format="json") + "print(1)\n1 / 0"],
         cwd=ROOT,

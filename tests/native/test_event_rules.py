@@ -250,6 +250,6 @@ def test_a_single_event_of_another_type_than_its_path_is_ambiguous(given: str) -
     assert (verdict.code, verdict.field) == ("ambiguous_field", "type")
 
 
-def test_an_unknown_endpoint_is_the_callers_error() -> None:
+def test_an_unknown_endpoint_raises_a_value_error() -> None:
     with pytest.raises(ValueError, match="must be one of track"):
         _native.scan_event(b"{}", "batch")

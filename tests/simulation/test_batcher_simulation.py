@@ -34,7 +34,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def test_no_seed_breaks_a_rule(seed: int | None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_seed_violates_a_rule(seed: int | None, capsys: pytest.CaptureFixture[str]) -> None:
     if seed is not None:
         with capsys.disabled():
             print("", *replay(seed), sep="\n")
@@ -67,7 +67,7 @@ def test_a_seed_is_the_same_every_time() -> None:
         assert replay(number) == replay(number)
 
 
-def test_the_seeds_reach_every_answer_every_turn_and_every_end_of_a_drain() -> None:
+def test_the_seeds_cover_every_answer_every_start_of_a_flush_and_every_end_of_a_drain() -> None:
     reached: dict[str, set[object]] = {"answered": set(), "write began": set(), "drained": set()}
     for number in range(200):
         simulation = Simulation(number)

@@ -64,7 +64,7 @@ def resolved(text: str) -> tuple[Any, Any]:
     return addresses, parameters
 
 
-def test_no_message_repeats_a_piece_of_a_password() -> None:
+def test_no_message_contains_a_part_of_a_password() -> None:
     refused = 0
     for text in CASES:
         try:
@@ -79,7 +79,7 @@ def test_no_message_repeats_a_piece_of_a_password() -> None:
     assert len(CASES) / 4 < refused < len(CASES)
 
 
-def test_every_refusal_reaches_the_commands_as_a_sentence_about_the_variable() -> None:
+def test_every_refusal_is_a_sentence_about_the_variable_database_url() -> None:
     said = set()
     for text in CASES:
         try:
@@ -133,13 +133,13 @@ def test_without_a_host_the_environment_and_the_local_sockets_decide(
     assert [("db.internal", 5432)] == resolved("postgresql:///d")[0]
 
 
-def test_of_several_hosts_the_primary_is_wanted() -> None:
+def test_of_several_hosts_the_primary_is_used() -> None:
     assert "primary" == resolved("postgresql://a,b/d")[1].target_session_attrs
     assert "any" == resolved("postgresql://a,b/d?target_session_attrs=any")[1].target_session_attrs
     assert "any" == resolved("postgresql://a/d")[1].target_session_attrs
 
 
-def test_parameters_of_the_driver_and_of_the_server_stay_apart() -> None:
+def test_parameters_of_the_driver_and_of_the_server_are_separated() -> None:
     parsed = parse(
         "postgresql://u:p@h/d?sslmode=require&search_path=a%2Cb&synchronous_commit=remote_apply"
         "&application_name=orders&connect_timeout=5&options=-c%20jit%3Doff"
@@ -189,9 +189,7 @@ def test_parameters_of_the_driver_and_of_the_server_stay_apart() -> None:
         ("a-b=1", "not one of PostgreSQL's"),
     ],
 )
-def test_a_parameter_that_cannot_be_honoured_is_named_with_what_to_do(
-    parameter: str, words: str
-) -> None:
+def test_an_unsupported_parameter_is_named_with_what_to_do(parameter: str, words: str) -> None:
     with pytest.raises(DatabaseUrlError) as caught:
         parse(f"postgresql://u:{CANARY}@h/d?{parameter}")
 

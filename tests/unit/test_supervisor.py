@@ -81,7 +81,7 @@ async def test_a_task_continues_after_any_error_of_its_run_or_of_the_counter(
     await supervisor.stop()
 
 
-async def test_a_cancel_that_did_not_come_from_stop_ends_one_run_alone() -> None:
+async def test_a_cancellation_other_than_stop_ends_only_one_run() -> None:
     supervisor = Supervisor(lambda _task: None, pause_min_s=0.001)
     runs: list[asyncio.Task[None]] = []
     again = asyncio.Event()

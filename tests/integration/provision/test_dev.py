@@ -179,7 +179,7 @@ def test_leftovers_of_a_killed_dev_are_replaced_and_a_dead_service_stops_dev(
     assert not is_listening(second["url"] + "/")
 
 
-def test_a_taken_port_is_one_line_before_anything_starts(
+def test_a_taken_port_is_reported_in_one_line_before_anything_starts(
     start_dev: StartDev, open_folder: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -60,7 +60,7 @@ async def test_a_new_key_is_announced(listener: Listener, tenant: NewKey) -> Non
         "secret_sha256 = sha256('')",
     ],
 )
-async def test_a_change_that_matters_is_announced(
+async def test_a_change_that_affects_authentication_or_limits_is_announced(
     listener: Listener, tenant: NewKey, connection: Any, change: str
 ) -> None:
     await listener.heard()
@@ -114,7 +114,7 @@ async def test_a_disabled_tenant_announces_its_own_keys_only(
     assert [tenant.key_id] == await listener.heard()
 
 
-async def test_a_key_never_joins_one_tenant_to_anothers_workspace(
+async def test_a_key_cannot_refer_to_a_workspace_of_another_tenant(
     tenant: NewKey, make_tenant: MakeTenant, connection: Any
 ) -> None:
     other = await make_tenant("other")

@@ -114,7 +114,7 @@ async def migrate_beside(reader: Any, url: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("change", [COLUMN, INDEX], ids=["column", "index"])
-async def test_a_migration_waits_for_a_reader_and_says_for_whom(
+async def test_a_migration_waits_for_a_reader_and_names_its_session(
     database_url: str, folder: Path, reader: Any, change: str
 ) -> None:
     (folder / "9999_more.sql").write_text(change)
@@ -146,7 +146,7 @@ async def test_a_migration_that_does_not_get_its_lock_gives_up_and_leaves_nothin
     assert await connection.fetchval(HAS_COLUMN)
 
 
-async def test_an_index_that_was_given_up_is_made_the_next_time(
+async def test_an_index_whose_creation_was_given_up_is_created_the_next_time(
     database_url: str, folder: Path, reader: Any, connection: Any
 ) -> None:
     (folder / "9999_more.sql").write_text(INDEX)
@@ -226,7 +226,7 @@ async def test_a_day_is_removed_as_documented_while_a_transaction_has_it_in_its_
     assert [f"events_{tomorrow:%Y%m%d}"] == [row[0] for row in await connection.fetch(PARTITIONS)]
 
 
-async def test_no_migration_comes_between_the_two_halves_of_a_detach(
+async def test_no_migration_runs_between_the_two_steps_of_a_detach(
     database_url: str, folder: Path, reader: Any, connection: Any
 ) -> None:
     """A column that came then would be missing in the partition, and FINALIZE would fail."""
@@ -255,7 +255,7 @@ async def holder(database_url: str) -> AsyncIterator[Any]:
     connection.terminate()
 
 
-async def test_a_wait_is_bounded_and_ends_with_who_is_waited_for(
+async def test_the_wait_for_another_migrate_is_limited_and_its_error_names_the_session(
     database_url: str, holder: Any
 ) -> None:
     said: list[str] = []
@@ -272,7 +272,7 @@ async def test_a_wait_is_bounded_and_ends_with_who_is_waited_for(
     assert who in said[0]
 
 
-async def test_a_lock_that_is_given_up_is_taken(database_url: str, holder: Any) -> None:
+async def test_a_lock_that_is_released_is_taken(database_url: str, holder: Any) -> None:
     async with connected(database_url) as connection:
         said: list[str] = []
 

@@ -62,7 +62,7 @@ def stopped() -> Iterator[Path]:
         yield folder
 
 
-def test_it_answers_on_loopback_only_and_asks_for_the_password(
+def test_it_listens_on_loopback_only_and_requires_the_password(
     shared_server: postgres.EmbeddedPostgres,
 ) -> None:
     assert "127.0.0.1" == ask(shared_server.url(), "SHOW listen_addresses")
@@ -79,7 +79,7 @@ def test_the_settings_of_the_caller_apply(shared_server: postgres.EmbeddedPostgr
     assert "off" == ask(shared_server.url(), "SHOW fsync")
 
 
-def test_its_password_and_log_are_for_their_owner_only(
+def test_only_the_owner_can_read_the_password_and_the_log(
     shared_server: postgres.EmbeddedPostgres,
 ) -> None:
     for path in (shared_server.files.password, shared_server.files.log):

@@ -36,9 +36,7 @@ async def test_status_reports_no_problem_of_partitions_that_the_service_made(
     assert [9, 9] == [table["partitions"] for table in status["partitions"]]
 
 
-async def test_what_is_wrong_with_the_coming_days_is_named(
-    provision: Provision, connection: Any
-) -> None:
+async def test_problems_of_the_coming_days_are_named(provision: Provision, connection: Any) -> None:
     provision("partitions")
     for days in (0, 1):
         await connection.execute(f"ALTER TABLE events DETACH PARTITION {partition(days)}")

@@ -71,7 +71,7 @@ async def test_another_path_is_404(bench: EdgeBench, path: str) -> None:
         ("DELETE", "/", b"GET, HEAD"),
     ],
 )
-async def test_another_method_is_405_with_those_that_are_allowed(
+async def test_another_method_is_405_with_the_allowed_methods(
     bench: EdgeBench, method: str, path: str, allow: bytes
 ) -> None:
     answer = await bench.ask(method, path)
@@ -102,7 +102,7 @@ async def test_every_answer_carries_its_request_id_and_length(bench: EdgeBench) 
     assert "0000000000002" == answers[1].content["request_id"]
 
 
-async def test_pages_may_read_answers_errors_too(bench: EdgeBench) -> None:
+async def test_pages_may_read_every_answer_including_errors(bench: EdgeBench) -> None:
     fine = await bench.post("/v1/page", {}, PAGE)
     refused = await bench.post("/v1/page", b"{", PAGE)
     nobody = await bench.ask("POST", "/v1/page", b"{}", [PAGE])
@@ -125,14 +125,14 @@ async def test_a_preflight_needs_no_key(bench: EdgeBench) -> None:
     assert b"https://shop.example" == answer.headers[b"access-control-allow-origin"]
 
 
-async def test_a_header_that_is_there_twice_is_refused(bench: EdgeBench) -> None:
+async def test_a_duplicate_header_is_refused(bench: EdgeBench) -> None:
     answer = await bench.post("/v1/page", {}, (b"authorization", b"Bearer other"))
 
     assert (400, "authorization") == (answer.status, answer.content["field"])
 
 
 @pytest.mark.parametrize("path", ["/v1/page", "/nowhere", "/health"])
-async def test_a_length_that_cannot_be_read_is_answered_like_any_request(
+async def test_an_invalid_content_length_gets_an_answer_with_a_request_id(
     bench: EdgeBench, path: str
 ) -> None:
     length = (b"content-length", b"0" * 4_301)

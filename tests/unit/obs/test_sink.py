@@ -77,7 +77,7 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def test_the_lines_of_each_thread_come_out_whole_and_in_order(pipe: Pipe) -> None:
+def test_the_lines_of_each_thread_are_written_whole_and_in_order(pipe: Pipe) -> None:
     sink = Sink(pipe.writer, notice)
 
     def put_all() -> None:
@@ -123,7 +123,7 @@ def test_a_pipe_without_a_reader_blocks_nothing_and_dropped_lines_are_reported(p
     pipe.read_until(lambda text: b'{"n":400}' in text)
 
 
-def test_at_the_end_the_wait_for_a_pipe_without_a_reader_is_bounded(pipe: Pipe) -> None:
+def test_at_the_exit_the_wait_for_a_pipe_without_a_reader_is_limited(pipe: Pipe) -> None:
     pipe.fill()
     sink = Sink(pipe.writer, notice)
     sink.put(line(1))
@@ -132,7 +132,7 @@ def test_at_the_end_the_wait_for_a_pipe_without_a_reader_is_bounded(pipe: Pipe) 
     pipe.read_until(lambda text: text.endswith(line(1)))
 
 
-def test_at_the_end_all_that_is_queued_is_written(pipe: Pipe) -> None:
+def test_at_the_exit_all_queued_lines_are_written(pipe: Pipe) -> None:
     sink = Sink(pipe.writer, notice)
     for number in range(100):
         sink.put(line(number))
@@ -142,7 +142,7 @@ def test_at_the_end_all_that_is_queued_is_written(pipe: Pipe) -> None:
     assert 100 == os.read(pipe.reader, 65_536).count(b"\n")
 
 
-def test_no_write_is_so_long_that_a_pipe_could_cut_a_line() -> None:
+def test_every_write_ends_at_the_end_of_a_line() -> None:
     """A socket that keeps the bounds of writes shows them."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.settimeout(TIMEOUT_S)
@@ -196,7 +196,7 @@ def test_without_a_reader_lines_wait_and_a_new_reader_gets_them(tmp_path: Path) 
     assert {"write_failed": lost} == dropped
 
 
-def test_a_line_that_a_full_disk_cuts_is_counted_and_no_other_is_glued_to_it(
+def test_a_line_that_a_full_disk_truncates_is_counted_and_no_other_line_is_joined_to_it(
     tmp_path: Path,
 ) -> None:
     """A limit on the size of files stands for the disk: it cuts one write and fails the next."""

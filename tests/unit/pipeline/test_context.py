@@ -23,7 +23,7 @@ def sender() -> Sender:
     return Sender()
 
 
-def test_a_batchs_context_is_under_that_of_its_events(sender: Sender) -> None:
+def test_the_context_of_an_event_has_precedence_over_that_of_its_batch(sender: Sender) -> None:
     shared = {"ip": "1", "os": "x"}
 
     plain = accepted(sender, GOOD, context=shared)
@@ -54,7 +54,7 @@ def test_a_batchs_context_is_under_that_of_its_events(sender: Sender) -> None:
         ),
     ],
 )
-def test_the_members_of_both_contexts_are_there_as_sent_and_the_events_own_come_last(
+def test_a_merged_context_has_all_members_as_sent_with_those_of_the_event_last(
     sender: Sender, outer: str, inner: str, expected: bytes | None
 ) -> None:
     body = f'{{"context":{outer},"batch":[{{"type":"page","context":{inner}}}]}}'

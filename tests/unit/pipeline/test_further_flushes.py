@@ -62,7 +62,7 @@ async def test_rows_count_and_not_requests(bench: Bench) -> None:
     assert (accepted("a", "b"), accepted("c")) == (await one, await other)
 
 
-async def test_the_end_of_a_flush_starts_the_next_one_however_few_rows_are_queued(
+async def test_the_end_of_a_flush_starts_the_next_one_even_for_one_queued_row(
     bench: Bench,
 ) -> None:
     _, first = await begin(bench)
@@ -132,7 +132,9 @@ async def test_a_stalled_flush_stays_stalled_until_it_ends(bench: Bench) -> None
         assert accepted(name) == await request
 
 
-async def test_a_stalled_flush_does_not_count_for_one_on_time(bench: Bench) -> None:
+async def test_beside_a_flush_on_time_one_row_waits_even_if_another_flush_is_stalled(
+    bench: Bench,
+) -> None:
     bench.make(flushes_max=3, stalled_s=NEVER_S, further_rows_min=2, batch_rows_max=10)
     await begin(bench)
     (stalled,) = bench.batcher._flushes

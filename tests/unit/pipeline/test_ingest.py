@@ -109,7 +109,7 @@ async def test_a_key_may_be_in_the_body_alone(
         [(b"authorization", b"Negotiate x"), (b"x-api-key", b"nonsense")],
     ],
 )
-async def test_without_a_good_key_it_is_401(
+async def test_a_request_without_a_valid_key_is_401(
     bench: EdgeBench, headers: list[tuple[bytes, bytes]]
 ) -> None:
     answer = await bench.ask("POST", "/v1/page", b"{}", headers)
@@ -118,7 +118,7 @@ async def test_without_a_good_key_it_is_401(
     assert [] == bench.store.flushes
 
 
-async def test_a_bad_key_in_a_header_is_refused_although_the_body_has_a_good_one(
+async def test_an_invalid_key_in_a_header_is_refused_even_if_the_body_has_a_valid_one(
     bench: EdgeBench,
 ) -> None:
     body = msgspec.json.encode({"writeKey": bench.minted.text})
@@ -148,7 +148,7 @@ async def test_a_key_inside_an_event_of_a_batch_does_not_authenticate_it(bench: 
 
 
 @pytest.mark.parametrize("ending", ["revoked", "expired", "lapsed and revoked", "missed"])
-async def test_a_key_that_ends_while_the_body_arrives_stores_nothing(
+async def test_a_key_that_becomes_invalid_while_the_body_arrives_stores_nothing(
     bench: EdgeBench, ending: str
 ) -> None:
     def end() -> None:
@@ -176,7 +176,7 @@ async def test_a_key_that_ends_while_the_body_arrives_stores_nothing(
     assert [] == bench.store.flushes
 
 
-async def test_a_key_that_changes_while_the_body_arrives_counts_as_it_is_then(
+async def test_the_key_is_used_as_it_is_when_the_body_has_arrived(
     bench: EdgeBench,
 ) -> None:
     def move() -> None:
@@ -234,7 +234,7 @@ async def test_the_limits_of_a_key_apply(is_in_body: bool) -> None:
     assert 400 == await status({"batch": [PAGE] * 5})
 
 
-async def test_a_key_in_the_body_loses_no_event_past_what_was_read_before_it_was_known() -> None:
+async def test_a_body_over_the_limits_for_an_unknown_key_is_refused_and_not_truncated() -> None:
     """The limits of its key are larger than those that apply before the key is known."""
     bench = EdgeBench(events_max=1_000, bytes_max=1_000_000)
     batch = [{"type": "page"}] * 300

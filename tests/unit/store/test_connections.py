@@ -131,7 +131,7 @@ async def test_a_close_between_two_messages_of_a_statement_is_a_lost_connection(
         await use(connection, 0.0, connection.statement())
 
 
-async def test_an_error_of_our_own_stays_one() -> None:
+async def test_an_error_of_the_caller_is_not_reported_as_a_lost_connection() -> None:
     async def fail() -> None:
         raise AttributeError("ours")
 
