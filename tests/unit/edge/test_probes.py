@@ -51,7 +51,7 @@ async def test_a_worker_that_cannot_store_is_alive_but_not_ready(
     assert ("It is full." if fault == "database" else None) == ready.content.get("message")
 
 
-async def test_the_index_has_name_version_and_paths(bench: EdgeBench) -> None:
+async def test_the_index_says_where_things_are(bench: EdgeBench) -> None:
     content = (await bench.ask("GET", "/")).content
 
     assert ("forebay", "1.2.3") == (content["service"], content["version"])

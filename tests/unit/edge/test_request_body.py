@@ -300,7 +300,7 @@ async def test_a_wrong_checksum_is_refused() -> None:
     assert Reason.INVALID_ENCODING == (await refusal([bytes(body)], header(b"gzip"))).reason
 
 
-async def test_a_body_that_does_not_arrive_in_time_is_refused() -> None:
+async def test_a_body_that_does_not_arrive_in_time_is_given_up() -> None:
     body = Body([PLAIN], is_whole=False)
 
     with pytest.raises(RefusedError, match=r"within 0\.01 s") as caught:
@@ -322,6 +322,6 @@ async def test_further_chunks_do_not_extend_the_deadline_of_a_body() -> None:
     assert Reason.BODY_TIMEOUT == caught.value.reason
 
 
-async def test_a_sender_that_disconnected_gets_no_refusal() -> None:
+async def test_a_sender_that_left_is_no_refusal() -> None:
     with pytest.raises(ClientGoneError):
         await read_body(gone, {}, bytes_max=BYTES_MAX, timeout_s=5)

@@ -75,7 +75,7 @@ async def test_every_look_up_ends_at_its_deadline_while_the_store_does_not_answe
     assert len(table.asked) == table.cancelled == 3
 
 
-async def test_the_number_of_waiting_ids_is_limited() -> None:
+async def test_the_bound_counts_ids_that_wait() -> None:
     table = GatedTable()
     lookups = Lookups(table.find, timeout_s=TIMEOUT_S)
     was_full = []

@@ -18,7 +18,7 @@ class Bench:
         return [self.budget.take(key_id) for _ in range(times)]
 
 
-def test_events_over_the_budget_are_counted_but_not_kept() -> None:
+def test_what_is_over_the_budget_is_counted_not_kept() -> None:
     bench = Bench(2)
 
     assert [True, True, False, False] == bench.take("a", 4)
@@ -32,7 +32,7 @@ def test_each_key_has_its_own_budget() -> None:
     assert [True] == bench.take("b", 1)
 
 
-def test_a_minute_later_the_budget_is_full_again() -> None:
+def test_a_minute_later_there_is_a_new_one() -> None:
     bench = Bench(1)
     bench.take("a", 1)
 
@@ -42,5 +42,5 @@ def test_a_minute_later_the_budget_is_full_again() -> None:
     assert [True, False] == bench.take("a", 2)
 
 
-def test_a_budget_of_zero_keeps_no_event() -> None:
+def test_a_budget_of_nothing_keeps_nothing() -> None:
     assert [False] == Bench(0).take("a", 1)
