@@ -1,5 +1,5 @@
 """
-The native core beside plain ways of doing the same.
+The speed of the native core compared with plain Python and its libraries.
 
 If these tests fail: a service on the same machine stores fewer events per second than before, and
 answers its senders later.
@@ -21,13 +21,13 @@ from service.pipeline.check import Arrival, random_row_ids, scan
 NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FLUSH_BODIES: Final = 10
 BATCH_EVENTS: Final = 50
-# Any number of a PostgreSQL type: it is written, not looked up.
+# Any OID: it is written, not looked up.
 TYPE_OID: Final = 100_000
 
-# Minimum speed, as a multiple of the reference; after it what was measured on two shared cores.
+# Minimum speed as a multiple of the reference; comments: measured on two shared cores.
 GUARD_MIN: Final = 3.0  # 6 to 8
-DECODE_MIN: Final = {1: 0.08, 50: 0.25}  # by events in a body: 0.2, 0.66
-ROWS_MIN: Final = {1: 4.0, 50: 15.0}  # by events in a body: 9, 40
+DECODE_MIN: Final = {1: 0.08, 50: 0.25}  # by number of events in a body; measured: 0.2, 0.66
+ROWS_MIN: Final = {1: 4.0, 50: 15.0}  # by number of events in a body; measured: 9, 40
 FLUSH_MIN: Final = 2.0  # 15, and 5 where the allocator returns its pages after each flush
 REQUEST_IDS_MIN: Final = 6.0  # 18
 EVENT_IDS_MIN: Final = 4.0  # 10
@@ -36,7 +36,7 @@ both_sizes = pytest.mark.parametrize("events", [1, 50], ids=["1 event", "50 even
 
 
 class DecodedEvent(msgspec.Struct, gc=False, rename="camel"):
-    """The typed fields; documents stay bytes."""
+    """An event with typed fields; documents are not decoded."""
 
     type: str
     message_id: str
@@ -100,7 +100,7 @@ def test_a_request_id_and_its_text_are_cheaper_than_a_uuid(gate: Gate) -> None:
 
 
 def test_generated_event_ids_are_cheaper_than_uuids(gate: Gate) -> None:
-    """For a batch without ids this makes whole rows; the reference makes only the ids."""
+    """Time of all rows of a batch without ids, compared with the time of the UUIDs alone."""
     ids = random_row_ids()
     arrival = Arrival(1, 1, "key", 1, "1.0", 1_800_000_000_000_000)
     batch: dict[str, Any] = {"batch": [{"type": "page"}] * BATCH_EVENTS}

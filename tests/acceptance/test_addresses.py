@@ -1,8 +1,8 @@
 """
-The addresses that the service listens on, and what it says about them.
+The addresses that the service listens on, and its messages about unusable ones.
 
-If these tests fail: an operator cannot bind the service to the address they set, or is not told
-why.
+If these tests fail: an operator cannot bind the service to the configured address, or gets no
+message with the reason.
 """
 
 import socket

@@ -1,11 +1,11 @@
 """
-What every deployment must do, judged by its answers alone.
+Tests of any deployment, by its answers alone.
 
 `make e2e URL=… KEY=…` runs these tests against a deployment; otherwise they start a service.
 They do not read the database: an event that is sent again is a duplicate if it was stored, and a
 conflict if it was changed.
 
-If these tests fail: a deployment answers senders differently from what the documentation says.
+If these tests fail: a deployment answers senders differently from the documentation.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from tests.acceptance.site import TIMEOUT_S, Site, new_ids, track, tracks
 from tests.acceptance.test_bad_input import BAD_EVENTS, MALFORMED, Bad
 from tests.acceptance.test_ingestion import ONE_EVENT, REQUEST_ID
 
-# More than a key may be allowed to send at once, by any setting.
+# More events than any setting allows in a request.
 TOO_MANY: Final = 10_001
 TOO_LARGE_BYTES: Final = 600_000
 AT_ONCE: Final = 60
@@ -36,13 +36,13 @@ SDK_EVENTS: Final = 130
 
 
 class Deployment(NamedTuple):
-    """What a sender knows of a service."""
+    """The URL and the key of a service."""
 
     url: str
     key: str
 
     def __repr__(self) -> str:
-        # A failure must not print the key.
+        # The report of a failed test must not contain the key.
         return f"Deployment({self.url})"
 
     def client(self, **options: Any) -> httpx.AsyncClient:
@@ -57,7 +57,7 @@ class Deployment(NamedTuple):
 
 @pytest.fixture
 def deployment(request: pytest.FixtureRequest) -> Deployment:
-    """Return the one that is given, or our own with a new key."""
+    """Return the given deployment, or start a service and create a key."""
     url = os.environ.get("E2E_URL")
     if url is not None:
         return Deployment(url.rstrip("/"), os.environ["E2E_KEY"])
@@ -258,7 +258,7 @@ async def test_a_tenant_or_workspace_named_in_a_body_is_ignored(client: httpx.As
 
 
 async def _check_stored(client: httpx.AsyncClient, event_ids: list[str]) -> None:
-    """An id that can be used anew was never stored: these cannot."""
+    """Check that these ids are stored: another event with one of them is a conflict."""
     assert len(event_ids) == len(set(event_ids)) > 0
     for start in range(0, len(event_ids), 25):
         ids = event_ids[start : start + 25]

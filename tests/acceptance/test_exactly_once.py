@@ -1,7 +1,7 @@
 """
-Each event id is stored once, however often and wherever it is sent, also over a killed worker.
+Each event id is stored once, however often it is sent, by whichever worker, even a killed one.
 
-If these tests fail: an analyst counts an event twice, or a sender loses one that was acknowledged.
+If these tests fail: an analyst counts an event twice, or an acknowledged event is missing.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ TIMES = 200
 
 
 async def _send_at_once(site: Site, events: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Send one request per event over 32 connections that reach every worker; all verdicts."""
+    """Send one request per event over 32 connections to all workers; return all verdicts."""
     key = await site.make_key()
     async with site.client_of_each_worker(key), site.client(key) as client:
         room = asyncio.Semaphore(CONNECTIONS)
@@ -58,7 +58,7 @@ async def test_of_different_events_with_one_id_only_one_is_stored(shared: Site) 
 
 
 async def test_batches_that_share_ids_in_any_order_do_not_deadlock(shared: Site) -> None:
-    """Workers lock the same rows in opposite orders; no request waits for ever or is refused."""
+    """Workers receive the same ids in opposite orders; no request hangs or is refused."""
     key = await shared.make_key()
     ids = new_ids(50)
     orders = [ids, ids[::-1], ids[25:] + ids[:25], ids[::2] + ids[1::2]] * 10

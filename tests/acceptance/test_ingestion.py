@@ -1,5 +1,5 @@
 """
-Accepted requests: every event type, encoding and header, and the rows that they become.
+Accepted requests: every event type, encoding and header, and the stored rows.
 
 If these tests fail: an analyst finds events with missing or wrong columns.
 """
@@ -151,7 +151,7 @@ async def test_both_spellings_are_stored_in_the_same_columns(shared: Site) -> No
 
     rows = await shared.rows(key)
     for row, answer, event_id in zip(rows, answers, ["id-camel", "id-snake"], strict=True):
-        # Sent an hour before it came: by our clock everything happened an hour later.
+        # Sent an hour before the arrival: the service corrects each time by an hour.
         happened = row["received_at"] - timedelta(minutes=30)
         assert (event_id, event_id) == (row["event_id"], answer.json()["event_id"])
         assert abs(row["received_at"] - now) < timedelta(seconds=30)
@@ -383,7 +383,7 @@ async def test_an_empty_batch_is_refused(shared: Site) -> None:
 
 
 async def test_the_row_is_visible_to_other_sessions_when_the_answer_arrives(shared: Site) -> None:
-    """Another session looks at the moment of the answer, many times under concurrent load."""
+    """Another session queries the row right after each answer, under concurrent load."""
     key = await shared.make_key()
     query = "SELECT count(*) FROM events WHERE tenant_id = $1 AND event_id = $2"
 

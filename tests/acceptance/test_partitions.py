@@ -1,7 +1,7 @@
 """
-Partitions in states that administrators leave behind: the service starts, stores and says so.
+Unusual partitions that administrators leave: the service starts, stores and reports them.
 
-If these tests fail: events cannot be stored after midnight, and the operator is not told why.
+If these tests fail: events get 503 after midnight UTC, and the log does not name the reason.
 """
 
 import os

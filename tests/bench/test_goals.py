@@ -1,5 +1,5 @@
 """
-Figures and goals that are computed from samples.
+Figures and goals computed from samples.
 
 If these tests fail: the published table of goals is wrong.
 """
@@ -14,7 +14,7 @@ from bench.goals import goals
 
 
 def sample(**given: Any) -> Sample:
-    """Return a sample of two seconds in which 1,000 events a second cost the service 10 us each."""
+    """Return a sample of 2 s with 1,000 events per second and 10 us of service CPU per event."""
     cpu = {"service_cpu_s": 0.02, "postgres_cpu_s": 0.06, "watched_s": 2.0}
     return {"events_per_s": 1_000.0, "p50_ms": 4.0, "p99_ms": 30.0} | cpu | given
 

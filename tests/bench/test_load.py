@@ -1,5 +1,5 @@
 """
-The requests of `make load`, the answers that it expects, and its judgement.
+The requests of `make load`, the answers that it expects, and when a run fails.
 
 If these tests fail: `make load` passes although senders got wrong answers, or fails without cause.
 """

@@ -1,7 +1,7 @@
 """
-Results on disk, and the page that shows them.
+Result files, and the page rendered from them.
 
-If these tests fail: bench/README.md shows other figures than were measured.
+If these tests fail: bench/README.md shows figures that were not measured.
 """
 
 from pathlib import Path

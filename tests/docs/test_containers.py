@@ -64,7 +64,7 @@ def test_the_service_has_time_to_drain(services: dict[str, Any]) -> None:
 def test_postgresql_has_connections_for_the_workers_of_an_upgrade(services: dict[str, Any]) -> None:
     (setting,) = [part for part in services["postgres"]["command"] if "max_connections" in part]
     settings = Config()
-    # The old and the new release side by side, and some for people.
+    # Connections of the old and the new release together, and some for people.
     needed = 2 * settings.workers * connections_per_worker(settings) + 10
 
     assert int(setting.rpartition("=")[2]) >= needed

@@ -20,7 +20,7 @@ from tests.docs.conftest import DOCS, ROOT
 PAGE: Final = (DOCS / "how-to/kubernetes.md").read_text(encoding="utf-8")
 DOCKERFILE: Final = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 SETTINGS: Final = Config()
-# How long a database may be away before a pod that waits for it is restarted.
+# How long the database may be away before Kubernetes restarts a pod that waits for it.
 OUTAGE_S: Final = 3600
 
 
@@ -80,7 +80,7 @@ def test_probes_request_existing_paths(container: dict[str, Any]) -> None:
 
 
 def test_a_database_that_is_away_restarts_no_pod(container: dict[str, Any]) -> None:
-    """A pod that starts waits for it; one that serves answers /health/live without it."""
+    """A starting pod waits for the database; a serving pod answers /health/live without it."""
     start, alive = container["startupProbe"], container["livenessProbe"]
 
     assert start["failureThreshold"] * start["periodSeconds"] >= OUTAGE_S
@@ -103,7 +103,7 @@ def test_the_job_may_run_longer_than_it_waits_for_another_one(manifests: dict[st
 def test_the_memory_limit_has_room_for_full_queues(container: dict[str, Any]) -> None:
     limit_mib = int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
 
-    # As much again for the processes themselves.
+    # Twice the size of the queues, for the processes themselves.
     assert limit_mib >= 2 * SETTINGS.workers * SETTINGS.queue_bytes_max / MIB
 
 

@@ -24,7 +24,7 @@ ERRORS: Final = tables(DOCS / "api/ingestion.md")
 REQUEST: Final = "The whole request"
 EVENT: Final = "One event"
 CONFLICT: Final = "One event that is not the first with its id"
-# "One event" is a heading twice: the paths come first.
+# Two sections are called "One event": the first one has the paths.
 PATHS: Final = 6
 MEASURES: Final = (prometheus_client.Counter, prometheus_client.Gauge, prometheus_client.Histogram)
 LINK: Final = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
@@ -101,7 +101,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def setting_rows() -> Rows:
-    """What the page of settings has to say, from the code."""
+    """Return the rows of the page of settings, from the code."""
     url = [
         config.DATABASE_URL,
         "none",
@@ -125,7 +125,7 @@ def setting_rows() -> Rows:
 
 
 def range_of(kind: object, meta: Meta) -> str:
-    """Say what a value may be."""
+    """Describe the allowed values."""
     choices = getattr(kind, "__args__", ())
     if choices:
         return ", ".join(choices)
@@ -138,7 +138,7 @@ def range_of(kind: object, meta: Meta) -> str:
 
 
 def metric_rows() -> Rows:
-    """What the page of metrics has to say, from the code."""
+    """Return the rows of the page of metrics, from the code."""
     rows = []
     for measure in vars(metrics).values():
         if isinstance(measure, MEASURES):
@@ -150,7 +150,7 @@ def metric_rows() -> Rows:
 
 
 def as_markdown(rows: Rows) -> str:
-    """Write rows as the page has them, to be pasted."""
+    """Return rows in Markdown, to be copied into the page."""
     lines = []
     for name, *cells in rows:
         lines.append(" | ".join([f"| `{name}`", *cells]) + " |")

@@ -34,14 +34,14 @@ _LEVELS_MAX: Final = 64
 
 
 class Oracle:
-    """PostgreSQL, asked what a document is as jsonb."""
+    """Reads documents back from PostgreSQL as jsonb."""
 
     def __init__(self, url: str) -> None:
         self._runner = asyncio.Runner()
         self._connection = self._runner.run(asyncpg.connect(url))
 
     def read_back(self, documents: list[bytes]) -> list[Any]:
-        """Return the documents as jsonb reads them back; raises when it refuses one."""
+        """Return the documents as read back from jsonb; raises if jsonb refuses one."""
         texts = [document.decode() for document in documents]
         query = "SELECT given::jsonb::text FROM unnest($1::text[]) AS given"
         rows = self._runner.run(self._connection.fetch(query, texts))
@@ -151,7 +151,7 @@ def test_damaged_documents_are_accepted_only_if_they_are_still_strict_json(
 
 
 def _accepted_properties(text: str) -> bytes | None:
-    """Return the properties that the core accepts of *text*; None when it rejects *text*."""
+    """Return the properties if the core accepts the event *text*, else None."""
     body = b'{"event":"x","properties":' + text.encode("utf-8", "surrogatepass") + b"}"
     scanned = _native.scan_event(body, "track")
     if isinstance(scanned, _native.Malformed):
@@ -162,7 +162,7 @@ def _accepted_properties(text: str) -> bytes | None:
 
 
 def _is_within_limits(text: str) -> bool:
-    """Say whether strict JSON takes *text* for an object, and our limits allow what is in it."""
+    """Whether *text* is an object in strict JSON whose content is within the limits of Forebay."""
     try:
         text.encode("utf-8")
         value = json.loads(text, parse_constant=_refuse, parse_float=str, parse_int=str)
@@ -172,7 +172,7 @@ def _is_within_limits(text: str) -> bool:
 
 
 def _is_storable(text: str) -> bool:
-    # Strings out of the way first: what is left of a document besides is structure and numbers.
+    # Without its strings a document is structure and numbers.
     strings = re.findall(r'"(?:[^"\\]|\\.)*"', text)
     rest = re.sub(r'"(?:[^"\\]|\\.)*"', '""', text)
     numbers = re.findall(r"-?\d[\d.eE+-]*", rest)

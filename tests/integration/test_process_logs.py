@@ -1,5 +1,5 @@
 """
-The log of a process: one JSON object per line, for every writer, and no secret.
+The log of a process: one JSON object per line from every logger, without secrets.
 
 If these tests fail: log lines are lost, cannot be parsed, or contain keys and payloads.
 """
@@ -34,7 +34,7 @@ def answer(endpoint="page", status=200):
 
 
 def run(code: str, level: str = "info", log_format: str = "json") -> str:
-    """Return what *code* logs, in a process of its own: the set-up of logs is global."""
+    """Return the log of *code* in a new process, because the configuration of logging is global."""
     done = subprocess.run(
         [sys.executable, "-c", SETUP.format(level=level, log_format=log_format) + code],
         cwd=ROOT,
@@ -88,7 +88,7 @@ logging.getLogger("granian").info("progress of a library")
 
 
 def test_a_line_with_a_long_traceback_fits_into_one_write_to_a_pipe() -> None:
-    """A pipe that several processes share may mix longer lines."""
+    """Longer lines of several processes may be mixed in a shared pipe."""
     code = """
 def dive(depth):
     if depth == 0:
@@ -163,7 +163,7 @@ def test_tracebacks_and_prints_go_to_the_log_and_are_written_before_the_exit() -
 
 
 def test_without_stdout_the_process_continues() -> None:
-    """The number of a descriptor that was closed from the start soon belongs to another file."""
+    """Descriptor 1, closed from the start, is soon reused for another file."""
     code = SETUP.format(level="info", log_format="auto") + "log.info('one'); print('two')"
 
     done = subprocess.run(

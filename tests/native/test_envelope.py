@@ -1,5 +1,5 @@
 """
-The envelope of a batch: its own members, their limits, and the errors in them.
+The envelope of a batch: its members, their limits and their errors.
 
 If these tests fail: a sender of batches gets a wrong answer, or its events get the wrong context.
 """
@@ -16,7 +16,7 @@ MARCH_1_US = 1_772_323_200_000_000
 
 
 def stored(body: str) -> tuple[bytes | None, int | None]:
-    """Return the context and the time of sending that the one event of *body* is stored with."""
+    """Return the stored context and the stored time of sending of the only event of *body*."""
     rows, refused = scan(body).rows(_native.RowIds(0, bytes(32)), Arrival())
     assert not refused
     (row,), (columns,) = rows.all(), read_copy(rows.copy_data())

@@ -15,7 +15,7 @@ from tests.native.scanned import judge, judge_batch, scan
 
 
 def judge_event(event: str) -> Row | Violation:
-    """Judge one event at each index of a batch: always the same, and the others are accepted."""
+    """Judge an event at each index of a batch: one result, and the other events are accepted."""
     good = '{"type":"page"}'
     verdicts = []
     for index in range(3):

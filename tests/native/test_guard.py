@@ -1,5 +1,5 @@
 """
-JSON that PostgreSQL cannot store refuses one event; a body that is not JSON is refused whole.
+JSON that PostgreSQL cannot store rejects one event; invalid JSON refuses the whole body.
 
 If these tests fail: a sender loses a whole batch for one event, or PostgreSQL refuses a flush.
 """
@@ -14,7 +14,7 @@ GOOD = '{"type":"page"}'
 
 
 def verdict(value: str) -> Row | Violation:
-    """Judge an event with *value* in its properties, between two that are accepted."""
+    """Judge an event with *value* in its properties, between two accepted events."""
     event = f'{{"type":"page","messageId":"m","properties":{{"a":[{value}]}}}}'
     first, middle, last = judge_batch(f'{{"batch":[{GOOD},{event},{GOOD}]}}')
     assert [type(first), type(last)] == [Row, Row]

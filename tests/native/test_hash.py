@@ -1,7 +1,7 @@
 """
-The content hash, which tells a repeated event from another event with the same id.
+The content hash, which distinguishes a retry from another event with the same id.
 
-If these tests fail: a sender's retry is answered as a conflict, or a conflict as a duplicate.
+If these tests fail: a sender gets `conflict` for a retry, or `duplicate` for a different event.
 """
 
 import hashlib

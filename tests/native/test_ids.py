@@ -1,7 +1,8 @@
 """
-Request ids, row ids and minted event ids.
+Request ids, row ids and generated event ids.
 
-If these tests fail: two requests or events get one id, or a sender can guess an id of another one.
+If these tests fail: two requests or events get the same id, or a sender can guess the ids of
+another sender.
 """
 
 import json
@@ -73,7 +74,7 @@ def test_a_generated_id_is_sha_256_of_secret_row_id_and_arrival(
 
 
 def test_generated_ids_use_every_digit_equally_often_at_every_position() -> None:
-    """Their 103 bits are there: no place is fixed, and none prefers a digit by much."""
+    """A generated id has 103 random bits, so no position is fixed or prefers a digit."""
     made = rows(_native.RowIds(0, SECRET), MINTED).event_ids
 
     assert MINTED == len(set(made))

@@ -61,7 +61,7 @@ def test_a_text_of_another_form_is_not_a_key(text: str) -> None:
 
 @pytest.mark.parametrize("character", ["\0", "_", " ", "\n", "-", "\x7f"])
 def test_a_key_with_other_characters_is_refused_even_if_its_check_matches(character: str) -> None:
-    # PostgreSQL cannot be asked for a text with a NUL: it would look like a database that is away.
+    # PostgreSQL refuses a text with NUL: the look-up would fail, and the answer be 503.
     assert parse(with_check(f"fb1_abcdefghijk{character}_" + "a" * 32)) is None
     assert parse(with_check("fb1_abcdefghijkl_" + "a" * 31 + character)) is None
 

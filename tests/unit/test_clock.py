@@ -1,5 +1,5 @@
 """
-Clocks.
+The clock of the service, and the conversion of times.
 
 If these tests fail: events have wrong arrival times.
 """

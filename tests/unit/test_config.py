@@ -1,8 +1,8 @@
 """
-Settings: their sources, and the messages about wrong values.
+Settings: their sources, and the messages about invalid values.
 
-If these tests fail: the service starts with wrong settings, or an operator cannot tell which one is
-wrong.
+If these tests fail: the service starts with wrong settings, or its message does not name the
+invalid one.
 """
 
 import os
@@ -55,7 +55,7 @@ def test_every_setting_is_read_from_its_variable(field: msgspec.structs.FieldInf
 
 
 def odd_values(field: msgspec.structs.FieldInfo) -> list[str]:
-    """Values that no setting of this kind may have."""
+    """Invalid values for settings of this kind."""
     kind = field.type.__origin__
     meta = next(part for part in field.type.__metadata__ if isinstance(part, Meta))
     if kind in {int, float}:

@@ -49,13 +49,13 @@ PASSWORDS = [
 CASES = [
     template.format(word)
     for template, word in itertools.product(TEMPLATES, PASSWORDS)
-    # With its host forgotten, a password that holds one @ makes another URL that is complete.
+    # Without its host, a URL whose password contains an @ is another complete URL.
     if not (template.endswith("u:{}") and word.count("@") == 1)
 ]
 
 
 def resolved(text: str) -> tuple[Any, Any]:
-    """Return what asyncpg makes of it: addresses and parameters."""
+    """Return the addresses and parameters that asyncpg uses for the URL."""
     given = dict.fromkeys(("host", "port", "user", "password", "passfile", "database", "ssl"))
     given |= dict.fromkeys(("service", "servicefile", "direct_tls", "server_settings"))
     given |= dict.fromkeys(("target_session_attrs", "krbsrvname", "gsslib"))
@@ -198,7 +198,7 @@ def test_an_unsupported_parameter_is_named_with_what_to_do(parameter: str, words
 
 
 def test_every_parameter_of_libpq_is_understood_or_refused_by_name(tmp_path: Path) -> None:
-    """None of them goes to the server, which does not know them; `options` it does."""
+    """None of them is sent to the server as a setting, except `options`."""
     file = tmp_path / "file"
     file.touch()
     for name in LIBPQ:

@@ -1,5 +1,5 @@
 """
-Reasons: a closed set, each with an answer.
+Reasons: a closed set in which each has its answer.
 
 If these tests fail: senders get wrong status codes, so that SDKs drop or repeat events.
 """
@@ -42,7 +42,7 @@ def test_every_temporary_refusal_has_a_retry_after(reason: Reason) -> None:
 
 
 def test_no_reason_has_status_408() -> None:
-    """Three SDKs drop a batch for it."""
+    """Three SDKs drop a batch after 408."""
     assert 408 not in {fault.status for fault in ERROR_RESPONSES.values()}
 
 

@@ -1,7 +1,8 @@
 """
-Background tasks: each one that ends is restarted, and its state is visible.
+Background tasks: a task that ends is started again, and its state is reported.
 
-If these tests fail: after an error a worker no longer creates partitions or hears of revoked keys.
+If these tests fail: after an error a worker creates no more partitions, and events get 503 from
+some midnight on, or it accepts revoked keys until they expire in its cache.
 """
 
 import asyncio

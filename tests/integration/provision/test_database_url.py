@@ -1,5 +1,5 @@
 """
-DATABASE_URL as the commands use it, with a real server.
+DATABASE_URL in the commands, with a real server.
 
 If these tests fail: a command prints a password, or cannot connect with a URL that is supported.
 """
@@ -103,7 +103,7 @@ async def test_of_several_hosts_the_one_that_answers_is_migrated(bare_database_u
 
 @pytest.fixture(scope="module")
 def socket_postgres() -> Iterator[tuple[OwnPostgres, Path]]:
-    """Lend a server that listens on a socket too."""
+    """A server that also listens on a Unix socket."""
     with make_open_folder() as folder:
         folder.chmod(0o777)
         with lent_postgres(unix_socket_directories=str(folder)) as own:

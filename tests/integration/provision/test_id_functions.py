@@ -1,7 +1,7 @@
 """
-The SQL functions for ids, compared with the same in Python.
+The SQL functions for ids, compared with the functions in Python.
 
-If these tests fail: an analyst who looks an event up by its id finds another one, or none.
+If these tests fail: an analyst who searches an event by its id finds another event, or none.
 """
 
 import hashlib
@@ -89,7 +89,7 @@ async def test_null_gives_null(connection: Any) -> None:
 
 
 async def test_the_database_and_the_commands_allow_the_same_names(connection: Any) -> None:
-    # Every character of the first plane at the beginning, in the middle and at the end.
+    # Every character of the Basic Multilingual Plane, at the beginning, in the middle, at the end.
     characters = [chr(n) for n in range(1, 0x10000) if not 0xD800 <= n <= 0xDFFF]
     names = [name for c in characters for name in (f"{c}a", f"a{c}a", f"a{c}", c)]
     names += ["", "x" * 100, "x" * 101, "\U0001f600", "\U0001f600" * 101]

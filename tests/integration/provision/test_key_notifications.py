@@ -1,5 +1,5 @@
 """
-Notifications that a change of a key sends, with the id of the key.
+Notifications about changed keys, which contain the id of the key.
 
 If these tests fail: a revoked key is accepted until its cache entry expires.
 """
@@ -16,7 +16,7 @@ from tests.conftest import MakeTenant
 
 
 class Listener:
-    """Hears the channel; `heard` says what came until a mark that we send ourselves."""
+    """Listens on the channel; `heard` returns the notifications before a mark that it sends."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -29,7 +29,7 @@ class Listener:
         self._payloads.put_nowait(arguments[3])
 
     async def heard(self) -> list[str]:
-        # Notifications come in the order of commits, so what stands before the mark is all.
+        # Notifications arrive in the order of commits, so none can follow the mark.
         await self._connection.execute("SELECT pg_notify('forebay_keys', 'mark')")
         payloads: list[str] = []
         while (payload := await self._payloads.get()) != "mark":

@@ -26,7 +26,7 @@ from provision.migrate import FOLDER, migrate
 HOLDER: Final = "deploy of yesterday"
 PAGE: Final = Path(__file__).parents[3] / "docs/how-to/partitions.md"
 DAY: Final = date(2026, 11, 21)
-# Of each event, while DDL waits. The promise is 1 s at the 99th percentile of an idle machine.
+# Limit for each event while DDL waits. Documented: 1 s at the 99th percentile on an idle machine.
 DEADLINE_S: Final = 5 * 1.0
 WAIT_S: Final = 3.0
 INSERT: Final = (
@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def reader(database_url: str, connection: Any) -> AsyncIterator[Any]:
-    """Lend a session with an open transaction that has read `events`."""
+    """A session with an open transaction that has read `events`."""
     await connection.execute("SELECT ensure_event_partitions_v1($1, $1)", DAY)
     lent = await asyncpg.connect(database_url, server_settings={"application_name": "an analyst"})
     await lent.execute(
@@ -69,7 +69,7 @@ async def reader(database_url: str, connection: Any) -> AsyncIterator[Any]:
 
 @contextlib.asynccontextmanager
 async def writing(url: str, day: date = DAY) -> AsyncIterator[list[float]]:
-    """Store events of *day*, one after the other, and lend the seconds that each took."""
+    """Store events of *day* one after the other during the block; return the seconds of each."""
     start = datetime.combine(day, datetime.min.time(), UTC)
     writer, took_s = await asyncpg.connect(url), list[float]()
 
@@ -94,7 +94,7 @@ async def writing(url: str, day: date = DAY) -> AsyncIterator[list[float]]:
 
 
 async def migrate_beside(reader: Any, url: str, folder: Path) -> list[str]:
-    """Migrate, end the reader's transaction when it is named, and return what was said of it."""
+    """Migrate, end the reader's transaction when a message names it, and return the messages."""
     told: list[str] = []
     has_told = asyncio.Event()
 
@@ -195,7 +195,7 @@ async def test_new_partitions_do_not_wait_for_a_reader(
 
 
 def removal() -> dict[str, str]:
-    """Return the statements that the documentation gives to remove a day, by their first words."""
+    """Return the documented statements to remove a day, by their first words."""
     page = PAGE.read_text(encoding="utf-8")
     section = page.partition("## Remove old days")[2].partition("\n## ")[0]
     blocks = re.findall(r"^```\w+[^\n]*\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
@@ -229,7 +229,7 @@ async def test_a_day_is_removed_as_documented_while_a_transaction_has_it_in_its_
 async def test_no_migration_runs_between_the_two_steps_of_a_detach(
     database_url: str, folder: Path, reader: Any, connection: Any
 ) -> None:
-    """A column that came then would be missing in the partition, and FINALIZE would fail."""
+    """A column added then would be missing in the partition, and FINALIZE would fail."""
     (folder / "9999_more.sql").write_text(COLUMN)
     do = removal()
     await connection.execute(do["set"])
@@ -248,7 +248,7 @@ async def test_no_migration_runs_between_the_two_steps_of_a_detach(
 
 @pytest.fixture
 async def holder(database_url: str) -> AsyncIterator[Any]:
-    """Hold the lock as a session that was left behind does."""
+    """A session that holds the lock, such as one that a killed command left."""
     connection = await asyncpg.connect(database_url, server_settings={"application_name": HOLDER})
     assert await connection.fetchval(statement("try_lock_migrations"))
     yield connection

@@ -1,7 +1,7 @@
 """
-Day partitions of events and rejected_events, also beside partitions made by administrators.
+Day partitions of events and rejected_events, also with partitions of administrators.
 
-If these tests fail: events of a day cannot be stored, or partitions of administrators are damaged.
+If these tests fail: events of a day get 503, or partitions of administrators are changed.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ async def ensure_events(connection: Any, first: date = FROM, last: date = FROM) 
 
 @pytest.fixture
 async def other(database_url: str) -> AsyncIterator[Any]:
-    """Lend a second session."""
+    """A second session."""
     lent = await asyncpg.connect(
         database_url, server_settings={"application_name": "an analyst", "timezone": "UTC"}
     )
@@ -181,7 +181,7 @@ async def test_partitions_that_divide_a_day_cover_it(connection: Any) -> None:
 async def test_the_rest_of_a_partly_covered_day_gets_a_partition(
     connection: Any,
 ) -> None:
-    """Months by the clock of an administrator east of Greenwich end in the middle of a UTC day."""
+    """Month partitions in a time zone other than UTC end in the middle of a UTC day."""
     await connection.execute(
         "CREATE TABLE events_november PARTITION OF events"
         " FOR VALUES FROM ('2026-11-01 00:00:00+01') TO ('2026-12-01 00:00:00+01')"
@@ -222,7 +222,7 @@ async def test_a_table_events_with_other_columns_gets_no_partition(connection: A
 
 
 async def test_a_day_that_fails_does_not_prevent_the_other_days(connection: Any) -> None:
-    """A partition whose DETACH CONCURRENTLY was cut off takes no rows, and no other can."""
+    """A partition that is pending detach accepts no rows, and no other one can replace it."""
     await ensure(connection)
     await connection.execute(
         "UPDATE pg_inherits SET inhdetachpending = true"

@@ -1,8 +1,8 @@
 """
-The command `provision` as a script uses it: exit codes, stdout, stderr.
+The command `provision`: exit codes, stdout and stderr.
 
-If these tests fail: an operator cannot make or revoke keys, or a script gets another output or exit
-code.
+If these tests fail: an operator cannot create or revoke keys, or a script gets a wrong output or
+exit code.
 """
 
 import json

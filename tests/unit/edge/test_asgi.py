@@ -1,7 +1,7 @@
 """
-The ASGI application: which path, method and headers get which answer.
+The ASGI application: the answer to each path, method and header.
 
-If these tests fail: SDKs get answers that they cannot handle, and lose events.
+If these tests fail: SDKs get a status or a body that they cannot handle, and drop events.
 """
 
 import asyncio
@@ -158,7 +158,7 @@ async def test_a_request_whose_sender_disconnected_stores_nothing(
 
 
 class FaultyChecker(Checker):
-    """Has a fault of ours."""
+    """Raises an exception, as a bug of the service would."""
 
     def check(self, scanned: Scan, arrival: Arrival) -> Checked:
         raise ValueError(scanned, arrival)
@@ -178,7 +178,7 @@ class Panic(BaseException):
 
 
 class PanickingChecker(Checker):
-    """Panics at a page, and does its work for the rest."""
+    """Panics at a page event, and checks all others."""
 
     def check(self, scanned: Scan, arrival: Arrival) -> Checked:
         checked = super().check(scanned, arrival)
@@ -198,7 +198,7 @@ async def test_a_panic_of_the_core_affects_only_its_request() -> None:
 
 
 async def test_a_request_that_is_dropped_while_it_waits_is_not_answered(bench: EdgeBench) -> None:
-    """As the interpreter does with those that are left when it ends."""
+    """The interpreter closes such coroutines when it exits."""
     await bench.post("/v1/page", EVENT)
     sent: list[object] = []
 

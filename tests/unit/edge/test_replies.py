@@ -1,7 +1,7 @@
 """
-Answers: status, headers and body of each.
+Answers: their status, headers and body.
 
-If these tests fail: SDKs cannot read the answers, and lose events or send them forever.
+If these tests fail: SDKs cannot read the answers, and drop events or send them endlessly.
 """
 
 import json

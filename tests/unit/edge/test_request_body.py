@@ -25,12 +25,12 @@ from service.reasons import Reason, RefusedError
 
 PLAIN: Final = b'{"event": "Signed Up"}'
 BYTES_MAX: Final = 1_000
-# Content that no encoder makes smaller.
+# Incompressible content.
 NOISE: Final = bytes((i * i * 7919 >> 5) % 256 for i in range(BYTES_MAX))
 
 
 class Body:
-    """What a server hands over, chunk by chunk; then nothing more ever comes."""
+    """The ASGI messages of a body, chunk by chunk; after the last chunk no message arrives."""
 
     def __init__(self, chunks: Iterable[bytes], *, is_whole: bool = True) -> None:
         self.left = list(chunks)
@@ -193,7 +193,7 @@ async def test_a_gzip_bomb_is_never_decoded_past_the_limit(encoding: bytes) -> N
 
 
 async def test_encoded_bytes_that_decode_to_nothing_are_limited() -> None:
-    # Empty stored blocks of deflate: five bytes each, and nothing comes of them.
+    # Empty stored blocks of deflate: five bytes each, which decode to nothing.
     nothing = b"\x78\x9c" + b"\x00\x00\x00\xff\xff" * (BYTES_MAX // 5)
 
     refused = await refusal([nothing, b"\x03\x00\x00\x00\x00\x01"], header(b"deflate"))
@@ -273,7 +273,7 @@ async def test_the_number_of_gzip_members_is_limited() -> None:
     ],
 )
 async def test_bytes_after_a_gzip_member_must_be_a_whole_member(rest: bytes, fault: str) -> None:
-    """RFC 1952: nothing stands before, between or after members, no padding either."""
+    """RFC 1952 allows no bytes before, between or after members, not even padding."""
     refused = await refusal([gzip.compress(PLAIN) + rest], header(b"gzip"))
 
     assert Reason.INVALID_ENCODING == refused.reason
@@ -310,7 +310,7 @@ async def test_a_body_that_does_not_arrive_in_time_is_given_up() -> None:
 
 
 async def test_further_chunks_do_not_extend_the_deadline_of_a_body() -> None:
-    """The deadline is the body's: a sender cannot put it off by one more chunk."""
+    """A body has one deadline, which a further chunk does not extend."""
 
     async def drip() -> MutableMapping[str, Any]:
         await asyncio.sleep(0)

@@ -1,7 +1,7 @@
 """
-The batcher: payloads are stored together, and each is answered after its commit.
+The batcher stores payloads together, and answers each one after its commit.
 
-If these tests fail: senders get a 200 for events that are not stored, or no answer.
+If these tests fail: senders get 200 for events that are not stored, or no answer.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ async def test_payloads_queue_while_a_flush_is_in_progress(bench: Bench) -> None
     first = bench.send("a")
     held = await bench.store.next_write()
     later = [bench.send("b")]
-    await asyncio.sleep(0)  # another turn of the loop
+    await asyncio.sleep(0)  # in the next iteration of the event loop
     later.append(bench.send("c"))
     await asyncio.sleep(0)
     assert bench.store.is_idle
@@ -172,7 +172,7 @@ async def test_a_failed_write_answers_all_its_requests_and_the_batcher_continues
 
 
 async def test_each_request_gets_a_refusal_of_its_own(bench: Bench) -> None:
-    """One exception raised in many tasks would gather the tracebacks of all."""
+    """An exception that many tasks raise would collect all their tracebacks."""
     requests = [bench.send("a"), bench.send("b")]
     (await bench.store.next_write()).fail(RefusedError(Reason.STORE_UNAVAILABLE, "It is away."))
 
@@ -215,7 +215,7 @@ async def test_a_flush_that_is_cancelled_before_its_first_step_answers_its_reque
 ) -> None:
     request = bench.send("a")
     await asyncio.sleep(0)  # the request is submitted
-    await asyncio.sleep(0)  # its flush is there, and has yet to begin
+    await asyncio.sleep(0)  # its flush is created, but has not run yet
 
     (flush,) = bench.batcher._flushes
     flush.cancel()
@@ -301,7 +301,7 @@ async def test_drain_waits_until_every_request_is_answered(bench: Bench) -> None
 
 async def test_drain_stores_queued_payloads(bench: Bench) -> None:
     request = bench.send("a")
-    await asyncio.sleep(0)  # submitted, and its flush is not due before the next turn
+    await asyncio.sleep(0)  # submitted; its flush starts in the next iteration of the event loop
     draining = asyncio.create_task(bench.batcher.drain(30))
 
     (await bench.store.next_write()).succeed()

@@ -1,5 +1,5 @@
 """
-The checks of the events of a request: a row or a rejection for each.
+The checks of the events of a request: each becomes a row or a rejection.
 
 If these tests fail: invalid events are stored, or valid ones are rejected.
 """
@@ -145,7 +145,7 @@ def test_a_missing_event_id_is_generated(sender: Sender) -> None:
 
 
 def test_a_generated_id_does_not_follow_from_its_row_id() -> None:
-    """A row id that repeats in another process must not repeat an event id."""
+    """If another process has the same row id, the generated event ids must differ."""
     one, other = (Sender(ids=RowIds(1, bytes([number]) * 32)) for number in range(2))
 
     assert one.row().id == other.row().id
@@ -159,7 +159,7 @@ def test_row_ids_increase(sender: Sender) -> None:
 
 
 def test_each_worker_has_its_own_row_ids_and_generated_ids() -> None:
-    """As far apart as random ones: none reaches where another one began."""
+    """The ranges of the row ids start at random numbers, so that they do not meet."""
     rows = [Sender().row() for _ in range(4)]
 
     ids = sorted(row.id for row in rows)

@@ -1,7 +1,7 @@
 """
-The context of a batch is the default for the context of each of its events.
+The context of a batch supplies defaults for the context of each of its events.
 
-If these tests fail: analysts miss context of events, or see the context of other events.
+If these tests fail: an analyst finds events without their context, or with that of other events.
 """
 
 import json
@@ -39,7 +39,7 @@ def test_the_context_of_an_event_has_precedence_over_that_of_its_batch(sender: S
         ("null", "null", None),
         ('{"a":1}', "null", b'{"a":1}'),
         ("null", '{ "b" : 2 }', b'{ "b" : 2 }'),
-        # Of two members with one name jsonb keeps the last.
+        # jsonb keeps the last of two members with one name.
         ('{"a":1,"b":1}', '{"b":2}', b'{"a":1,"b":1,"b":2}'),
         ('{"a":{"x":1}}', '{"a":{"y":1}}', b'{"a":{"x":1},"a":{"y":1}}'),
         ('{"a":1}', '{"a":null}', b'{"a":1,"a":null}'),

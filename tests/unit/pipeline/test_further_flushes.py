@@ -13,7 +13,7 @@ import pytest
 from service.pipeline.batcher import FURTHER_ROWS_MIN, STALLED_S
 from tests.unit.pipeline.gated_store import Bench, Task, Write, accepted
 
-# Longer than any test: here a flush is away for as long as the test likes.
+# Longer than any test, so that no flush stalls by itself.
 NEVER_S: Final = 3_600.0
 
 
@@ -25,12 +25,12 @@ async def bench() -> Bench:
 
 
 async def begin(bench: Bench) -> tuple[Task, Write]:
-    """Have a flush away."""
+    """Start a flush whose write waits."""
     return bench.send("first"), await bench.store.next_write()
 
 
 async def is_quiet(bench: Bench) -> bool:
-    """Tell whether nothing has begun, after a few turns of the loop."""
+    """Whether no write has begun after a few iterations of the event loop."""
     for _ in range(5):
         await asyncio.sleep(0)
     return bench.store.is_idle

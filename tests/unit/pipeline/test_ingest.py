@@ -26,7 +26,7 @@ async def bench() -> EdgeBench:
 
 
 def stored(bench: EdgeBench) -> list[dict[str, Any]]:
-    """Return the columns of all rows that went to the store."""
+    """Return the columns of all stored rows."""
     payloads = [payload for flush in bench.store.flushes for payload in flush]
     return [row for payload in payloads for row in read_copy(payload.events.copy_data())]
 
@@ -141,7 +141,7 @@ async def test_a_key_beside_an_authorization_of_another_scheme_is_read(
 
 
 async def test_a_key_inside_an_event_of_a_batch_does_not_authenticate_it(bench: EdgeBench) -> None:
-    """Two events could name two keys, and which of them the limits come from would be open."""
+    """Events of a batch could contain different keys with different limits."""
     body = msgspec.json.encode({"batch": [PAGE | {"writeKey": bench.minted.text}]})
 
     assert 401 == (await bench.ask("POST", "/v1/batch", body)).status
@@ -252,7 +252,7 @@ async def test_a_body_over_the_limits_for_an_unknown_key_is_refused_and_not_trun
 
 
 class Weighing(MemoryStore):
-    """Notes how much memory is held while events wait to be stored."""
+    """Measures the memory in use while events wait to be stored."""
 
     held_bytes = 0
 
@@ -265,7 +265,7 @@ async def test_a_body_is_released_while_its_events_are_queued() -> None:
     store = Weighing()
     bench = EdgeBench(store=store, bytes_max=1_000_000)
     authorization = [(b"authorization", b"Bearer " + bench.minted.text.encode())]
-    # Most of it is not kept, so the queue's bound in bytes does not count it.
+    # Most of the body is not stored, so the byte limit of the queue does not include it.
     head, junk, end = b'{"batch":[{"type":"page"}],"junk":"', b"x" * 500_000, b'"}'
     tracemalloc.start()
     try:

@@ -1,7 +1,7 @@
 """
-Migration files, and what the runner reads from them.
+Migration files: their rules, and how the runner reads them.
 
-If these tests fail: an upgrade applies the wrong statements, or an edited file goes unnoticed.
+If these tests fail: an upgrade applies wrong statements, or does not detect an edited file.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """
 Names of tenants, workspaces and keys.
 
-If these tests fail: an operator cannot use a valid name, or a name breaks the output of a terminal.
+If these tests fail: an operator cannot use a valid name, or a name garbles a terminal.
 """
 
 import sys
