@@ -22,6 +22,7 @@ _PROBE_TIMEOUT_S: Final = 2.0
 # Added to the drain timeout: the time to close connections and to end all processes.
 _STOP_MARGIN_S: Final = 15.0
 _LEFTOVER_TIMEOUT_S: Final = 30.0
+_KILL_TIMEOUT_S: Final = 5.0
 _PID_BYTES: Final = 20
 
 
@@ -36,7 +37,7 @@ def only_one(folder: Path) -> Iterator[int]:
     Raises
     ------
     ProvisionError
-        Another `forebay dev` runs on this folder.
+        Another `forebay dev` runs on this folder, or the service of a killed one cannot be stopped.
     """
     with lock_file(folder / "lock") as own, lock_file(folder / "service.lock") as service:
         if not try_lock(own):
@@ -44,8 +45,14 @@ def only_one(folder: Path) -> Iterator[int]:
                 f"another `forebay dev` runs on {folder}: stop it, or set another folder with"
                 " --data-dir"
             )
-        if not take_over(service, partial(_signal_leftover, service), _LEFTOVER_TIMEOUT_S):
-            _kill_group(int(os.pread(service, _PID_BYTES, 0) or 0))
+        stop, kill = partial(_signal_leftover, service), partial(_kill_leftover, service)
+        if not (
+            take_over(service, stop, _LEFTOVER_TIMEOUT_S)
+            or take_over(service, kill, _KILL_TIMEOUT_S)
+        ):
+            raise ProvisionError(
+                f"the service of an earlier `forebay dev` still uses {folder}: kill its processes"
+            )
         os.ftruncate(service, 0)
         yield service
 
@@ -57,11 +64,15 @@ def _signal_leftover(lock: int) -> None:
             os.kill(int(pid), signal.SIGTERM)
 
 
+def _kill_leftover(lock: int) -> None:
+    if pid := os.pread(lock, _PID_BYTES, 0):
+        _kill_group(int(pid))
+
+
 def _kill_group(pid: int) -> None:
     """Kill the service and its workers, because workers without a parent would keep the port."""
-    if pid:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 class ServiceProcess:

@@ -7,6 +7,7 @@ pause, in which events are stored.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -23,6 +24,8 @@ LOCK_WAIT_S: Final = 300.0
 OTHER_MIGRATE_WAIT_S: Final = 300.0
 _PAUSE_S: Final = 1.0
 _POLL_S: Final = 0.05
+# How long an interrupted command tries to cancel its statement, in seconds.
+_CANCEL_S: Final = 5.0
 # Shorter waits are not reported: they are normal if several commands start at the same time.
 _QUIET_S: Final = 2.0
 
@@ -112,12 +115,22 @@ class LockWaits:
                         " this again later"
                     ) from None
             except BaseException:
-                # An interrupted command cancels its statement; the server would continue it.
-                if not task.done():
-                    await self._watching.execute(statement("cancel_statement"), pid)
-                    await asyncio.gather(task, return_exceptions=True)
+                await self._cancel(task, pid)
                 raise
             await asyncio.sleep(_PAUSE_S)
+
+    async def _cancel(self, task: "asyncio.Future[None]", pid: int) -> None:
+        """Cancel the statement of an interrupted command; the server would continue it."""
+        errors = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+        with contextlib.suppress(*errors):
+            async with asyncio.timeout(_CANCEL_S):
+                # Repeated, because a cancel between two statements has no effect.
+                while not task.done():
+                    await self._watching.execute(statement("cancel_statement"), pid)
+                    await asyncio.wait([task], timeout=_POLL_S)
+        # Retrieves the error of the task, which asyncio would log otherwise.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.cancel()
 
     async def _require_no_pending_detach(self) -> None:
         for row in await self._watching.fetch(statement("list_pending_detach")):

@@ -24,6 +24,7 @@ from provision.lock_waits import (
     Say,
     take_migration_lock,
 )
+from service.database_url import parse
 from service.store.schema import unfit_server
 
 # In a checkout this is a link to the top-level folder; the wheel contains the files.
@@ -33,6 +34,8 @@ _BREAKING: Final = "-- breaking"
 _UP: Final = "-- migrate:up"
 _UP_ALONE: Final = "-- migrate:up transaction:false"
 _DOWN: Final = "-- migrate:down"
+# A name that needs no quotes.
+_SCHEMA_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 class Migration(NamedTuple):
@@ -183,12 +186,12 @@ async def migrate(
         schema = await read_schema(connection)
         require_unchanged(migrations, schema)
         missing = pending(migrations, schema)
-        _require_order(missing, schema)
+        _require_order(migrations, missing, schema)
         await _record_applied(connection, migrations, schema)
         if missing:
             # While this second connection waits for a lock, the first one finds its holder.
             async with connected(url) as applying:
-                await applying.execute(statement("create_schema_migrations"))
+                await _prepare(applying, url, schema)
                 waits = LockWaits(connection, applying, say, wait_s=lock_wait_s)
                 for migration in missing:
                     apply = _apply if migration.is_transaction else _apply_alone
@@ -197,13 +200,30 @@ async def migrate(
     return [migration.name for migration in missing]
 
 
-def _require_order(missing: Sequence[Migration], schema: Schema) -> None:
-    newest = max(schema.applied, default="")
+def _require_order(
+    migrations: Sequence[Migration], missing: Sequence[Migration], schema: Schema
+) -> None:
+    # Another application may use a table of the same name: only versions of this folder count.
+    known = {migration.version for migration in migrations}
+    newest = max(known & schema.applied, default="")
     if missing and missing[0].version < newest:
         raise ProvisionError(
             f"migrations/{missing[0].name} has a lower number than the newest migration of this"
             f" database, {newest}: rename the file to the next free number"
         )
+
+
+async def _prepare(connection: Connection, url: str, schema: Schema) -> None:
+    """Create what is missing for the first migration: the schema of the URL, and the table."""
+    first = parse(url).server_settings.get("search_path", "").partition(",")[0].strip()
+    # Applied migrations are in another schema of the search path, and it stays in use.
+    if not schema.applied and _SCHEMA_NAME.fullmatch(first):
+        create = await connection.fetchval(statement("write_create_schema"), first)
+        if create is not None:
+            await connection.execute(create)
+    # Not IF NOT EXISTS, which does not find a table in a later schema of the search path.
+    if not await connection.fetchval(statement("has_table"), "schema_migrations"):
+        await connection.execute(statement("create_schema_migrations"))
 
 
 async def _record_applied(

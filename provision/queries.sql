@@ -106,8 +106,12 @@ SELECT set_config('lock_timeout', $1, $2)
 -- name: has_table
 SELECT to_regclass($1::text) IS NOT NULL
 
+-- name: write_create_schema
+-- The statement that creates the schema $1; no row if it exists.
+SELECT format('CREATE SCHEMA %I', $1::text) WHERE to_regnamespace(quote_ident($1)) IS NULL
+
 -- name: create_schema_migrations
-CREATE TABLE IF NOT EXISTS schema_migrations (version varchar PRIMARY KEY)
+CREATE TABLE schema_migrations (version varchar PRIMARY KEY)
 
 -- name: insert_applied
 INSERT INTO schema_migrations (version) VALUES ($1)

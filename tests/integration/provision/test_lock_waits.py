@@ -41,6 +41,29 @@ INDEX: Final = (
 )
 HAS_COLUMN: Final = "SELECT source IS NULL FROM (SELECT (SELECT source FROM events LIMIT 1)) AS one"
 INDEXES: Final = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('of_hashes')"
+# Continues after the first cancel.
+STUBBORN: Final = """-- migrate:up
+DO $$
+BEGIN
+    PERFORM pg_sleep(60);
+EXCEPTION WHEN query_canceled THEN
+    PERFORM pg_sleep(60);
+END
+$$;
+"""
+WAIT_UNTIL_SLEEPING: Final = """DO $$
+BEGIN
+    LOOP
+        PERFORM pg_stat_clear_snapshot();
+        EXIT WHEN EXISTS (
+            SELECT FROM pg_stat_activity
+            WHERE datname = current_database() AND query LIKE '%query_canceled%'
+                AND pid <> pg_backend_pid() AND wait_event = 'PgSleep'
+        );
+        PERFORM pg_sleep(0.02);
+    END LOOP;
+END
+$$"""
 RUNNING: Final = (
     "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND state = 'active'"
     " AND datname = current_database()"
@@ -177,6 +200,22 @@ async def test_an_interrupted_migration_leaves_no_statement_running(
 
     assert 0 == await connection.fetchval(RUNNING)
     assert not reader.is_closed()
+
+
+async def test_an_interrupted_migration_ends_in_time_whatever_its_statement_does(
+    database_url: str, folder: Path, connection: Any
+) -> None:
+    """A cancel has no effect on a server process that is between two statements, either."""
+    (folder / "9999_stubborn.sql").write_text(STUBBORN)
+
+    migrating = asyncio.create_task(migrate(database_url, folder))
+    async with asyncio.timeout(20):
+        await connection.execute(WAIT_UNTIL_SLEEPING)
+    migrating.cancel()
+    async with asyncio.timeout(10):
+        await asyncio.wait([migrating])
+
+    assert migrating.cancelled()
 
 
 async def test_new_partitions_do_not_wait_for_a_reader(

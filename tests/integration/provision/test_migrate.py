@@ -124,3 +124,50 @@ async def test_a_missing_checksum_of_an_applied_file_is_recorded_by_the_next_run
 
     recorded = await fetch(database_url, "SELECT version FROM schema_checksums ORDER BY 1")
     assert [(migration.version,) for migration in read_migrations()] == recorded
+
+
+async def test_the_schema_that_the_url_names_first_is_created(bare_database_url: str) -> None:
+    await migrate(f"{bare_database_url}?search_path=analytics,public")
+
+    tables = "SELECT DISTINCT schemaname::text FROM pg_tables WHERE tablename IN "
+    found = await fetch(
+        bare_database_url, tables + "('schema_migrations', 'schema_checksums', 'events')"
+    )
+    assert [("analytics",)] == found
+
+
+async def test_versions_of_another_application_in_the_table_do_not_matter(
+    bare_database_url: str,
+) -> None:
+    """Ruby on Rails and dbmate use a table of the same name and form."""
+    await fetch(bare_database_url, "CREATE TABLE schema_migrations (version varchar PRIMARY KEY);")
+    await fetch(
+        bare_database_url, "INSERT INTO schema_migrations VALUES ('20240101120000') RETURNING 1"
+    )
+
+    applied = await migrate(bare_database_url)
+
+    assert [migration.name for migration in read_migrations()] == applied
+
+
+async def test_a_number_below_the_newest_applied_one_is_refused(
+    database_url: str, folder: Path
+) -> None:
+    newest = read_migrations(folder)[-1]
+    await fetch(database_url, "DELETE FROM schema_checksums WHERE version = '0003' RETURNING 1")
+    await fetch(database_url, "DELETE FROM schema_migrations WHERE version = '0003' RETURNING 1")
+
+    with pytest.raises(ProvisionError, match=f"lower number.*{newest.version}"):
+        await migrate(database_url, folder)
+
+
+async def test_a_schema_that_was_added_to_the_search_path_later_does_not_hide_what_is_applied(
+    database_url: str, folder: Path
+) -> None:
+    """The default search path begins with a schema named as the role."""
+    await fetch(database_url, "CREATE SCHEMA later")
+    url = f"{database_url}?search_path=later,public"
+    (folder / "9999_more.sql").write_text("-- migrate:up\nCREATE TABLE more ();\n")
+
+    assert ["9999_more.sql"] == await migrate(url, folder)
+    assert [] == await migrate(url, folder)
