@@ -120,9 +120,7 @@ class Judge:
         request.answer = answer
         if request.met_closed_gate:
             is_shed = answer is Reason.OVERLOADED
-            self._require(
-                is_shed, "not refused although the queue is full", request
-            )
+            self._require(is_shed, "not refused although the queue is full", request)
             self._require(self._steps == self._step_of_submit, "refused, but not at once", request)
             return
         assert request.submitted_at is not None
