@@ -110,8 +110,7 @@ class Payload(msgspec.Struct, frozen=True):
     """
     The rows of one request: event rows, and rejected events for quarantine.
 
-    `size_bytes`: memory of the rows. `rows`: their number, but at least 1, because an empty payload
-    takes space in the queue too.
+    `size_bytes`: memory of the rows. `rows`: their number, but at least 1.
     """
 
     events: Rows

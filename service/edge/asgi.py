@@ -156,7 +156,7 @@ class Edge:
             await body.discard()
             refusal = error
         elif isinstance(error, ClientGoneError):
-            # Nobody receives the answer; the server needs one to end the exchange.
+            # The client is gone, but Granian needs an answer to end the request.
             refusal = RefusedError(Reason.INVALID_REQUEST, "The body ended before it was complete.")
         else:
             log.error("request_failed", request_id=request_id, exc_info=error)

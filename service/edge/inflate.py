@@ -12,7 +12,7 @@ _ZLIB_HEADER_BYTES: Final = 2
 _GZIP_FIRST_BYTE: Final = 0x1F
 # Each gzip member costs some microseconds, however small it is.
 _MEMBERS_MAX: Final = 1_000
-# After each gzip member zlib copies the bytes that follow: this limits the copy.
+# At the end of each gzip member zlib copies the rest of its input. Small steps keep that short.
 _STEP_BYTES: Final = 16 * 1024
 _QUOTED_CHARS_MAX: Final = 64
 
@@ -72,7 +72,7 @@ class Inflater:
             return self._inflate.decompress(step, left_bytes)
         except zlib.error:
             # By the standard "deflate" has a zlib header; some old clients send it without one. The
-            # header tells, and its two bytes may be in different chunks.
+            # first two bytes, which may be in different chunks, show which of them it is.
             is_decided = len(head) == _ZLIB_HEADER_BYTES
             if is_decided or self._window_bits != _WINDOW_BITS[b"deflate"]:
                 raise

@@ -39,7 +39,7 @@ class ClientGoneError(Exception):
 
 
 class RequestBody:
-    """State of a request body, including draining unread bytes after an early error."""
+    """The body of one request: reads it, or discards it after an early error."""
 
     __slots__ = (
         "_deadlines",
@@ -67,7 +67,8 @@ class RequestBody:
         self._timeout_s = timeout_s
         self.length = content_length(headers)
         """As declared, in bytes; None for a chunked body."""
-        # The server enforces the length, so the empty message after the last byte is not needed.
+        # Granian enforces the declared length, so the body is complete at its last byte. Granian's
+        # last message, which is empty, is not awaited.
         self._is_complete = self.length == 0
         self._received_bytes = 0
         self._has_timed_out = False
@@ -92,12 +93,13 @@ class RequestBody:
         try:
             while not self._is_complete:
                 chunk = self._take(await self._receive())
-                # Of the compressed bytes too: some encodings of an empty body never end.
+                # The limit applies to the compressed bytes too: any number of them can decode to
+                # nothing.
                 if self._received_bytes > bytes_max:
                     raise too_large(bytes_max, f"more than {bytes_max}")
                 chunks.append(chunk if inflater is None else inflater.feed(chunk))
         except asyncio.CancelledError:
-            # After a cancellation by somebody else as well, the task has to end.
+            # If another task has cancelled this one too, it has to end.
             if not self._deadlines.is_exceeded(task) or task.uncancel():
                 raise
             self._has_timed_out = True

@@ -117,7 +117,7 @@ class Batcher:
         """
         Wait until all submitted payloads are answered; False if *timeout_s* was not enough.
 
-        From now on flushes start however few rows are queued: hardly any will follow.
+        From now on a flush starts for any number of queued rows, because few further rows follow.
         """
         self._further_rows_min = 1
         deadline = self._clock.monotonic() + timeout_s
@@ -163,7 +163,7 @@ class Batcher:
         self._flushes.discard(flush)
         if timer := self._on_time.pop(flush, None):
             timer.cancel()
-        # No request may wait forever, however the flush ended.
+        # Requests that have no answer yet get one, however the flush ended.
         self._refuse(batch, RefusedError(Reason.OUTCOME_UNKNOWN))
         self._start_flushes()
         if flush.cancelled():  # before its first step, so that `_flush` did not log it

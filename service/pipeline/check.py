@@ -53,7 +53,7 @@ class Checked(msgspec.Struct, frozen=True):
 
 def scan(body: bytes, event_type: str | None, events_max: int) -> _native.Scan:
     """
-    Check the JSON grammar of a body and split it into events; *event_type* is None for a batch.
+    Split a body into events, and check each of them; *event_type* is None for a batch.
 
     Raises
     ------
@@ -85,7 +85,7 @@ class Checker:
         self._ids = ids
 
     def check(self, scanned: _native.Scan, arrival: Arrival) -> Checked:
-        """Check every event of a request; an event that fails a check does not affect the rest."""
+        """Make the rows of the events that the scan accepts; the others become rejected rows."""
         events, violations = scanned.rows(self._ids, arrival)
         if not violations:
             rows = len(events)

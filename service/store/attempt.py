@@ -24,7 +24,7 @@ _FINAL: Final = frozenset({FailureClass.CAPACITY, FailureClass.REFUSED, FailureC
 # Failures that may pass by themselves are retried until the deadline, others a few times.
 _UNTIL_DEADLINE: Final = frozenset({FailureClass.LOST, FailureClass.HELD, FailureClass.UNCONFIRMED})
 _ATTEMPTS_MAX: Final = 5
-# A second session may reach the new primary; a third one would reach the same server.
+# After a failover the second session may reach the new primary. A third one would not help.
 _ATTEMPTS_READ_ONLY_MAX: Final = 2
 # Upper bound of the first pause between attempts; it doubles with each attempt.
 _PAUSE_S: Final = 0.04
@@ -53,8 +53,9 @@ class Bounds(msgspec.Struct, frozen=True):
     """
     How long a flush may take (monotonic seconds).
 
-    `is_splittable`: the flush can be halved, so one lock timeout ends it.
-    `lock_deadline`: lock timeouts are short from now on, and after this time one ends the flush.
+    `is_splittable`: the flush has several payloads; the first lock timeout ends it, and its halves
+    are stored instead. `lock_deadline`: lock timeouts are 100 ms, and the first one after this time
+    ends the flush.
     """
 
     deadline: float
@@ -93,7 +94,7 @@ class FlushRetrier:
 
     async def store(self, flush: Flush, bounds: Bounds) -> Verdicts:
         """
-        Store *flush*; return the verdicts of the rows whose outcome is not simply `accepted`.
+        Store *flush*; return verdicts by row id. A row without a verdict was accepted.
 
         Attempts may repeat a committed attempt: the ids of the rows make that safe.
 
@@ -117,7 +118,7 @@ class FlushRetrier:
                 )
                 state.fail(error)
                 state.is_lock_held = failure is FailureClass.HELD
-                # LOST includes an attempt that began at the deadline: it does not tell the cause.
+                # LOST may only mean that the deadline has passed; the earlier cause says more.
                 if failure is not FailureClass.LOST:
                     trouble = trouble_of(error)
                 self._raise_for_one_row(failure, error, state, bounds)

@@ -73,7 +73,7 @@ class KeyListener:
     async def _check_until_lost(self, connection: Connection) -> NoReturn:
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _connection: lost.set())
-        # Half of the timeout is the pause before a query, half is for its answer.
+        # One half of the timeout passes before a query, the other half limits its answer.
         half_s = self._config.tcp_timeout_ms / 2_000
         while not connection.is_closed():
             try:

@@ -1,5 +1,6 @@
 -- name: find_keys
--- The service compares future end times itself; Python has no times such as infinity or year 9999+.
+-- The service itself compares a time that is ahead with its clock. Times from the year 9999 on, such
+-- as infinity, are left out, because Python cannot represent them.
 SELECT api_keys.key_id, api_keys.tenant_id, api_keys.workspace_id, api_keys.secret_sha256,
        api_keys.max_batch_events AS events_max, api_keys.max_payload_bytes AS bytes_max,
        CASE WHEN ending.at > now() AND ending.at < '9999-01-01Z' THEN ending.at END AS expires_at,

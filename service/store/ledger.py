@@ -33,7 +33,7 @@ EventPrimaryKey = tuple[int, datetime, int]
 """(tenant_id, received_at, id): the primary key of `events`. Two workers may use the same id."""
 
 Verdicts = dict[int, Verdict]
-"""Verdicts by row id, of the rows whose outcome is not simply `accepted`."""
+"""Verdicts by row id. A row of the flush that has no verdict was accepted."""
 
 
 class LedgerEntry(NamedTuple):
@@ -75,7 +75,7 @@ class AttemptState:
 
     def __init__(self) -> None:
         self.is_nothing_stored = True
-        """False: a part of the flush, or all of it, is stored or may be."""
+        """Whether it is certain that nothing of the flush is stored."""
         self.connection: Any = None
         """The connection over which the last attempt has written."""
         self.is_lock_held = False
@@ -128,8 +128,8 @@ class LedgerTransaction:
         """
         self._connection.is_unconfirmed = False
         has_few_rows = len(self._flush.plan) <= SINGLE_STATEMENT_ROWS_MAX
-        # The deadline may cut off an attempt that waits for a lock. Before COMMIT is sent, it is
-        # known that nothing is stored; of a statement that commits itself it is not.
+        # The deadline may cut off an attempt that waits for a lock. A statement that commits itself
+        # may still succeed then. If COMMIT is a statement of its own, nothing is stored.
         is_commit_separate = self._short_lock_timeout or self._state.is_lock_held
         if has_few_rows and not self._flush.rejected and not is_commit_separate:
             verdicts = await self.run_single_statement()

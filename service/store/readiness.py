@@ -131,7 +131,8 @@ class Readiness:
         if trouble.cause is Cause.NO_CONNECTION and self._connections.in_use:
             # All connections are used by flushes, whose results set the state.
             return False
-        # A flush waits longer for a lock than a probe: LOCKED counts from the second probe on.
+        # A flush waits longer for a lock than a probe does, so it may succeed after the first probe
+        # has failed: LOCKED counts from the second probe on.
         was_locked, self._was_locked = self._was_locked, trouble.cause is Cause.LOCKED
         return was_locked or not self._was_locked
 
