@@ -58,7 +58,7 @@ class BenchDatabase:
         return cpu_s(int(self._pid_file.read_text().splitlines()[0]))
 
     def empty(self, *, checkpoint: bool = True, keep_ledger: bool = False) -> None:
-        """Delete all events and the ledger."""
+        """Delete all events and all rows of the ledger."""
         tables = [table for table in _EVENT_TABLES if not (keep_ledger and table == _LEDGER)]
         existing = self.value(
             f"SELECT string_agg(name, ', ') FROM ({_EXISTING}) AS existing",  # noqa: S608
@@ -112,7 +112,7 @@ def own_database(
     *programs* is the folder with the programs of a PostgreSQL other than the embedded one.
     """
     folder = Path(tempfile.mkdtemp(prefix="forebay-bench-"))
-    folder.chmod(0o711)  # root runs the server as another user, who needs access
+    folder.chmod(0o711)  # root runs the server as another user, which needs access
     folders = [folder, *([programs] if programs else [])]
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Events as the site of a shop sends them, about 560 bytes each, and requests made of them."""
+"""Events as a web shop sends them, about 560 bytes each, and requests with these events."""
 
 import base64
 import itertools
@@ -14,18 +14,18 @@ EventFields = dict[str, Any]
 
 _ALPHABET: Final = string.ascii_letters + string.digits
 _EVENT_ID_CHARS: Final = 22
-# Stands in a template for an event id.
+# Placeholder for an event id in a template.
 _OPEN_ID: Final = "%b"
 _NAMES: Final = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
 _CATEGORIES: Final = ("Garden Tools", "Kitchen", "Outdoor Lighting", "Books and Maps")
 _PLANS: Final = ("free", "team", "enterprise")
 _PAGES: Final = ("https://shop.example.com/c/spring", "https://shop.example.com/basket")
-# So many that texts differ, so few that they stay in the processor's cache.
+# Enough for different texts, and few enough to stay in the processor's cache.
 _TEMPLATES: Final = 32
 
 
 class EventMaker:
-    """Makes events. The same seed makes the same events; two seeds never make the same event id."""
+    """Generates events. A seed always gives the same events; two seeds never share an event id."""
 
     def __init__(self, seed: int | None = None, now: datetime | None = None) -> None:
         """Without *seed* the operating system gives one; without *now* it is the current time."""
@@ -33,7 +33,7 @@ class EventMaker:
         self._now = datetime.now(UTC) if now is None else now
 
     def track(self) -> EventFields:
-        """Return an action of a user."""
+        """Return a track event."""
         chance = self._random
         return self._event("track") | {
             "event": chance.choice(_NAMES),
@@ -49,7 +49,7 @@ class EventMaker:
         }
 
     def identify(self) -> EventFields:
-        """Return the traits of a user."""
+        """Return an identify event."""
         chance = self._random
         number = chance.randrange(1_000_000)
         return self._event("identify") | {

@@ -1,4 +1,4 @@
-"""Samples: a program sends load to a server, and the CPU time of all parts is read around it."""
+"""Samples: a program sends load to a server; the CPU time of all parts is read before and after."""
 
 import contextlib
 import importlib.util
@@ -18,7 +18,7 @@ from bench.processes import ROOT, ServerProcess
 
 # The default of FOREBAY_FLUSHES_MAX.
 FLUSHES_PER_WORKER: Final = 2
-# Above this the machine is too busy for absolute figures; ratios within a round still hold.
+# With more cores busy with other programs, only ratios within a round are valid.
 BUSY_CORES: Final = 0.2
 _EVENT_TABLES: Final = {"service": "events", "naive": "naive.events"}
 _LABELS: Final = (
@@ -30,7 +30,7 @@ Step = Callable[[], object]
 
 
 class LoadError(Exception):
-    """The load was not what it had to be, so its figures mean nothing."""
+    """The load was not as planned, so its figures are not valid."""
 
 
 class Load(NamedTuple):
@@ -75,7 +75,7 @@ class Experiment:
         return processes.running(side, workers, url, request_log=request_log, settings=settings)
 
     def alternate(self, steps: list[Step]) -> None:
-        """Take all steps once a round, in reverse in every second round: drift favours no side."""
+        """Take all steps once per round, reversed in every second round: drift favours no side."""
         for number in range(self.options.rounds):
             for step in steps if number % 2 == 0 else reversed(steps):
                 step()
@@ -177,7 +177,7 @@ def run_program(
             began = time.monotonic()
             times = {part: clock() for part, clock in clocks.items()}
             readings.append((times, (began + time.monotonic()) / 2))
-        program.stdin.close()  # it may end now
+        program.stdin.close()  # lets the program end
         figures: Sample = json.loads(program.stdout.readline() or "{}")
     if program.returncode or not figures:
         raise LoadError(f"bench.{name} failed with exit code {program.returncode}")

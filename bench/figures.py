@@ -17,7 +17,7 @@ Figure = str | Callable[[Sample], float | None]
 
 
 def values(samples: Samples, figure: Figure, **labels: Any) -> list[float]:
-    """Return a figure of each sample with these labels that has it."""
+    """Return a figure of each sample that has these labels and this figure."""
     of = figure if callable(figure) else lambda sample: sample.get(figure)
     found = (of(sample) for sample in samples if labels.items() <= sample.items())
     return [float(value) for value in found if value is not None]
@@ -40,13 +40,13 @@ def cpu(part: str) -> Figure:
 
 
 def cpu_us_per_event(sample: Sample, part: str) -> float:
-    """Return what one event cost *part*, in microseconds of CPU."""
+    """Return the CPU time of *part* per event, in microseconds."""
     per_second = sample[f"{part}_cpu_s"] / sample["watched_s"]
     return float(per_second / sample["events_per_s"] * 1e6)
 
 
 def others_cores(sample: Sample) -> float:
-    """Return how many cores were busy with other programs."""
+    """Return the mean number of cores that were busy with other programs."""
     return float(sample["others_cpu_s"] / sample["watched_s"])
 
 

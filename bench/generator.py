@@ -1,5 +1,5 @@
 """
-`python -m bench.generator LOAD`: sends events on many connections and prints what came back.
+`python -m bench.generator LOAD`: sends events over many connections and prints the figures.
 
 LOAD is JSON: address, keys, connections, batch, rate (requests per second, or null for a closed
 loop), warmup and seconds. Standard output has three lines: `begin` and `end` when the measured time
@@ -23,9 +23,9 @@ from typing import Any, Final
 
 from bench.events import RequestMaker
 
-# After the end, time for requests that are still due and for missing answers.
+# Time after the end for requests that are still due and for missing answers.
 _PATIENCE_S: Final = 10.0
-# Between two connections, so that workers which share a listening socket share the connections.
+# Pause between two connections, so that the connections are spread over all workers.
 _OPENING_PAUSE_S: Final = 0.002
 # A whole request fits, so that sending never waits for the server.
 _SEND_BUFFER_BYTES: Final = 1 << 18
@@ -34,7 +34,7 @@ _WAIT_S: Final = 0.1
 _HEAD: Final = re.compile(
     rb"HTTP/1\.1 (\d{3})[^\0]*?\r\ncontent-length: *(\d+)[^\0]*?\r\n\r\n", re.IGNORECASE
 )
-# A batch is answered with a count, one event with its status.
+# The answer to a batch has a count, the answer to one event has its status.
 _ACCEPTED: Final = re.compile(rb'"accepted"(?:: ?(\d+))?')
 _PERCENTILES: Final = {"p50": 500, "p90": 900, "p99": 990, "p999": 999, "max": 1000}
 """In thousandths."""
@@ -81,7 +81,7 @@ class LoadGenerator:
             self._wait(min(now + _WAIT_S, marks[0][0]) if marks else now + _WAIT_S, next_due)
 
     def _send_due(self) -> float | None:
-        """Send the requests that are due; return the next due time if a connection is free."""
+        """Send all due requests; return the next due time if a connection is free."""
         while self._free:
             now = self._now()
             due = now if self._rate is None else self._sent / self._rate
@@ -102,7 +102,7 @@ class LoadGenerator:
             self._reopen(connection)
 
     def _wait(self, until: float, next_due: float | None) -> None:
-        """Wait for answers until one of these times, and read those that came."""
+        """Wait until the earliest of these times, and read the answers that arrive."""
         timeout_s = max(until - self._now(), 0.0)
         if next_due is not None:
             # epoll waits for whole milliseconds, select for microseconds.
@@ -187,14 +187,14 @@ class LoadGenerator:
 
 
 def percentile(ordered: list[int], permille: int) -> int:
-    """Return the least value that *permille* thousandths do not exceed; 0 without values."""
+    """Return the percentile by nearest rank, *permille* in thousandths; 0 without values."""
     rank = -(-permille * len(ordered) // 1000)
     return ordered[max(rank, 1) - 1] if ordered else 0
 
 
 def main() -> None:
     """Run once."""
-    gc.disable()  # a collection would count in the latency of an answer
+    gc.disable()  # a garbage collection would add to the latency of an answer
     figures = LoadGenerator(json.loads(sys.argv[1])).run()
     print(json.dumps(figures), flush=True)
 

@@ -1,4 +1,4 @@
-"""The figures that have a goal, beside what was measured."""
+"""Goals and the measured values."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -21,7 +21,7 @@ Cells = tuple[str, ...]
 
 
 class Goal(NamedTuple):
-    """A figure with its bound; None without samples."""
+    """A goal, its limit and the measured value; None without samples."""
 
     name: str
     sign: str
@@ -31,7 +31,7 @@ class Goal(NamedTuple):
 
     @property
     def is_met(self) -> bool:
-        """Whether the value keeps the bound; false without a value."""
+        """Whether the value is within the limit; false without a value."""
         if self.value is None:
             return False
         return self.value >= self.bound if self.sign == "≥" else self.value <= self.bound
@@ -106,7 +106,7 @@ def _latency(samples: Samples) -> Iterator[Goal]:
 
 
 def _long(samples: Samples) -> Iterator[Goal]:
-    # The empty ledger at the start and at the end: a machine that slows down shows in both.
+    # Compared with the empty ledger before and after, in case the machine became slower meanwhile.
     empty, full = (
         median(samples, "events_per_s", scenario="growth", ledger_ids=ids)
         for ids in (0, LEDGER_IDS[-1])

@@ -14,7 +14,7 @@ from granian import Granian
 from service.config import Config
 from service.server import granian_options
 
-# As long as the service's answer to one event.
+# Same length as the service's answer to one event.
 _BODY: Final = (
     b'{"success":true,"request_id":"0000000000000",'
     b'"event_id":"00000000-0000-4000-a000-000000000000","status":"accepted"}'

@@ -124,7 +124,7 @@ def running(
         command = ["-m", "service"]
     else:
         command = ["-m", _MODULES[side], str(port), str(workers)]
-    # The caller's settings do not count, nor does an `.env` in the current folder.
+    # Without the caller's settings and without an `.env` of the current folder.
     inherited = {name: value for name, value in os.environ.items() if name[:8] != "FOREBAY_"}
     folder = Path(tempfile.mkdtemp(prefix="forebay-bench-server-"))
     try:
@@ -168,7 +168,7 @@ def cpu_s(pid: int) -> float:
 
 
 def machine_cpu_s() -> float:
-    """Return the CPU time of the machine, with the time that its host took, in seconds."""
+    """Return the CPU time of the machine including stolen time, in seconds."""
     fields = (_PROC / "stat").read_text().splitlines()[0].split()[1:]
     busy = (int(ticks) for at, ticks in enumerate(fields[:_COUNTED]) if at not in _IDLE)
     return sum(busy) / _TICKS_PER_S

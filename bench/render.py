@@ -56,7 +56,7 @@ class Section(NamedTuple):
 
 
 def _service_cpu(sample: Sample) -> float | None:
-    # The store floor is its own client.
+    # The store floor has no separate client.
     figure = cpu("floor" if sample["side"] == "store_floor" else "service")
     return figure(sample) if callable(figure) else None
 
@@ -145,12 +145,12 @@ SECTIONS: Final = (
 
 
 def main() -> int:
-    """Render what has been measured; return the exit code."""
+    """Render the results; return the exit code."""
     results = read_results()
     if not results:
         sys.stderr.write("bench: there are no results: run make bench\n")
         return 1
-    # Only this needs the packages of requirements/bench.txt.
+    # The import needs the packages of requirements/bench.txt.
     from bench import plots  # noqa: PLC0415
 
     plots.draw(_samples(results), BENCH / "plots")
@@ -243,7 +243,7 @@ def _abouts(results: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _caution(results: dict[str, dict[str, Any]]) -> list[str]:
-    """Name the scenarios that were measured too briefly, or beside too many other programs."""
+    """Name the scenarios that were measured too briefly or on a busy machine."""
     found = [
         name
         for name, result in results.items()

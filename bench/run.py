@@ -33,7 +33,7 @@ _PACKAGES: Final = ("granian", "asyncpg", "msgspec", "uvloop")
 def main() -> int:
     """Run the chosen scenarios; return the exit code."""
     options = _options()
-    # As Ctrl-C: processes are stopped, and the database is removed.
+    # Handled like Ctrl-C: processes are stopped, and the database is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if os.environ.pop("DATABASE_URL", None):
         print("DATABASE_URL is ignored: a benchmark writes only to a database of its own.")

@@ -1,4 +1,4 @@
-"""What is measured: each scenario takes samples of one kind of load."""
+"""Scenarios: each takes samples of one kind of load."""
 
 import itertools
 import re
@@ -18,7 +18,7 @@ from bench.processes import ROOT, ServerProcess
 
 BATCH_EVENTS: Final = 50
 WORKERS: Final = (1, 2)
-# So few that the service waits for its senders, and so many that it does not.
+# With the first number the service waits for its senders, with the second it does not.
 BATCH_CONNECTIONS: Final = (32, 128)
 SINGLE_CONNECTIONS: Final = {1: (1, 8, 32, 64, 128), 2: (32, 128)}
 """By workers."""
@@ -38,7 +38,7 @@ def batches(experiment: Experiment) -> None:
     """Batches: service, store floor and peer, with one and with two workers."""
     for workers in WORKERS:
         labels = {"scenario": "batches", "workers": workers}
-        # The service first: the floor replays flushes of the same size.
+        # The service first, because the floor replays flushes of the same size.
         sent = (BATCH_CONNECTIONS, BATCH_EVENTS)
         steps: list[Step] = [partial(_send_all, experiment, labels | {"side": "service"}, *sent)]
         steps.append(partial(_store_floor, experiment, labels))
@@ -159,7 +159,7 @@ def read_wrk(text: str) -> Sample:
 
 
 def tidying(experiment: Experiment) -> None:
-    """Single events on a new database, and after a heavy load that PostgreSQL still tidies up."""
+    """Single events on a new database, and right after a heavy load: checkpoint, autovacuum."""
     options = experiment.options
     labels: Sample = {"scenario": "tidying", "side": "service", "workers": 2}
     # Four times as long as a sample, so that a checkpoint or an autovacuum follows.
@@ -170,7 +170,7 @@ def tidying(experiment: Experiment) -> None:
             experiment.send(server, few, labels | {"phase": "fresh"})
             experiment.send(server, heavy, labels | {"phase": "load"}, empty_first=False)
             for _ in range(3):
-                # Without a warm-up: the first seconds after the load count.
+                # Without a warm-up, because the first seconds after the load are to be measured.
                 at_once = few._replace(warmup=0.0)
                 experiment.send(server, at_once, labels | {"phase": "after"}, empty_first=False)
 
@@ -197,7 +197,7 @@ def _growth(experiment: Experiment, ids: int, *, is_again: bool) -> None:
 
 def memory(experiment: Experiment) -> None:
     """Ten minutes of batches, and the memory of the largest worker. A long scenario."""
-    # A multiple of a sample's length, so that --seconds shortens it for a trial.
+    # A multiple of a sample's length, so that --seconds shortens this scenario too.
     seconds = experiment.options.seconds * _MEMORY_SAMPLES
     load = experiment.options.load(min(BATCH_CONNECTIONS), batch=BATCH_EVENTS, seconds=seconds)
     with (
@@ -211,7 +211,7 @@ def memory(experiment: Experiment) -> None:
 
 @contextmanager
 def _memory_watched(server: ServerProcess, interval_s: float) -> Iterator[list[int]]:
-    """Append the memory of the largest process to the list, once in every interval."""
+    """Append the memory of the largest process to the list, once per interval."""
     seen: list[int] = []
     stopped = threading.Event()
 

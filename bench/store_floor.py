@@ -28,13 +28,13 @@ from service.pipeline.check import Arrival, random_row_ids
 from service.store.connections import RowTypes, connect, pool_config
 from service.store.sql import statement
 
-# No core stores more; flushes that run out all the same end the measured time.
+# More than a core can store. If no flush is left nevertheless, the measured time ends.
 _ROWS_PER_S_MAX: Final = 100_000 * (os.cpu_count() or 1)
 _BATCH_EVENTS: Final = 50
 
 
 class PreparedFlush(NamedTuple):
-    """What one transaction stores: the number of rows, the ledger rows, and the COPY data."""
+    """The rows of one transaction: their number, the ledger rows, and the COPY data."""
 
     rows: int
     ledger_rows: bytes
@@ -84,7 +84,7 @@ class Replay:
         storing = asyncio.gather(*(self._store(connection) for connection in connections))
         await asyncio.sleep(self._begin - time.monotonic())
         print("begin", flush=True)
-        # Seconds after the last flush would lower the CPU per event.
+        # Time after the last flush would lower the CPU per event.
         await asyncio.wait([storing], timeout=self._end - time.monotonic())
         print("end", flush=True)
         await storing

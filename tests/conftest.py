@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment, one PostgreSQL per run, a database per test."""
+"""Fixtures of all tests: a clean environment, one PostgreSQL per run, a database per test."""
 
 import asyncio
 import importlib.util
@@ -23,24 +23,24 @@ from tests.acceptance.own_postgres import OwnPostgres, lent_postgres
 from tests.nightly import IS_NIGHTLY
 
 ROOT: Final = Path(__file__).parent.parent
-# In a nightly run only a hang is to be ended.
+# In a nightly run the timeout ends only tests that hang.
 NIGHTLY_TIMEOUT_S: Final = 3_600
-# What the docstring of a module of tests ends with.
+# The last paragraph of the docstring of a test module.
 USER_IMPACT: Final = re.compile(r"^If these tests fail: (.+)", re.MULTILINE | re.DOTALL)
-# The only databases that tests ever make or drop.
+# Prefix of all databases that tests create and drop.
 TEST_DATABASE_PREFIX: Final = "forebay_test_"
 
 MakeTenant = Callable[..., Awaitable[NewKey]]
 MakeRole = Callable[[str], Awaitable["Role"]]
 
-# A developer's own settings must not decide how a test ends.
+# A developer's settings must not affect tests.
 GIVEN_DATABASE_URL: Final = os.environ.pop("DATABASE_URL", None)
 for _name in [name for name in os.environ if name.startswith("FOREBAY_")]:
     del os.environ[_name]
 
 
 def pytest_configure() -> None:
-    """Refuse to test a native core that is older than its sources, as pytest does not build it."""
+    """Refuse to test a native core that is older than its sources: pytest does not build it."""
     spec = importlib.util.find_spec("service._native")
     built = Path(spec.origin).stat().st_mtime if spec and spec.origin else 0.0
     sources = [ROOT / "Cargo.lock", *(ROOT / "native/src").rglob("*.rs")]
@@ -49,7 +49,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what runs only with NIGHTLY=1."""
+    """Skip tests that run only with NIGHTLY=1."""
     if not IS_NIGHTLY:
         left_out = [item for item in items if item.get_closest_marker("nightly")]
         config.hook.pytest_deselected(items=left_out)
@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Say in the report of a failed test what a user would see."""
+    """Add to the report of a failed test what a user would see."""
     report = yield
     module = item.getparent(pytest.Module)
     found = USER_IMPACT.search((module and module.obj.__doc__) or "")
@@ -74,14 +74,14 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """URL of a superuser's database: of the server in DATABASE_URL, else of one for this run."""
+    """URL of a superuser's database on the server of DATABASE_URL, else on a server of this run."""
     if GIVEN_DATABASE_URL:
         yield GIVEN_DATABASE_URL
         return
     folder = Path(tempfile.mkdtemp(prefix="forebay-tests-"))
-    # As root the server runs as another user, who has to get in.
+    # As root the server runs as another user, which needs access.
     folder.chmod(0o711)
-    # Durability settings stay as they are: the service refuses a server that may forget.
+    # With durable settings, because the service refuses a server without them.
     server = postgres.start(folder / "server", max_connections=200, max_wal_senders=0)
     try:
         yield server.url()
@@ -93,21 +93,21 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def lasting_postgres() -> Iterator[OwnPostgres]:
-    """The server that `own_postgres` lends to one test after the other."""
+    """The server of `own_postgres`, which tests use one after the other."""
     with lent_postgres() as own:
         yield own
 
 
 @pytest.fixture(scope="session")
 def lasting_crowded_postgres() -> Iterator[OwnPostgres]:
-    """The server with few connections that `crowded_postgres` lends to one test after the other."""
+    """The server of `crowded_postgres`, with few connections, used by one test at a time."""
     with lent_postgres(max_connections=20) as own:
         yield own
 
 
 @pytest.fixture(scope="session")
 def template_database(postgres_url: str) -> Iterator[str]:
-    """Name of a migrated database, to copy."""
+    """Name of a migrated database that is copied for each test."""
     name = _new_name("template_")
     asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))
     asyncio.run(migrate(on_database(postgres_url, name)))
@@ -117,19 +117,19 @@ def template_database(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
-    """URL of a migrated database of this test's own."""
+    """URL of a migrated database for this test."""
     yield from own_database(postgres_url, f"TEMPLATE {template_database}")
 
 
 @pytest.fixture
 def bare_database_url(postgres_url: str) -> Iterator[str]:
-    """URL of a database of this test's own with nothing in it."""
+    """URL of an empty database for this test."""
     yield from own_database(postgres_url, "TEMPLATE template0")
 
 
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """Lend a connection to the test's own database."""
+    """A connection to the test's database."""
     lent = await asyncpg.connect(database_url)
     yield lent
     lent.terminate()
@@ -137,7 +137,7 @@ async def connection(database_url: str) -> AsyncIterator["asyncpg.Connection[asy
 
 @pytest.fixture
 def make_tenant(database_url: str) -> MakeTenant:
-    """Make a tenant with a workspace and a key: `await make_tenant("acme", profile=…)`."""
+    """Create a tenant with a workspace and a key: `await make_tenant("acme", profile=…)`."""
 
     async def make(
         name: str = "acme", workspace: str = "default", profile: Profile = Profile.DEFAULT
@@ -152,7 +152,7 @@ def make_tenant(database_url: str) -> MakeTenant:
 
 
 class Role(NamedTuple):
-    """A role that owns nothing, and the test's own database as it sees it."""
+    """A role that owns nothing, and the URL of the test's database for this role."""
 
     name: str
     url: str
@@ -162,7 +162,7 @@ class Role(NamedTuple):
 async def make_role(
     database_url: str, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> AsyncIterator[MakeRole]:
-    """Make roles with rights on the tables of the test's database: `make_role("SELECT")`."""
+    """Create roles with privileges on the tables of the test's database: `make_role("SELECT")`."""
     made: list[str] = []
 
     async def make(rights: str) -> Role:
@@ -184,7 +184,7 @@ async def make_role(
 
 @pytest.fixture
 async def tenant(make_tenant: MakeTenant) -> NewKey:
-    """Make one tenant, `acme`, with a key of the default profile."""
+    """Create one tenant, `acme`, with a key of the default profile."""
     return await make_tenant()
 
 
@@ -194,7 +194,7 @@ def on_database(url: str, name: str) -> str:
 
 
 def own_database(postgres_url: str, options: str) -> Iterator[str]:
-    """Lend a new database: its URL."""
+    """Create a database, drop it after the block; return its URL."""
     name = _new_name()
     asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name} {options}"))
     yield on_database(postgres_url, name)

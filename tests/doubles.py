@@ -60,7 +60,7 @@ class MemoryStore:
         self._workspaces: dict[Key, int] = {}
 
     async def write(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
-        """Store *payloads* at once; *deadline* is not used."""
+        """Store *payloads* immediately; *deadline* is not used."""
         del deadline
         self.flushes.append(payloads)
         for payload in payloads:

@@ -1,4 +1,4 @@
-"""How long the tests run: the short form, or with NIGHTLY=1 the long one."""
+"""The length of the test runs: short, or long with NIGHTLY=1."""
 
 import os
 from typing import Final

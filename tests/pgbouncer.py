@@ -1,4 +1,4 @@
-"""A real PgBouncer in front of a test's database, where the program is installed."""
+"""A real PgBouncer in front of a test's database, if the program is installed."""
 
 import contextlib
 import os
@@ -23,12 +23,12 @@ _START_TIMEOUT_S: Final = 10.0
 
 @contextlib.contextmanager
 def pgbouncer(database_url: str, pool_mode: str, **settings: str | int) -> Iterator[str]:
-    """Lend the URL of the same database through a pooler of *pool_mode*."""
+    """Run a pooler of *pool_mode* during the block; return the URL of the database through it."""
     if PROGRAM is None:
         assert "TESTS_REQUIRE_PGBOUNCER" not in os.environ
         pytest.skip("there is no pgbouncer on this machine")
     folder = Path(tempfile.mkdtemp(prefix="forebay-tests-"))
-    # As root it runs as another user, like PostgreSQL.
+    # PgBouncer does not run as root.
     account = server_account(folder / "none")
     try:
         port = free_port()

@@ -1,4 +1,4 @@
-"""Reads what the core writes for COPY: each row's columns as the values that PostgreSQL sees."""
+"""Decodes the COPY data of the core: the columns of each row as PostgreSQL reads them."""
 
 import struct
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _JSONB_VERSION: Final = 1
 
 
 def read_copy(stream: bytes) -> list[dict[str, Any]]:
-    """Return the rows of a binary COPY of `events`, each by the names of its columns."""
+    """Return the rows of a binary COPY of `events`, with values by column name."""
     if not stream.startswith(HEADER) or not stream.endswith(TRAILER):
         raise ValueError(f"no whole stream of COPY: {stream[:32]!r}")
     end = len(stream) - len(TRAILER)

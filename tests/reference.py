@@ -1,4 +1,4 @@
-"""What must be stored of an event, in plain Python: slow, and independent of the core."""
+"""The expected row of an event, computed in plain Python: slow, and independent of the core."""
 
 import functools
 import hashlib
@@ -63,7 +63,7 @@ class Spelled(str):
 
 
 class Arrival(NamedTuple):
-    """What is true of a whole request."""
+    """The data that all events of a request have in common."""
 
     tenant_id: int
     workspace_id: int
@@ -75,7 +75,7 @@ class Arrival(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """One event as it has to be stored: in the ledger, and by columns."""
+    """The expected ledger row and the expected columns of one event."""
 
     event_key: bytes
     payload_hash: int
@@ -91,9 +91,9 @@ def expected(
     event: Sequence[Member], envelope: Mapping[str, str], arrival: Arrival, place: int
 ) -> Expected:
     """
-    Return what has to be stored of the event at *place*.
+    Return the expected row of the event at index *place*.
 
-    Raises InvalidTimeError; whatever else is wrong with an event is not for here.
+    Raises InvalidTimeError; other invalid events must not be given.
     """
     given = {json.loads(member.name): member.value for member in event}
     texts = {name: _text(_sent(given, name)) for name in (*TEXTS, "event_id", "sent_at")}
@@ -129,7 +129,7 @@ def expected(
 
 
 def read_time(text: str | None) -> datetime | None:
-    """Return the time that *text* is, UTC; None where there is no text."""
+    """Return the time in *text*, in UTC; None without a text."""
     if not text:
         return None
     found = _ISO_8601.fullmatch(text)
@@ -161,7 +161,7 @@ def read_time(text: str | None) -> datetime | None:
 
 
 def minted(arrival: Arrival, row_id: int) -> str:
-    """Return the event id of an event that came without one."""
+    """Return the generated event id of an event without one."""
     received_at_us = (arrival.received_at - EARLIEST) // timedelta(microseconds=1)
     numbers = struct.pack(">qq", row_id, received_at_us)
     digest = hashlib.sha256(arrival.secret + numbers).digest()
@@ -169,7 +169,7 @@ def minted(arrival: Arrival, row_id: int) -> str:
 
 
 def loads(text: str) -> Any:
-    """Return JSON as jsonb means it: numbers by their value, of two members the last."""
+    """Decode JSON as jsonb does: numbers by value, the last of two members with one name."""
     return json.loads(text, parse_float=Decimal, parse_int=Decimal)
 
 
@@ -233,7 +233,7 @@ def _document_digest(member: Member) -> int:
 
 
 def json_digest(text: str) -> int:
-    """Return the digest of a JSON value, whichever way it is written."""
+    """Return the digest of a JSON value, which does not depend on its form."""
     return _digest(json.loads(text, parse_float=Spelled, parse_int=Spelled))
 
 

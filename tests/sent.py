@@ -1,4 +1,4 @@
-"""What senders may write: events that break no rule but for their times, in every spelling."""
+"""Random valid events as senders may write them, in every spelling; only times may be invalid."""
 
 import json
 import random
@@ -29,7 +29,10 @@ _CLOCKS: Final = (
 _OFFSETS: Final = ("", "Z", "+05:30", "-0030", "+01:00:00", "-12")
 _BAD_TIMES: Final = (
     *("soon", "1969-12-31", "2026-02-30", "2027-01-01", "9999-12-31T23:59:59-01:00", "2026-03-01T"),
-    *("1970-01-01", "9999-12-31T23:59:59.999999Z"),  # which the time of sending may correct
+    *(
+        "1970-01-01",
+        "9999-12-31T23:59:59.999999Z",
+    ),  # valid after a correction by the time of sending
 )
 _SPACES: Final = ("", "", " ", "\n\t", "\r ")
 _UNKNOWN: Final = ("plan", "userid", "Type", "é", "", "a.b", "messageID", "library")
@@ -47,10 +50,10 @@ _OPTIONAL: Final = (
 
 
 class Pen(random.Random):
-    """Writes what *seed* says, each time the same."""
+    """Writes random events; the same seed writes the same events."""
 
     def body(self) -> tuple[list[list[Member]], dict[str, str], bytes]:
-        """Return the events of a batch, what stands around them, and the body of both."""
+        """Return the events of a batch, the other members of the envelope, and the body."""
         events = [self.event() for _ in range(self.randint(1, 12))]
         if self.random() < 0.3:
             events.append(self.rewritten_event(self.choice(events)))
@@ -69,7 +72,7 @@ class Pen(random.Random):
         return events, envelope, self.joined("{}", members).encode()
 
     def event(self) -> list[Member]:
-        """Return an event's members."""
+        """Return the members of an event."""
         event_type = self.choice(EVENT_TYPES)
         needed = _NEEDED.get(event_type, ())
         members = [Member(self.text("type"), self.text(event_type))]
@@ -84,12 +87,12 @@ class Pen(random.Random):
         return members
 
     def rewritten_event(self, event: list[Member]) -> list[Member]:
-        """Return the same event: its members in another order, and written in another way."""
+        """Return the same event in another JSON form, with its members in another order."""
         members = [Member(self.rewritten(name), self.rewritten(value)) for name, value in event]
         return self.sample(members, len(members))
 
     def rewritten(self, text: str) -> str:
-        """Return the same JSON, written in another way."""
+        """Return the same value in another JSON form."""
         return self._written(json.loads(text, parse_int=Spelled, parse_float=Spelled))
 
     def _written(self, value: Any) -> str:
@@ -109,7 +112,7 @@ class Pen(random.Random):
         return json.dumps(value)
 
     def field(self, name: str) -> str:
-        """Return a value that the field may have."""
+        """Return a valid value of the field."""
         if self.random() < 0.1:
             return "null"
         if name == "writeKey":
@@ -121,7 +124,7 @@ class Pen(random.Random):
         return self.text(self.choice([self.field_text(name)] * 5 + [""]))
 
     def field_text(self, name: str) -> str:
-        """Return a text that the field may have."""
+        """Return a valid text of the field."""
         if name == "event_id":
             texts: list[str] = [*_EVENT_IDS, str(self.random())]
         elif name in TIMES:
@@ -163,7 +166,7 @@ class Pen(random.Random):
         return self.joined("[]", [self.value(depth + 1) for _ in range(self.randint(0, 3))])
 
     def object(self, depth: int = 0) -> str:
-        """Return an object; of some members there are two."""
+        """Return an object; some names occur twice."""
         names = [
             self.text(self.choice(["a", "b", "ip", *_TEXTS])) for _ in range(self.randint(0, 4))
         ]
@@ -173,7 +176,7 @@ class Pen(random.Random):
         return self.choice([self.choice(_NUMBERS), str(self.getrandbits(90)), repr(self.gauss())])
 
     def text(self, text: str) -> str:
-        """Return *text* as JSON: bare, in ASCII, or all in escapes."""
+        """Return *text* as JSON: as UTF-8, in ASCII, or with only escapes."""
         units = text.encode("utf-16-be")
         escapes = (f"\\u{units[at] << 8 | units[at + 1]:04X}" for at in range(0, len(units), 2))
         bare = json.dumps(text, ensure_ascii=False)
@@ -181,6 +184,6 @@ class Pen(random.Random):
         return self.choice([bare, bare, json.dumps(text), slashed, f'"{"".join(escapes)}"'])
 
     def joined(self, brackets: str, parts: list[str]) -> str:
-        """Return *parts* in brackets, with spaces here and there."""
+        """Return *parts* in brackets, with random white space."""
         space = self.choice(_SPACES)
         return f"{brackets[0]}{space}{f'{space},'.join(parts)}{space}{brackets[1]}"

@@ -1,7 +1,7 @@
 """
-The rules of the source tree: sizes, names, imports, and what has to agree with what.
+Rules of the source tree: sizes, names, imports, and lists that must be up to date.
 
-If these tests fail: the next developer finds a page, a name or a limit that is no longer true.
+If these tests fail: a developer finds a page, a name or a limit that is no longer true.
 """
 
 import ast
@@ -15,8 +15,6 @@ from typing import Final
 import pytest
 
 import tests.conftest
-from service import _native, config
-from service.reasons import CONFLICT_MESSAGES, ERROR_RESPONSES, Reason
 from service.store.schema import SCHEMA_VERSION
 
 ROOT: Final = Path(__file__).parents[1]
@@ -28,11 +26,11 @@ SOURCES: Final = {
 }
 BANNED_NAMES: Final = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 PACKAGES: Final = ("service", "provision")
-# Type names that two places define, each with the reason why both may.
+# Type names that two places may define, each with the reason.
 SHARED_TYPE_NAMES: Final = {
     "Arrival": "the stub of the core describes the attributes that it reads from our struct",
 }
-# Where every public class is a term of the domain.
+# Modules in which every public class is a term of the domain.
 DOMAIN: Final = (
     "service/model.py",
     "service/reasons.py",
@@ -52,7 +50,7 @@ def sources() -> Iterator[Path]:
 
 
 def statements(room: str) -> tuple[set[str], set[str]]:
-    """Return the names of a room's statements: those in its .sql files, those its code asks for."""
+    """Return the names of a package's SQL statements: those in its files, those in its code."""
     texts = [path.read_text() for path in (ROOT / room).rglob("*.sql")]
     named = [name for text in texts for name in re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)]
     assert len(named) == len(set(named))
@@ -73,7 +71,7 @@ def module_name(path: Path) -> str:
 
 
 def imports_of(path: Path) -> Iterator[str]:
-    """Yield the names that a module imports when it is imported or checked for its types."""
+    """Yield the names that a module imports at run time or for type checking."""
     pending: list[ast.AST] = [parsed(path)]
     while pending:
         node = pending.pop()
@@ -111,7 +109,7 @@ def types_by_place() -> Iterator[tuple[str, str]]:
     """
     Yield each type of the product and the benchmark with the file that defines it.
 
-    Without `bench/peers`: a peer is a program of its own, with names of its own.
+    Without `bench/peers`: a peer is a separate program with its own names.
     """
     stub = set(python_types(ROOT / "service/_native.pyi"))
     for folder in (*PACKAGES, "bench"):
@@ -119,11 +117,11 @@ def types_by_place() -> Iterator[tuple[str, str]]:
             if path.suffix in {".py", ".pyi"} and "peers" not in path.parts:
                 yield from ((name, relative(path)) for name in python_types(path) if name[0] != "_")
     for path in (ROOT / "native/src").rglob("*.rs"):
-        # What the stub describes is the same type.
+        # The stub describes the same type.
         yield from ((name, relative(path)) for name in rust_types(path) if name not in stub)
 
 
-def test_no_file_is_longer_than_a_reader_can_hold() -> None:
+def test_no_file_is_longer_than_500_lines() -> None:
     too_long = {
         relative(path): lines
         for path in sources()
@@ -133,18 +131,18 @@ def test_no_file_is_longer_than_a_reader_can_hold() -> None:
     assert {} == too_long
 
 
-def test_no_module_is_named_for_what_it_is_not() -> None:
+def test_no_module_has_a_name_that_says_nothing_about_its_content() -> None:
     assert [] == [path for path in sources() if BANNED_NAMES & set(path.stem.split("_"))]
 
 
 @pytest.mark.parametrize("room", ["service/store", "provision"])
-def test_every_statement_is_there_and_is_used(room: str) -> None:
+def test_every_sql_statement_exists_and_is_used(room: str) -> None:
     named, asked_for = statements(room)
 
     assert named == asked_for
 
 
-def test_sql_stands_in_sql_files() -> None:
+def test_sql_is_only_in_sql_files() -> None:
     found = [
         relative(path)
         for path in (ROOT / "service").rglob("*.py")
@@ -165,18 +163,7 @@ def test_the_service_needs_the_newest_migration() -> None:
     assert SCHEMA_VERSION == MIGRATIONS[-1].partition("_")[0]
 
 
-def test_the_example_of_the_settings_is_what_the_code_says() -> None:
-    assert config.example() == (ROOT / ".env.example").read_text()
-
-
-def test_every_reason_has_its_answer() -> None:
-    codes = {Reason(code) for code in _native.violation_codes()}
-    of_one_event = {Reason.INVALID_TIMESTAMP, Reason.INVALID_EVENT, Reason.STORE_REFUSED}
-
-    assert set(Reason) == set(ERROR_RESPONSES) | set(CONFLICT_MESSAGES) | codes | of_one_event
-
-
-def test_nothing_in_the_service_needs_its_test_twins() -> None:
+def test_the_service_imports_no_test_double() -> None:
     users = [
         relative(path)
         for path in (ROOT / "service").rglob("*.py")
@@ -186,14 +173,14 @@ def test_nothing_in_the_service_needs_its_test_twins() -> None:
     assert [] == users
 
 
-def test_no_work_is_left_in_a_comment() -> None:
+def test_no_comment_is_a_todo() -> None:
     marks = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 
     assert [] == [path for path in sources() if marks.search(path.read_text())]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_module_imports_itself_by_a_circle(package: str) -> None:
+def test_no_module_is_in_an_import_cycle(package: str) -> None:
     paths = {module_name(path): path for path in (ROOT / package).rglob("*.py")}
     graph = {
         name: {

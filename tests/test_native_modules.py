@@ -1,7 +1,7 @@
 """
-The modules of the native core depend on each other without circles, folder by folder.
+The modules of the native core have no circular dependencies, within each folder.
 
-If these tests fail: a developer can no longer read the core from the body to the row in one order.
+If these tests fail: a developer cannot read the modules of the core in the order of use.
 """
 
 import re

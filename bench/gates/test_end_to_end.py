@@ -1,7 +1,7 @@
 """
 A real service on a real PostgreSQL is fast enough.
 
-The ratios are loose: they hold on a machine that runs other programs as well, and fail when
+The limits are loose: they hold on a machine that also runs other programs, and fail when
 something has become slower by half, not by a twentieth. `make bench` measures the goals.
 
 If these tests fail: senders wait longer for their answers, or the same machine stores fewer events
@@ -22,21 +22,21 @@ from bench.experiment import Experiment, Load, RunOptions, has_peer
 from bench.figures import Sample, cpu_us_per_event
 
 ROUNDS: Final = 2
-# Without checkpoints, which take a tenth of the time; none is due by itself in so short a run.
+# No CHECKPOINT before a sample: it would take a tenth of the time.
 OPTIONS: Final = RunOptions(seconds=1.5, warmup=0.3, checkpoint=False)
 WORKERS: Final = 2
 
-# These hold on any machine.
+# Absolute limits, for any machine.
 P50_MS_MAX: Final = 50.0
 SUCCESS_MIN: Final = 0.999
-# These are loose, see above.
+# Loose limits of ratios, see above.
 HTTP_FLOOR_CPU_MAX: Final = 6.0
 PEER_SINGLES_MIN: Final = 1.5
 PEER_BATCHES_MIN: Final = 1.5
 STORE_FLOOR_MIN: Final = 0.2
-# About as many as the service stores in a flush under this load.
+# About the size of a flush of the service under this load.
 FLUSH_ROWS: Final = 500
-# Shorter, because all its flushes are made in advance.
+# Shorter, because all flushes are prepared in advance.
 FLOOR_LOAD: Final = Load(0, seconds=1.0, warmup=0.3)
 
 TakeSample = Callable[[], Sample]
@@ -51,7 +51,7 @@ def experiment() -> Iterator[Experiment]:
 
 @pytest.fixture(scope="module")
 def send_to(experiment: Experiment) -> Iterator[SendTo]:
-    """Send a load to a side; its server starts at the first use and stays."""
+    """Send a load to a side; its server starts at the first use and keeps running."""
     with ExitStack() as stack:
         servers = {}
 
@@ -79,7 +79,7 @@ def test_64_senders_of_single_events_are_answered_in_time(
     assert success >= SUCCESS_MIN
 
 
-def test_single_events_cost_a_few_bare_requests_and_go_faster_than_through_the_peer(
+def test_a_single_event_costs_a_few_bare_requests_and_is_stored_faster_than_by_the_peer(
     send_to: SendTo, benchmark: BenchmarkFixture
 ) -> None:
     load = OPTIONS.load(32)
@@ -95,7 +95,7 @@ def test_single_events_cost_a_few_bare_requests_and_go_faster_than_through_the_p
     assert median(speed(one["service"]) / speed(one["peer"]) for one in rounds) >= PEER_SINGLES_MIN
 
 
-def test_batches_use_their_part_of_the_store_and_go_faster_than_through_the_peer(
+def test_batches_reach_a_share_of_the_store_floor_and_are_stored_faster_than_by_the_peer(
     send_to: SendTo, experiment: Experiment, benchmark: BenchmarkFixture
 ) -> None:
     load = OPTIONS.load(32, batch=50)

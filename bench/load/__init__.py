@@ -1,1 +1,1 @@
-"""`make load`: many users at once, a judgement, reports."""
+"""`make load`: many concurrent users, checks of their answers, and a report."""

@@ -1,5 +1,5 @@
 """
-`make load`: start what is needed, run locust's users, and judge the result.
+`make load`: start a service if needed, run locust's users, and check the result.
 
 With a URL it sends to that deployment with the given keys, and its events are stored there.
 Without, it starts a PostgreSQL and a service, and compares the acknowledged events with the stored
@@ -20,7 +20,7 @@ from bench.load.tally import Tally, failures, summary
 from bench.processes import ROOT, running
 
 LOCUST: Final = ROOT / ".venv/load/bin/locust"
-# After the end, time for the last answers.
+# Time after the end for the last answers.
 _STOP_TIMEOUT_S: Final = 15
 
 
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _send_to_own_service(options: argparse.Namespace) -> tuple[Tally, int]:
-    """Return also how many events are stored."""
+    """Start a service, and send to it; return also how many events are stored."""
     with own_database() as database, running("service", 2, database.url) as server:
         print(f"load: a service of its own, {len(database.keys)} tenants", flush=True)
         try:

@@ -26,7 +26,7 @@ started: Final = time.monotonic()
 
 
 class LoadUser(FastHttpUser):
-    """A sender of a tenant; it waits a moment after each answer."""
+    """A sender with the key of one tenant; it pauses after each answer."""
 
     wait_time = between(0.05, 0.15)
     network_timeout = 15.0
@@ -39,7 +39,7 @@ class LoadUser(FastHttpUser):
 
     @task
     def send(self) -> None:
-        """Send one request and judge its answer."""
+        """Send one request and check its answer."""
         request = self._mix.next()
         tally.count_sent(request)
         began = time.perf_counter()
@@ -75,7 +75,7 @@ def begin(**_: Any) -> None:
 
 @events.quitting.add_listener
 def end(environment: Any, **_: Any) -> None:
-    """Leave the exit code to `python -m bench.load`."""
+    """Exit with 0: `python -m bench.load` decides about the exit code."""
     environment.process_exit_code = 0
 
 

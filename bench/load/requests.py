@@ -1,4 +1,4 @@
-"""What one user sends: events and batches, some of them twice, some of them invalid."""
+"""Requests of one user: events and batches, of which some are repeated and some are invalid."""
 
 import json
 import random
@@ -36,7 +36,7 @@ class UserRequest(NamedTuple):
         return "duplicate" in self.expected
 
     def again(self) -> "UserRequest":
-        """Return the request to send again: events that were accepted are duplicates then."""
+        """Return the request to send again, for which accepted events become duplicates."""
         statuses = {"accepted": "duplicate"}
         return self._replace(expected=tuple(statuses.get(s, s) for s in self.expected))
 

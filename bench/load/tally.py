@@ -1,4 +1,4 @@
-"""The counts of a run, and the judgement on them."""
+"""Counts of a run, and whether it failed."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -22,7 +22,7 @@ class Tally:
     accepted: int = 0
     duplicates: int = 0
     rejected: int = 0
-    unknown: int = 0  # events that may be stored or not, because no valid answer came
+    unknown: int = 0  # events without a valid answer: they may be stored or not
     retries: int = 0
     seconds: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Tally:
         self.unknown += request.expected.count("accepted")
 
     def count_answer(self, request: UserRequest, fault: str | None, latency_ms: float) -> None:
-        """Count the answer to a request; *fault* says what was wrong with it."""
+        """Count the answer to a request; *fault* describes an unexpected answer."""
         if request.is_to_be_refused:
             self.to_refuse += 1
             self.refused += fault is None

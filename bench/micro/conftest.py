@@ -1,4 +1,4 @@
-"""What the micro benchmarks share: request bodies, the check of the service, and the gate."""
+"""Fixtures of the micro benchmarks: request bodies, the check of the service, and the gate."""
 
 import gc
 import itertools
@@ -55,7 +55,7 @@ def gate(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Gate:
     """
     Require that a call is at least so many times as fast as a reference beside it.
 
-    Absolute times are in the table of pytest-benchmark; they are no gate, as machines differ.
+    Absolute times, in the table of pytest-benchmark, have no limit: machines differ.
     """
 
     def require(measured: Call, reference: Call, at_least: float) -> None:
@@ -94,7 +94,7 @@ def _speedup(measured: Call, reference: Call) -> float:
 
 
 def _calls_in_a_round(call: Call) -> int:
-    """Return how many calls are long enough for the clock."""
+    """Return how many calls take long enough to be measured."""
     count = 1
     while _time_s(call, count) * count < _ROUND_S:
         count *= 2
@@ -112,7 +112,7 @@ def _time_s(call: Call, count: int) -> float:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """List the results of the gates, met ones included."""
+    """List the results of all gates."""
     if lines := config.stash.get(_RESULTS, []):
         terminalreporter.section("gates")
         for line in lines:

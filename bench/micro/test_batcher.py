@@ -1,5 +1,5 @@
 """
-What it costs a request to wait for a flush with other requests, beside a bare future.
+The cost of a request that waits for a flush with others, compared with a bare future.
 
 If these tests fail: single events cost more CPU, and a busy service refuses senders earlier.
 """
@@ -22,7 +22,7 @@ SPEED_MIN: Final = 0.3
 
 
 async def accept(payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
-    """Accept everything at once, so that only the batcher costs time."""
+    """Accept every payload at once, so that only the batcher takes time."""
     del deadline
     return [VERDICTS for _ in payloads]
 
@@ -57,14 +57,14 @@ def test_queueing_a_payload_costs_a_small_multiple_of_a_bare_future(
 
 async def _wait_many(wait: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """
-    Run many waiting coroutines at once, without a task for each.
+    Run many waiting coroutines concurrently, without a task for each.
 
     A task costs ten times what is compared here. So each coroutine is sent to the future that it
     waits for, and again when all futures are done.
     """
     waiting = [wait() for _ in range(REQUESTS)]
     futures = [waiter.send(None) for waiter in waiting]
-    # Callbacks would cost time for each future.
+    # A callback for each future would take time.
     while not all(future.done() for future in futures):  # noqa: ASYNC110
         await asyncio.sleep(0)
     for waiter in waiting:

@@ -1,5 +1,5 @@
 """
-The native core beside plain ways of doing the same.
+The speed of the native core compared with plain Python and its libraries.
 
 If these tests fail: a service on the same machine stores fewer events per second than before, and
 answers its senders later.
@@ -21,13 +21,13 @@ from service.pipeline.check import Arrival, random_row_ids, scan
 NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FLUSH_BODIES: Final = 10
 BATCH_EVENTS: Final = 50
-# Any number of a PostgreSQL type: it is written, not looked up.
+# Any OID: it is written, not looked up.
 TYPE_OID: Final = 100_000
 
-# Minimum speed, as a multiple of the reference; after it what was measured on two shared cores.
+# Minimum speed as a multiple of the reference; comments: measured on two shared cores.
 GUARD_MIN: Final = 3.0  # 6 to 8
-DECODE_MIN: Final = {1: 0.08, 50: 0.25}  # by events in a body: 0.2, 0.66
-ROWS_MIN: Final = {1: 4.0, 50: 15.0}  # by events in a body: 9, 40
+DECODE_MIN: Final = {1: 0.08, 50: 0.25}  # by number of events in a body; measured: 0.2, 0.66
+ROWS_MIN: Final = {1: 4.0, 50: 15.0}  # by number of events in a body; measured: 9, 40
 FLUSH_MIN: Final = 2.0  # 15, and 5 where the allocator returns its pages after each flush
 REQUEST_IDS_MIN: Final = 6.0  # 18
 EVENT_IDS_MIN: Final = 4.0  # 10
@@ -36,7 +36,7 @@ both_sizes = pytest.mark.parametrize("events", [1, 50], ids=["1 event", "50 even
 
 
 class DecodedEvent(msgspec.Struct, gc=False, rename="camel"):
-    """The typed fields; documents stay bytes."""
+    """An event with typed fields; documents are not decoded."""
 
     type: str
     message_id: str
@@ -61,7 +61,7 @@ def test_the_guard_is_faster_than_a_parser_that_builds_dicts(gate: Gate, events:
 
 
 @both_sizes
-def test_checking_hashing_and_encoding_an_event_costs_a_few_decodes(
+def test_checking_hashing_and_encoding_an_event_costs_a_few_times_its_decoding(
     gate: Gate, check: Check, events: int
 ) -> None:
     body = make_body(events)
@@ -73,7 +73,7 @@ def test_checking_hashing_and_encoding_an_event_costs_a_few_decodes(
 
 
 @both_sizes
-def test_rows_are_made_faster_than_plain_python_makes_them(
+def test_rows_are_encoded_faster_than_by_plain_python(
     gate: Gate, check: Check, events: int
 ) -> None:
     body = make_body(events)
@@ -81,7 +81,7 @@ def test_rows_are_made_faster_than_plain_python_makes_them(
     gate(lambda: check(body), lambda: encoder.rows(body, NOW, 1), ROWS_MIN[events])
 
 
-def test_a_flush_is_joined_faster_than_plain_python_joins_it(gate: Gate, check: Check) -> None:
+def test_a_flush_is_assembled_faster_than_by_plain_python(gate: Gate, check: Check) -> None:
     bodies = [make_body(BATCH_EVENTS, seed) for seed in range(FLUSH_BODIES)]
     parts = [check(body).payload.events for body in bodies]
     made = [encoder.rows(body, NOW, 1) for body in bodies]
@@ -99,8 +99,8 @@ def test_a_request_id_and_its_text_are_cheaper_than_a_uuid(gate: Gate) -> None:
     gate(ids.take, lambda: str(uuid.uuid4()), REQUEST_IDS_MIN)
 
 
-def test_minted_event_ids_are_cheaper_than_uuids(gate: Gate) -> None:
-    """For a batch without ids this makes whole rows; the reference makes only the ids."""
+def test_generated_event_ids_are_cheaper_than_uuids(gate: Gate) -> None:
+    """Time of all rows of a batch without ids, compared with the time of the UUIDs alone."""
     ids = random_row_ids()
     arrival = Arrival(1, 1, "key", 1, "1.0", 1_800_000_000_000_000)
     batch: dict[str, Any] = {"batch": [{"type": "page"}] * BATCH_EVENTS}

@@ -53,7 +53,7 @@ def test_an_event_is_stored_before_it_is_acknowledged(site: PeerSite) -> None:
     assert ['(1,track,"Order Completed",u1,1.5,1)'] == site.stored(columns, "one")
 
 
-def test_a_batch_tells_new_events_from_duplicates_in_order(site: PeerSite) -> None:
+def test_a_batch_has_one_result_per_new_or_duplicate_event_in_order(site: PeerSite) -> None:
     site.post("/v1/track", TRACK | {"event_id": "old"})
     ids = ["new", "old", "same", "same"]
 
@@ -79,7 +79,7 @@ def test_an_unknown_key_is_refused(site: PeerSite, key: str) -> None:
     assert 401 == site.post("/v1/track", TRACK, headers={"X-API-Key": key}).status_code
 
 
-def test_the_key_may_come_as_basic_auth_or_bearer(site: PeerSite) -> None:
+def test_a_key_is_accepted_as_basic_and_as_bearer_authorization(site: PeerSite) -> None:
     key = site.database.keys[0].api_key
 
     answers = [

@@ -1,4 +1,4 @@
-"""Compares the record of a client with the database: events lost, doubled, changed, never sent."""
+"""Compares the file of a client with the database: events lost, doubled, changed, never sent."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Account(NamedTuple):
-    """The content of the file of a ledger."""
+    """The content of a client's file."""
 
     sent: dict[str, set[str]]
     """Hashes of the contents that were sent, by event id."""
@@ -18,7 +18,7 @@ class Account(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """What the database holds of one tenant."""
+    """The rows of one tenant in the database."""
 
     events: list[tuple[str, int, str]]
     """Event id, row id, and hash of the content."""
@@ -27,13 +27,13 @@ class Stored(NamedTuple):
 
 
 def content_hash(event: Mapping[str, Any]) -> str:
-    """Return a hash of the members that a sender would compare."""
+    """Return a hash of the members of an event that its sender wrote."""
     members = [event.get(name) for name in ("type", "event", "user_id", "properties")]
     return hashlib.sha256(json.dumps(members, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def read_account(path: Path) -> Account:
-    """Read the file of a ledger. A last line that a crash cut off is ignored."""
+    """Read a client's file. A last line that a crash truncated is ignored."""
     sent: defaultdict[str, set[str]] = defaultdict(set)
     told: list[tuple[str, str, str]] = []
     text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -61,7 +61,7 @@ async def read_stored(connection: Any, tenant_id: int) -> Stored:
 
 
 def findings(account: Account, stored: Stored) -> list[str]:
-    """Return each difference that breaks the promise, with the id of the event."""
+    """Return each violation of the delivery guarantee, with the id of the event."""
     contents: defaultdict[str, list[str]] = defaultdict(list)
     for event_id, _, content in stored.events:
         contents[event_id].append(content)
@@ -99,7 +99,7 @@ def _broken_answers(account: Account, contents: Mapping[str, list[str]]) -> list
 
 
 def _torn(stored: Stored) -> list[str]:
-    """Rows in only one of the two tables: they were not written in one transaction."""
+    """Return rows that are in only one of the two tables, so not written in one transaction."""
     events, ledger = Counter(row[1] for row in stored.events), Counter(stored.ledger)
     apart = (events - ledger) + (ledger - events)
     return [f"in one table only: row {row_id}" for row_id in apart]

@@ -1,4 +1,4 @@
-"""The whole service under Granian: one shared by tests that leave it as it was, or one's own."""
+"""Fixtures that run the whole service under Granian: one shared site, or one for each test."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ def shared_database_url(postgres_url: str, template_database: str) -> Iterator[s
 
 @pytest.fixture(scope="session")
 def shared(shared_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Return the site of all tests that do not disturb it."""
+    """Return the site that tests share if they do not change it."""
     service = Service(shared_database_url, tmp_path_factory.mktemp("shared"))
     try:
         asyncio.run(service.start())
@@ -37,7 +37,7 @@ def shared(shared_database_url: str, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 async def start_site(database_url: str, tmp_path: Path) -> AsyncIterator[StartSite]:
     """
-    Start services with settings of the test's own: `await start_site(body_timeout_s="0.5")`.
+    Start services with given settings: `await start_site(body_timeout_s="0.5")`.
 
     *url* is the database. The service reaches it by another URL when *through* is given.
     """
@@ -56,13 +56,13 @@ async def start_site(database_url: str, tmp_path: Path) -> AsyncIterator[StartSi
 
 @pytest.fixture
 async def site(start_site: StartSite) -> Site:
-    """Return a site of the test's own, with the settings of an ordinary one."""
+    """Return a site for this test, with the default settings of tests."""
     return await start_site()
 
 
 @pytest.fixture
 def make_service(database_url: str, tmp_path: Path) -> Iterator[MakeService]:
-    """Make services that are not started yet; they are ended when the test is."""
+    """Create services that are not started yet; they are killed at the end of the test."""
     with contextlib.ExitStack() as stack:
 
         def make(url: str = database_url, **settings: str) -> Service:

@@ -1,4 +1,4 @@
-"""What clients sent and what was answered, written to a file and compared with the database."""
+"""The events that clients sent and their answers, in a file that is compared with the database."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,12 @@ from tests.acceptance.checker import content_hash, findings, read_account, read_
 from tests.acceptance.running import until
 from tests.acceptance.site import Site, new_ids, track
 
-# More events than a flush of one statement has, and the setting that allows them in a request.
+# More events than a single-statement flush may have, and the setting that allows such a request.
 MANY: Final = SINGLE_STATEMENT_ROWS_MAX + 5
 TAKES_MANY: Final = {"payload_events_max": str(MANY)}
-# How long a test waits for a load to go on: five times the five seconds that are promised.
+# Limit for the recovery of a load: five times the documented five seconds.
 GOES_ON_S: Final = 25.0
-# An answer comes within five times the second that a flush may take in most of these tests.
+# Limit for an answer: five times the flush timeout of most of these tests.
 _REFUSED_IN_S: Final = 5.0
 _REFUSALS: Final = frozenset({"store_unavailable", "outcome_unknown", "overloaded"})
 _EVENTS_A_REQUEST: Final = 5
@@ -40,7 +40,7 @@ Event = Mapping[str, Any]
 
 
 class Ledger:
-    """The record of a client: written and synced before each request, and after its answer."""
+    """The file of a client: written and synced before each request, and after its answer."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -77,7 +77,7 @@ class Ledger:
         self.write_answer(events, answer)
 
     def write_sent(self, events: list[Event]) -> None:
-        """Record events that are about to be sent; they are on disk when this returns."""
+        """Record events before they are sent, and sync the file."""
         ids = [event["event_id"] for event in events]
         self.sent += [event_id for event_id in ids if event_id not in self.verdicts]
         self._append("sent", [[event["event_id"], content_hash(event)] for event in events])
@@ -134,11 +134,11 @@ class Ledger:
         return findings(read_account(self.path), stored)
 
     async def check_acked(self, site: Site, key: NewKey) -> None:
-        """Check that no acknowledged event is missing, stored twice, or was never sent."""
+        """Check that each acknowledged event is stored once and each stored event was sent."""
         assert [] == await self.findings(site, key)
 
     async def check(self, site: Site, key: NewKey) -> None:
-        """Check the file before and after unanswered events are sent again."""
+        """Compare with the database before and after unanswered events are sent again."""
         await self.check_acked(site, key)
         async with site.client(key) as client:
             await self.send_unanswered(client)
@@ -156,7 +156,7 @@ class Ledger:
 
 
 def event_of(event_id: str) -> Event:
-    """Return the event of an id; its content follows from the id."""
+    """Return the event with this id; its content is derived from the id."""
     if event_id.endswith("bad"):
         return track(event_id, properties={"of": event_id}, timestamp="no time at all")
     pad = event_id * (800 if event_id.endswith("big") else 3)
@@ -164,7 +164,7 @@ def event_of(event_id: str) -> Event:
 
 
 def check_refusals(answers: list[httpx.Response]) -> None:
-    """Each answer is a 503 in time, with a reason, and says when to try again."""
+    """Check that each answer is a 503 in time with a reason and Retry-After."""
     for answer in answers:
         assert answer.status_code == 503, answer.text
         assert answer.json()["code"] in _REFUSALS
@@ -178,16 +178,16 @@ def new_ledger(site: Site) -> Ledger:
 
 
 def plain() -> Iterator[list[Event]]:
-    """Yield small batches of new events, without end."""
+    """Yield small batches of new events, endlessly."""
     while True:
         yield [event_of(event_id) for event_id in new_ids(_EVENTS_A_REQUEST)]
 
 
 def mixed(ledger: Ledger, seed: int) -> Iterator[list[Event]]:
     """
-    Yield batches of 1 to `MANY` events, without end, so that flushes are written in both ways.
+    Yield batches of 1 to `MANY` events endlessly, so that flushes use both ways of writing.
 
-    Some hold an event that must be rejected, or a stored event, unchanged or changed.
+    Some contain an event that must be rejected, or a stored event, unchanged or changed.
     """
     chance = random.Random(seed)
     for number in itertools.count():
@@ -211,7 +211,7 @@ async def load(
     ledger: Ledger | None = None,
     batches: Iterable[list[Event]] | None = None,
 ) -> AsyncIterator[Ledger]:
-    """Let *connections* clients send *batches* for as long as the block runs."""
+    """Let *connections* clients send *batches* while the block runs."""
     kept = new_ledger(site) if ledger is None else ledger
     coming = iter(plain() if batches is None else batches)
     has_ended = asyncio.Event()

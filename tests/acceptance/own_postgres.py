@@ -15,7 +15,8 @@ from provision.migrate import migrate
 from tests.acceptance.running import until
 
 _RECOVERY_TIMEOUT_S: Final = 30.0
-# What a test may leave behind, and what removes it. Databases come before their owners and space.
+# Objects that a test may leave, and the statement that removes each. Databases come first, because
+# roles and tablespaces depend on them.
 _LEFTOVERS: Final = (
     (
         "SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database"
@@ -30,7 +31,7 @@ _LEFTOVERS: Final = (
 
 
 class OwnPostgres:
-    """One server. It has another port after each start, as after a failover."""
+    """One server. Each start uses another port, as after a failover."""
 
     def __init__(self, folder: Path, **settings: str | int) -> None:
         self._folder = folder
@@ -85,7 +86,7 @@ class OwnPostgres:
     async def admin(
         self, database: str = "postgres"
     ) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-        """Lend a superuser's connection."""
+        """Open a superuser's connection for the block."""
         admin = await asyncpg.connect(self.server.url(database))
         try:
             yield admin
@@ -93,7 +94,7 @@ class OwnPostgres:
             admin.terminate()
 
     async def _answers(self) -> bool:
-        """Whether the server takes connections; it takes none while it recovers from a crash."""
+        """Whether the server accepts connections; during crash recovery it accepts none."""
         try:
             async with self.admin():
                 return True
@@ -103,9 +104,9 @@ class OwnPostgres:
 
 @contextlib.contextmanager
 def lent_postgres(**settings: str | int) -> Iterator[OwnPostgres]:
-    """Lend a new server, and remove all of it afterwards."""
+    """Start a new server, and remove it and its data afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="forebay-tests-"))
-    # As root the server runs as another user, who has to get in.
+    # As root the server runs as another user, which needs access.
     folder.chmod(0o711)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
@@ -120,6 +121,6 @@ def _remove(own: OwnPostgres) -> None:
 
 
 def cleaned(own: OwnPostgres) -> Iterator[OwnPostgres]:
-    """Lend a server that lasts longer than the test, and clean it afterwards."""
+    """Provide a server that several tests use, and clean it afterwards."""
     yield own
     asyncio.run(own.clean())

@@ -14,7 +14,7 @@ _CHUNK_BYTES = 65_536
 
 
 class Line(enum.Enum):
-    """What the proxy does with data."""
+    """How the proxy treats data."""
 
     OPEN = "open"
     CUT = "cut"
@@ -24,7 +24,7 @@ class Line(enum.Enum):
 
 
 class CutAt(enum.Enum):
-    """When to cut a connection on which the service has sent the chosen words."""
+    """When to cut a connection over which the service has sent the given words."""
 
     BEFORE_SERVER = "before the server receives them"
     BEFORE_ANSWER = "after the server has answered, before the service receives the answer"
@@ -66,7 +66,7 @@ class Proxy:
         self._target = url
 
     def cut(self, words: bytes, count: int, cut_at: CutAt) -> None:
-        """Cut the next *count* connections on which the service sends *words*."""
+        """Cut the next *count* connections over which the service sends *words*."""
         self.words, self.cuts_left, self.cut_at = words, count, cut_at
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,7 +152,7 @@ class _Pair:
 
 
 class Listener(Protocol):
-    """A proxy, which gets the port that it listens on."""
+    """A proxy that gets to know its own port."""
 
     port: int
 
@@ -165,7 +165,7 @@ ListenerT = TypeVar("ListenerT", bound=Listener)
 
 @contextlib.asynccontextmanager
 async def listening(proxy: ListenerT) -> AsyncIterator[ListenerT]:
-    """Lend *proxy* while it listens on a free port."""
+    """Let *proxy* listen on a free port during the block."""
     server = await asyncio.start_server(proxy.accept, HOST, 0)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
@@ -177,7 +177,7 @@ async def listening(proxy: ListenerT) -> AsyncIterator[ListenerT]:
 
 
 def proxied(url: str) -> AbstractAsyncContextManager[Proxy]:
-    """Lend a proxy to the server of *url*."""
+    """Run a proxy to the server of *url* during the block."""
     return listening(Proxy(url))
 
 

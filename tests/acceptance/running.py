@@ -38,7 +38,7 @@ async def until(condition: Callable[[], Awaitable[T]], timeout_s: float, promise
 
 
 class Service:
-    """`python -m service` as a child, in a session of its own: `kill` ends all its processes."""
+    """`python -m service` as a child in its own session: `kill` ends all its processes."""
 
     def __init__(
         self, database_url: str, folder: Path, root: Path = ROOT, /, **settings: str
@@ -62,7 +62,7 @@ class Service:
         self._environment |= {f"FOREBAY_{name.upper()}": value for name, value in given.items()}
 
     async def start(self) -> None:
-        """Start it, and return when every worker serves."""
+        """Start the service, and return when every worker serves."""
         started_before = len(self._started_pids())
         self.spawn()
 
@@ -74,7 +74,7 @@ class Service:
         await until(self.is_ready, START_TIMEOUT_S, "/health/ready answers 200")
 
     def spawn(self) -> None:
-        """Start it, and do not wait."""
+        """Start the service without waiting."""
         with self._log.open("ab") as log:
             self._spawn(log)
 
@@ -82,7 +82,7 @@ class Service:
         with self._complaints.open("ab") as complaints:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service"],
-                cwd=self.folder,  # without a .env of the developer
+                cwd=self.folder,  # so that a developer's .env is not read
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
@@ -110,12 +110,12 @@ class Service:
 
     @property
     def log(self) -> str:
-        """All that it has written to stdout."""
+        """Its stdout so far."""
         return self._log.read_text(encoding="utf-8")
 
     @property
     def complaints(self) -> str:
-        """All that it has written to stderr."""
+        """Its stderr so far."""
         return self._complaints.read_text(encoding="utf-8")
 
     def log_lines(self, event: str) -> list[LogLine]:
@@ -130,7 +130,7 @@ class Service:
         return [pid for pid in self._started_pids() if is_alive(pid)]
 
     async def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
-        """Wait until it exits by itself, and return the exit code."""
+        """Wait for the exit of the service, and return the exit code."""
         assert self._process is not None
         return await asyncio.to_thread(self._process.wait, timeout_s)
 
@@ -140,7 +140,7 @@ class Service:
         return await self.wait()
 
     async def complaint(self) -> str:
-        """Start it; return the one line with which it refuses to start."""
+        """Start the service, which must refuse to start with one line; return the line."""
         self.spawn()
         assert await self.wait() == 1
         (line,) = self.complaints.splitlines()
@@ -156,7 +156,7 @@ class Service:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill all its processes, if they run."""
+        """Kill all running processes of the service."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -169,7 +169,7 @@ class Service:
     async def until_replaced(
         self, gone: Iterable[int] = (), timeout_s: float = START_TIMEOUT_S
     ) -> list[int]:
-        """Wait until every worker runs and is none of *gone*; return their process ids."""
+        """Wait until every worker of *gone* is replaced; return the process ids of all workers."""
 
         async def new_pids() -> list[int]:
             pids = self.worker_pids
@@ -181,7 +181,7 @@ class Service:
         """Whether no process accepts new connections."""
         try:
             _, writer = await asyncio.open_connection(HOST, self.port)
-        except ConnectionError:  # also a reset: the socket closes just then
+        except ConnectionError:  # or reset, if the socket is being closed
             return True
         writer.close()
         return False
@@ -193,7 +193,7 @@ class Service:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs."""
+    """Whether a process runs and is not a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -214,6 +214,6 @@ def _is_zombie(pid: int) -> bool:
     """Whether the process has ended and was not reaped, as can happen in a container."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:  # not Linux, or it has just ended
+    except OSError:  # not Linux, or the process has just ended
         return False
     return state == "Z"

@@ -1,4 +1,4 @@
-"""A running service with its database, and what tests send to it and read from it."""
+"""A running service with its database, and helpers that send events and read rows."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 class Site:
-    """The object under test. Tenants have random names, so that tests can share a site."""
+    """A service and its database. Tenants have random names, so that tests can share a site."""
 
     def __init__(self, service: Service, database_url: str) -> None:
         self.service = service
@@ -28,7 +28,7 @@ class Site:
 
     @contextlib.asynccontextmanager
     async def database(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-        """Lend a connection to the database."""
+        """Open a connection to the database during the block."""
         connection = await asyncpg.connect(self.database_url)
         try:
             yield connection
@@ -52,7 +52,7 @@ class Site:
     async def client_of_each_worker(
         self, key: NewKey | None = None
     ) -> AsyncIterator[dict[int, httpx.AsyncClient]]:
-        """Lend one client for each worker, by process id; each client keeps one connection open."""
+        """Open one client per worker, by process id; each client keeps one connection open."""
         one = httpx.Limits(max_connections=1)
         found: dict[int, httpx.AsyncClient] = {}
         async with contextlib.AsyncExitStack() as stack:
@@ -82,7 +82,7 @@ class Site:
 
     @contextlib.asynccontextmanager
     async def held(self, key: NewKey, *event_ids: str) -> AsyncIterator[None]:
-        """Hold the ledger's rows of these events, as a transaction that has not ended does."""
+        """Lock the ledger rows of these events during the block, as an open transaction does."""
         insert = "INSERT INTO event_deduplication VALUES ($1, event_key($2), 1, 1, now())"
         async with self.database() as holder:
             await holder.execute("BEGIN")

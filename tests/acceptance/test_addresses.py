@@ -1,8 +1,8 @@
 """
-The addresses that the service listens on, and what it says about them.
+The addresses that the service listens on, and its messages about unusable ones.
 
-If these tests fail: an operator cannot bind the service to the address they set, or is not told
-why.
+If these tests fail: an operator cannot bind the service to the configured address, or gets no
+message with the reason.
 """
 
 import socket
@@ -25,7 +25,7 @@ def has_ipv6() -> bool:
 @pytest.mark.parametrize(
     ("host", "reached"), [("localhost", "127.0.0.1"), ("[::]", "[::1]"), ("::1", "[::1]")]
 )
-async def test_names_and_addresses_of_both_families_can_be_listened_on(
+async def test_the_service_listens_on_host_names_and_on_ipv4_and_ipv6_addresses(
     make_service: MakeService, host: str, reached: str
 ) -> None:
     if reached == "[::1]" and not has_ipv6():
@@ -54,7 +54,7 @@ async def test_names_and_addresses_of_both_families_can_be_listened_on(
         ({"log_level": "loud"}, ["FOREBAY_LOG_LEVEL='loud'", "debug, info, warning, error"]),
     ],
 )
-async def test_an_address_that_cannot_be_listened_on_is_one_sentence(
+async def test_an_unusable_address_is_reported_in_one_sentence(
     make_service: MakeService, settings: dict[str, str], words: list[str]
 ) -> None:
     complaint = await make_service(**settings).complaint()
@@ -63,7 +63,9 @@ async def test_an_address_that_cannot_be_listened_on_is_one_sentence(
 
 
 @pytest.mark.parametrize("metrics_host", ["127.0.0.1", "0.0.0.0", "localhost"])
-async def test_the_two_ports_have_to_differ(make_service: MakeService, metrics_host: str) -> None:
+async def test_one_port_for_events_and_metrics_is_refused(
+    make_service: MakeService, metrics_host: str
+) -> None:
     service = make_service(metrics_host=metrics_host)
     service._environment["FOREBAY_METRICS_PORT"] = str(service.port)
 
@@ -72,7 +74,7 @@ async def test_the_two_ports_have_to_differ(make_service: MakeService, metrics_h
     assert f"FOREBAY_PORT and FOREBAY_METRICS_PORT are both {service.port}" in complaint
 
 
-async def test_variables_of_a_kubernetes_service_are_one_line_in_the_log(
+async def test_ignored_kubernetes_variables_are_named_in_one_log_line(
     start_site: StartSite,
 ) -> None:
     site = await start_site(

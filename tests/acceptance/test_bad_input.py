@@ -1,7 +1,8 @@
 """
-Requests that cannot be accepted: each gets its status, code and field, and costs no other event.
+Invalid requests and events: the status, code and field of each answer.
 
-If these tests fail: a sender of a bad event loses good events too, or is not told what is wrong.
+If these tests fail: one invalid event makes a sender lose its valid events, or the answer does not
+name the error.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ EVENTS: Final = 50
 
 
 class Bad(NamedTuple):
-    """One event as text, since no encoder would write some of them, and what is to be said."""
+    """An invalid event as text, because no encoder writes some of them, and the expected error."""
 
     name: str
     event: str
@@ -113,8 +114,8 @@ async def test_a_bad_event_at_any_index_affects_no_other_event(shared: Site, bad
     assert [bad.code] * 3 == [row["code"] for row in await shared.rejected(key)]
 
 
-async def test_what_is_just_allowed_is_stored(shared: Site) -> None:
-    """The other side of the bounds above, so that they are where they are said to be."""
+async def test_events_at_the_limits_are_stored(shared: Site) -> None:
+    """The limits of the test above, from the valid side."""
     key = await shared.make_key()
     fine = [
         _with(f'"event_id":"{"x" * 200}"'),
@@ -146,7 +147,7 @@ MALFORMED: Final = [
 
 
 @pytest.mark.parametrize(("body", "offset"), MALFORMED)
-async def test_a_body_that_is_not_json_is_refused_with_the_place(
+async def test_a_body_that_is_not_json_is_refused_with_the_offset_of_the_error(
     shared: Site, body: bytes, offset: int
 ) -> None:
     key = await shared.make_key()
@@ -161,7 +162,7 @@ async def test_a_body_that_is_not_json_is_refused_with_the_place(
 
 
 @pytest.mark.parametrize("path", ["/v1/batch", "/v1/track"])
-async def test_hostile_nesting_does_not_take_the_worker_down(shared: Site, path: str) -> None:
+async def test_deep_nesting_does_not_end_a_worker(shared: Site, path: str) -> None:
     key = await shared.make_key()
     pids = shared.service.worker_pids
     async with shared.client(key) as client:
@@ -171,7 +172,7 @@ async def test_hostile_nesting_does_not_take_the_worker_down(shared: Site, path:
     assert pids == shared.service.worker_pids
 
 
-async def test_a_body_over_the_limit_is_refused_by_its_declared_and_by_its_received_length(
+async def test_a_body_over_the_limit_is_refused_whether_sized_or_chunked(
     shared: Site,
 ) -> None:
     key = await shared.make_key()
@@ -210,7 +211,7 @@ async def test_an_unknown_content_encoding_is_refused(shared: Site, coding: str)
 
 
 @pytest.mark.parametrize("content", [b"{}", b"\x1f\x8b\x08", gzip.compress(b"{}", mtime=0)[:-4]])
-async def test_a_body_that_is_not_what_its_encoding_says_is_refused(
+async def test_a_body_that_does_not_match_its_content_encoding_is_refused(
     shared: Site, content: bytes
 ) -> None:
     key = await shared.make_key()
@@ -266,10 +267,10 @@ async def test_a_transfer_coding_other_than_chunked_is_refused(
 
 
 @pytest.mark.parametrize("path", ["/v1/track", "/nowhere", "/health/live"])
-async def test_a_length_of_thousands_of_digits_is_answered_like_any_request(
+async def test_a_content_length_of_thousands_of_digits_gets_an_answer_with_a_request_id(
     shared: Site, path: str
 ) -> None:
-    """The server reads it, as most of its digits are zeros."""
+    """The HTTP server accepts this number, because most of its digits are zeros."""
     key = await shared.make_key()
     body = json.dumps(track()).encode()
     length = f"Content-Length: {len(body):04301d}"
@@ -286,9 +287,9 @@ async def test_a_length_of_thousands_of_digits_is_answered_like_any_request(
 
 async def test_a_sender_that_half_closes_gets_no_answer_and_can_send_again(shared: Site) -> None:
     """
-    The server closes such a connection, as the documentation says.
+    As documented, the HTTP server closes such a connection.
 
-    Whether it has read the request by then is a matter of chance.
+    Whether it has read the request by then depends on timing.
     """
     key = await shared.make_key()
     request = wire.post(
@@ -343,7 +344,7 @@ async def test_a_key_beside_an_authorization_of_another_scheme_is_read(
 
 async def test_a_body_with_two_lengths_cannot_smuggle_a_request(shared: Site) -> None:
     """
-    The server hides Content-Length from us beside Transfer-Encoding, and reads the chunks.
+    Beside Transfer-Encoding the HTTP server drops Content-Length and reads the chunks.
 
     A proxy that uses the length would take the rest as a request of another client, so
     the connection has to end there.
@@ -408,7 +409,7 @@ async def test_a_client_that_disconnects_during_its_body_affects_no_other_reques
     assert await shared.event_ids(key) == ["after"]
 
 
-async def test_a_request_without_a_good_key_is_unauthorized(shared: Site) -> None:
+async def test_a_request_without_a_valid_key_is_unauthorized(shared: Site) -> None:
     key = await shared.make_key()
     text, stranger = key.api_key, apikey.mint().text
     typo = text[:-1] + ("a" if text[-1] != "a" else "b")
@@ -425,7 +426,7 @@ async def test_a_request_without_a_good_key_is_unauthorized(shared: Site) -> Non
         {"authorization": f"Basic {base64.b64encode(b':' + text.encode()).decode()}"},
         {"x-api-key": stranger},
         {"x-write-key": ""},
-        # The first place that names a key decides; a good one further down does not help.
+        # The first place with a key is used; a valid key in a later place is ignored.
         {"authorization": f"Bearer {stranger}", "x-api-key": text},
     ]
     async with shared.client() as client:
@@ -449,8 +450,10 @@ def _said(answer: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("size", [600_000, 3_000_000])
-async def test_a_refusal_reaches_a_client_that_is_still_sending(shared: Site, size: int) -> None:
-    """A connection reset under the answer would look like a network fault, and be tried again."""
+async def test_an_error_answer_reaches_a_client_that_is_still_sending(
+    shared: Site, size: int
+) -> None:
+    """After a connection reset the client would not read the answer, and would retry."""
     key, stranger = await shared.make_key(), apikey.mint().text
     asked = [
         (413, "/v1/batch", {"x-api-key": key.api_key}),

@@ -1,11 +1,11 @@
 """
-What every deployment must do, judged by its answers alone.
+Tests of any deployment, by its answers alone.
 
 `make e2e URL=… KEY=…` runs these tests against a deployment; otherwise they start a service.
 They do not read the database: an event that is sent again is a duplicate if it was stored, and a
 conflict if it was changed.
 
-If these tests fail: a deployment answers senders differently from what the documentation says.
+If these tests fail: a deployment answers senders differently from the documentation.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from tests.acceptance.site import TIMEOUT_S, Site, new_ids, track, tracks
 from tests.acceptance.test_bad_input import BAD_EVENTS, MALFORMED, Bad
 from tests.acceptance.test_ingestion import ONE_EVENT, REQUEST_ID
 
-# More than a key may be allowed to send at once, by any setting.
+# More events than any setting allows in a request.
 TOO_MANY: Final = 10_001
 TOO_LARGE_BYTES: Final = 600_000
 AT_ONCE: Final = 60
@@ -36,13 +36,13 @@ SDK_EVENTS: Final = 130
 
 
 class Deployment(NamedTuple):
-    """What a sender knows of a service."""
+    """The URL and the key of a service."""
 
     url: str
     key: str
 
     def __repr__(self) -> str:
-        # A failure must not print the key.
+        # The report of a failed test must not contain the key.
         return f"Deployment({self.url})"
 
     def client(self, **options: Any) -> httpx.AsyncClient:
@@ -57,7 +57,7 @@ class Deployment(NamedTuple):
 
 @pytest.fixture
 def deployment(request: pytest.FixtureRequest) -> Deployment:
-    """Return the one that is given, or our own with a new key."""
+    """Return the given deployment, or start a service and create a key."""
     url = os.environ.get("E2E_URL")
     if url is not None:
         return Deployment(url.rstrip("/"), os.environ["E2E_KEY"])
@@ -79,7 +79,7 @@ async def test_the_service_is_ready_and_reports_its_version(client: httpx.AsyncC
 
 
 @pytest.mark.parametrize("event_type", ONE_EVENT)
-async def test_an_event_is_stored_once_and_its_first_content_kept(
+async def test_an_event_is_stored_once_with_its_first_content(
     client: httpx.AsyncClient, event_type: str
 ) -> None:
     (event_id,) = new_ids(1)
@@ -153,7 +153,7 @@ async def test_the_same_event_many_times_at_once_is_accepted_once(
     assert {"accepted": 5, "duplicate": 5 * (AT_ONCE - 1)} == outcomes
 
 
-async def test_a_batch_holds_as_many_events_as_the_refusal_of_a_larger_one_says(
+async def test_a_batch_of_the_limit_that_a_refusal_states_is_accepted(
     client: httpx.AsyncClient,
 ) -> None:
     refused = await client.post("/v1/batch", json={"batch": [0] * TOO_MANY})
@@ -178,7 +178,7 @@ async def test_a_key_is_accepted_wherever_sdks_send_it(deployment: Deployment, w
     assert (200, 2) == (answer.status_code, answer.json()["accepted"])
 
 
-async def test_a_request_without_a_good_key_is_unauthorized(deployment: Deployment) -> None:
+async def test_a_request_without_a_valid_key_is_unauthorized(deployment: Deployment) -> None:
     stranger = apikey.mint().text
     wrong_secret = f"{deployment.key[:17]}{stranger[17:]}"
     for text in ("", "nobody", stranger, wrong_secret, deployment.key[:-1]):
@@ -204,7 +204,7 @@ async def test_compressed_bodies_are_read(
 
 
 @pytest.mark.parametrize(("body", "offset"), MALFORMED)
-async def test_a_body_that_is_not_json_is_refused_with_the_place(
+async def test_a_body_that_is_not_json_is_refused_with_the_offset_of_the_error(
     client: httpx.AsyncClient, body: bytes, offset: int
 ) -> None:
     answer = await client.post("/v1/batch", content=body)
@@ -214,7 +214,7 @@ async def test_a_body_that_is_not_json_is_refused_with_the_place(
     assert offset == error["offset"]
 
 
-async def test_a_request_that_cannot_be_taken_is_refused_with_its_reason(
+async def test_an_invalid_request_is_refused_with_its_code(
     client: httpx.AsyncClient,
 ) -> None:
     asked: list[tuple[int, str, str, str, dict[str, Any]]] = [
@@ -258,7 +258,7 @@ async def test_a_tenant_or_workspace_named_in_a_body_is_ignored(client: httpx.As
 
 
 async def _check_stored(client: httpx.AsyncClient, event_ids: list[str]) -> None:
-    """An id that can be used anew was never stored: these cannot."""
+    """Check that these ids are stored: another event with one of them is a conflict."""
     assert len(event_ids) == len(set(event_ids)) > 0
     for start in range(0, len(event_ids), 25):
         ids = event_ids[start : start + 25]

@@ -2,7 +2,7 @@
 A stop or a missing resource during the start of the service.
 
 If these tests fail: an operator cannot stop a service that is starting, or gets a traceback instead
-of a sentence.
+of a message.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from tests.acceptance.conftest import MakeService
 from tests.acceptance.running import HOST, ROOT, Service, until
 
 START_S: Final = 30.0
-# Of the resolver: a stop that waits for it fails the test.
+# Delay of the resolver: a stop that waits for it fails the test.
 LOOK_UP_S: Final = 120
-# What the resolver does is not ours: it stands in for one that does not answer.
+# Replaces the resolver by one that does not answer in time.
 SLOW_RESOLVER: Final = f"""
 import os, socket, time
 def getaddrinfo(*_args, **_options):
@@ -32,7 +32,7 @@ def getaddrinfo(*_args, **_options):
     time.sleep({LOOK_UP_S})
 socket.getaddrinfo = getaddrinfo
 """
-# Of a folder that another service has left: the start looks whether it is locked.
+# Lock file of a folder that another service has left: the start opens it.
 METRICS_LOCK: Final = "forebay-metrics-other/lock"
 SAYS_WHAT_IT_OPENS: Final = """
 import os, sys
@@ -104,7 +104,7 @@ async def test_a_missing_temporary_folder_is_reported_in_one_sentence(
 ) -> None:
     """No process of the service may write to a file, as on a read-only file system."""
     service = make_service()
-    # Nor can a measurement of coverage, which would complain.
+    # Coverage could not write its file either, and would print a warning.
     environment = {k: v for k, v in service._environment.items() if "COVERAGE" not in k}
     done = await asyncio.to_thread(
         subprocess.run,
@@ -123,7 +123,7 @@ async def test_a_missing_temporary_folder_is_reported_in_one_sentence(
 
 
 def _stand_still_at(service: Service, pipe: Path) -> None:
-    """Let the service block when it opens a file: the file is a pipe without a writer."""
+    """Make the service block when it opens *path*, a pipe without a writer."""
     pipe.parent.mkdir(exist_ok=True)
     os.mkfifo(pipe)
     an_hour_ago = time.time() - 3600
@@ -133,7 +133,7 @@ def _stand_still_at(service: Service, pipe: Path) -> None:
 
 
 def _customize(service: Service, code: str) -> None:
-    """Let the service's interpreter run *code* first."""
+    """Make the service's interpreter run *code* first."""
     folder = service.folder / "modules"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(code)

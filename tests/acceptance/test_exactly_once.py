@@ -1,7 +1,7 @@
 """
-Each event id is stored once, however often and wherever it is sent, also over a killed worker.
+Each event id is stored once, however often it is sent, by whichever worker, even a killed one.
 
-If these tests fail: an analyst counts an event twice, or a sender loses one that was acknowledged.
+If these tests fail: an analyst counts an event twice, or an acknowledged event is missing.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ TIMES = 200
 
 
 async def _send_at_once(site: Site, events: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Send one request per event over 32 connections that reach every worker; all verdicts."""
+    """Send one request per event over 32 connections to all workers; return all verdicts."""
     key = await site.make_key()
     async with site.client_of_each_worker(key), site.client(key) as client:
         room = asyncio.Semaphore(CONNECTIONS)
@@ -44,7 +44,7 @@ async def test_the_same_event_many_times_at_once_is_accepted_once(shared: Site) 
     assert outcomes == {"accepted": 1, "duplicate": TIMES - 1}
 
 
-async def test_of_different_contents_with_one_id_only_one_is_stored(shared: Site) -> None:
+async def test_of_different_events_with_one_id_only_one_is_stored(shared: Site) -> None:
     (event_id,) = new_ids(1)
     names = ["a", "b", "c", "d"]
     events = [track(event_id, event=name) for name in names * 25]
@@ -58,7 +58,7 @@ async def test_of_different_contents_with_one_id_only_one_is_stored(shared: Site
 
 
 async def test_batches_that_share_ids_in_any_order_do_not_deadlock(shared: Site) -> None:
-    """Workers lock the same rows in opposite orders; no request waits for ever or is refused."""
+    """Workers receive the same ids in opposite orders; no request hangs or is refused."""
     key = await shared.make_key()
     ids = new_ids(50)
     orders = [ids, ids[::-1], ids[25:] + ids[:25], ids[::2] + ids[1::2]] * 10
@@ -74,7 +74,7 @@ async def test_batches_that_share_ids_in_any_order_do_not_deadlock(shared: Site)
     assert set(ids) == set(await shared.event_ids(key))
 
 
-async def test_equal_ids_in_a_batch_are_judged_in_their_order(shared: Site) -> None:
+async def test_events_with_one_id_in_a_batch_are_judged_in_order(shared: Site) -> None:
     key = await shared.make_key()
     first, second = new_ids(2)
     events = [track(first), track(first, event="x"), track(second), track(first), track(second)]
@@ -103,7 +103,7 @@ async def test_spelling_and_time_of_sending_do_not_change_the_content(shared: Si
     assert statuses == ["accepted", "duplicate", "duplicate"]
 
 
-async def test_a_killed_worker_loses_nothing_that_was_acked_and_is_replaced(site: Site) -> None:
+async def test_a_killed_worker_loses_no_acknowledged_event_and_is_replaced(site: Site) -> None:
     key = await site.make_key()
     async with load(site, key, connections=16) as ledger:
         for _ in range(2 if IS_NIGHTLY else 1):

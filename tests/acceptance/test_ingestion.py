@@ -1,5 +1,5 @@
 """
-Accepted requests: every event type, encoding and header, and the rows that they become.
+Accepted requests: every event type, encoding and header, and the stored rows.
 
 If these tests fail: an analyst finds events with missing or wrong columns.
 """
@@ -151,7 +151,7 @@ async def test_both_spellings_are_stored_in_the_same_columns(shared: Site) -> No
 
     rows = await shared.rows(key)
     for row, answer, event_id in zip(rows, answers, ["id-camel", "id-snake"], strict=True):
-        # Sent an hour before it came: by our clock everything happened an hour later.
+        # Sent an hour before the arrival: the service corrects each time by an hour.
         happened = row["received_at"] - timedelta(minutes=30)
         assert (event_id, event_id) == (row["event_id"], answer.json()["event_id"])
         assert abs(row["received_at"] - now) < timedelta(seconds=30)
@@ -205,7 +205,7 @@ async def test_an_event_without_an_id_gets_one_in_the_answer_and_in_its_row(shar
     assert row["received_at"] == row["timestamp"]
 
 
-async def test_numeric_user_ids_are_text_and_null_ids_are_absent(shared: Site) -> None:
+async def test_numeric_user_ids_are_stored_as_text_and_empty_ids_as_null(shared: Site) -> None:
     key = await shared.make_key()
     event = {"event": "e", "userId": 12345678901234567890, "anonymousId": None, "groupId": ""}
     async with shared.client(key) as client:
@@ -339,7 +339,7 @@ PROFILES = [(Profile.DEFAULT, 50, 262_144), (Profile.SEGMENT, 250, 524_288)]
 
 
 @pytest.mark.parametrize(("profile", "events", "_size"), PROFILES)
-async def test_a_batch_holds_as_many_events_as_its_key_allows(
+async def test_a_batch_may_have_as_many_events_as_its_key_allows(
     shared: Site, profile: Profile, events: int, _size: int
 ) -> None:
     key = await shared.make_key(profile)
@@ -357,7 +357,7 @@ async def test_a_batch_holds_as_many_events_as_its_key_allows(
 
 @pytest.mark.parametrize("is_key_in_body", [False, True])
 @pytest.mark.parametrize(("profile", "_events", "size"), PROFILES)
-async def test_a_body_is_as_large_as_its_key_allows(
+async def test_a_body_may_be_as_large_as_its_key_allows(
     shared: Site, profile: Profile, _events: int, size: int, *, is_key_in_body: bool
 ) -> None:
     key = await shared.make_key(profile)
@@ -383,7 +383,7 @@ async def test_an_empty_batch_is_refused(shared: Site) -> None:
 
 
 async def test_the_row_is_visible_to_other_sessions_when_the_answer_arrives(shared: Site) -> None:
-    """Another session looks at the moment of the answer, many times under concurrent load."""
+    """Another session queries the row right after each answer, under concurrent load."""
     key = await shared.make_key()
     query = "SELECT count(*) FROM events WHERE tenant_id = $1 AND event_id = $2"
 

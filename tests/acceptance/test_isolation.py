@@ -20,13 +20,13 @@ from tests.acceptance.site import Site, track
 TENANTS: Final = 3
 WORKSPACES: Final = 2
 KEYS: Final = 2
-# Used by every tenant; no tenant may learn that another has them too.
+# Ids that every tenant uses; no tenant may learn that another one uses them.
 SAME_IDS: Final = [f"same-{number}" for number in range(10)]
 _TABLES: Final = ("events", "rejected_events", "event_deduplication")
 
 
 class Workspace(NamedTuple):
-    """One of a tenant's, with a word that is in all that is sent to it and nowhere else."""
+    """A workspace with a word that is in all of its events and nowhere else."""
 
     name: str
     word: str
@@ -53,7 +53,7 @@ class Tenant(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        """What only this tenant may ever see."""
+        """The words that only this tenant may see."""
         own = [self.name, *(key.key_id for key in self.keys), *(key.api_key for key in self.keys)]
         for workspace in self.workspaces:
             own += [workspace.name, workspace.word]
@@ -62,7 +62,7 @@ class Tenant(NamedTuple):
 
 @pytest.fixture
 async def tenants(shared: Site) -> list[Tenant]:
-    """Make the matrix: three tenants, two workspaces each, two keys each."""
+    """Create three tenants with two workspaces each, and two keys for each workspace."""
     return [await _make_tenant(shared) for _ in range(TENANTS)]
 
 
@@ -89,7 +89,7 @@ def _word() -> str:
 
 
 def strangers_words(tenants: list[Tenant], own: Tenant) -> Iterator[str]:
-    """Return what *own* must never see."""
+    """Return the words of the other tenants, which *own* must never see."""
     for tenant in tenants:
         if tenant is not own:
             yield from tenant.words
@@ -98,7 +98,7 @@ def strangers_words(tenants: list[Tenant], own: Tenant) -> Iterator[str]:
 async def _send(
     site: Site, tenants: list[Tenant], workspace: int, key: int
 ) -> list[httpx.Response]:
-    """Send the same ids for every tenant at the same time, so that they share flushes."""
+    """Send the same ids for every tenant concurrently, so that they share flushes."""
 
     async def send(tenant: Tenant) -> httpx.Response:
         sender = tenant.workspaces[workspace]
@@ -205,7 +205,7 @@ async def test_metrics_and_health_name_no_tenant(shared: Site, tenants: list[Ten
 
 
 async def _send_everything(site: Site, tenants: list[Tenant]) -> None:
-    """Send what is stored, doubled, in conflict, rejected and refused, all tenants at once."""
+    """Send events of every outcome and refused requests, for all tenants concurrently."""
     for workspace in range(WORKSPACES):
         for key in range(KEYS):
             await _send(site, tenants, workspace, key)
@@ -253,7 +253,7 @@ async def test_a_tenant_or_workspace_named_in_a_body_is_stored_as_data_only(
             assert row["id"] != 1
             assert row["received_at"].year > 2001
 
-    # Each has its own two and nothing besides.
+    # Each tenant has its own two events and no other.
     for tenant in tenants:
         expected = [workspace.word for workspace in tenant.workspaces]
         assert expected == await shared.event_ids(tenant.keys[0])
@@ -272,7 +272,7 @@ async def test_the_secret_of_one_key_does_not_authenticate_another(
     assert [await shared.rows(tenant.keys[0]) for tenant in tenants] == [[]] * TENANTS
 
 
-async def test_of_the_keys_of_two_tenants_the_first_counts_whether_cached_or_not(
+async def test_a_request_with_the_keys_of_two_tenants_belongs_to_the_first_key(
     shared: Site, tenants: list[Tenant]
 ) -> None:
     first, second = (tenant.keys[0] for tenant in tenants[:2])
@@ -329,6 +329,6 @@ async def _see(site: Site, keys: list[NewKey], status: int) -> None:
 
 
 async def _statuses(site: Site, key: NewKey) -> set[int]:
-    """Return what every worker answers to the key."""
+    """Return the status of every worker's answer to the key."""
     async with site.client_of_each_worker(key) as clients:
         return {(await c.post("/v1/track", json=track())).status_code for c in clients.values()}

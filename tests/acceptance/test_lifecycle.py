@@ -1,8 +1,8 @@
 """
 The service starts only when it can store events, and stops without losing a request.
 
-If these tests fail: a deployment drops requests when it stops, or serves with settings that cannot
-work.
+If these tests fail: senders get no answer when a deployment stops, or a service with unusable
+settings accepts events.
 """
 
 import asyncio
@@ -36,8 +36,8 @@ async def test_a_stop_under_load_answers_the_requests_in_progress(site: Site) ->
 
     assert exit_code == 0
     assert set(ledger.statuses) <= {200, 503}
-    # A connection is refused once no process listens. An idle connection may be closed while a
-    # request is on its way, which then was not read. Every request that was read is answered.
+    # Once no process listens, connections are refused. An idle connection may be closed while a
+    # request is in transit, which then was not read. Every request that was read is answered.
     assert set(ledger.faults) <= {"ConnectError", "RemoteProtocolError", "ReadError", "WriteError"}
     await ledger.check_acked(site, key)
     assert len(site.service.log_lines("worker_stopped")) == site.service.workers
@@ -56,7 +56,7 @@ async def test_idle_clients_do_not_delay_the_exit(site: Site) -> None:
 
 
 async def test_a_request_in_flight_is_answered_before_the_exit(site: Site) -> None:
-    """Another session holds the same key, so that the flush waits while the service is stopped."""
+    """Another session locks the ledger row, so that the flush waits while the service stops."""
     key = await site.make_key()
     ids = new_ids(1)
     async with site.client(key) as client:
@@ -76,7 +76,7 @@ async def test_a_request_in_flight_is_answered_before_the_exit(site: Site) -> No
 async def test_workers_that_find_no_database_wait_for_it_and_serve_when_it_is_back(
     database_url: str, make_service: MakeService
 ) -> None:
-    """The first connection is the parent's check; then the database is away."""
+    """The database is away after the first connection, which is that of the parent's check."""
     async with proxied(database_url) as proxy:
         proxy.connections_left = 1
         service = make_service(proxy.url)
@@ -98,7 +98,7 @@ async def test_workers_that_find_no_database_wait_for_it_and_serve_when_it_is_ba
 async def test_workers_that_cannot_start_never_serve(
     database_url: str, make_service: MakeService, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    """The parent finds all well; then the database is made read-only."""
+    """The parent's check passes; then the database is made read-only."""
     async with proxied(database_url) as proxy:
         proxy.connections_left = 1
         service = make_service(proxy.url)

@@ -1,8 +1,8 @@
 """
-Health reports, log lines and metrics, and that no key and no payload is ever logged.
+Health reports, log lines and metrics. No key and no payload is logged.
 
-If these tests fail: an operator is blind to a problem, or the log leaks an API key or personal
-data.
+If these tests fail: health reports, log or metrics do not show an operator a problem, or the log
+contains an API key or personal data.
 """
 
 import base64
@@ -44,7 +44,7 @@ async def test_health_reports_the_worker_and_its_database(shared: Site) -> None:
 
 
 async def _line_of(site: Site, answer: httpx.Response) -> LogLine:
-    """Return the one line of the answered request."""
+    """Return the only log line of the answered request."""
     request_id = answer.headers["x-request-id"]
 
     async def lines() -> list[LogLine]:
@@ -94,7 +94,7 @@ async def test_a_request_is_one_log_line_with_every_field(shared: Site) -> None:
     }
 
 
-async def test_the_line_of_a_refused_request_names_its_code(shared: Site) -> None:
+async def test_the_log_line_of_a_refused_request_has_its_code(shared: Site) -> None:
     key = await shared.make_key()
     async with shared.client(key) as client:
         answers = [
@@ -111,7 +111,7 @@ async def test_the_line_of_a_refused_request_names_its_code(shared: Site) -> Non
 
 
 async def _say_everything_everywhere(site: Site, key: NewKey, canary: str) -> None:
-    """Put the key and the payload's canary wherever a client might put them by mistake."""
+    """Send the key and a marker text in every place where a client might put them by mistake."""
     text = key.api_key
     event = {"event": canary, "userId": canary, "properties": {canary: canary}, "type": "track"}
     bodies = [
@@ -162,7 +162,7 @@ async def test_no_key_and_no_payload_is_ever_logged(start_site: StartSite) -> No
     key = await site.make_key()
     canary = f"canary{secrets.token_hex(8)}"
     await _say_everything_everywhere(site, key, canary)
-    # What PostgreSQL itself refuses quotes the row in its error.
+    # PostgreSQL quotes a refused row in its error.
     async with site.database() as connection:
         await connection.execute("ALTER TABLE events ADD CHECK (event NOT LIKE 'poison%')")
     async with site.client(key) as client:
@@ -210,7 +210,7 @@ async def test_metrics_count_events_by_outcome_over_every_worker(site: Site) -> 
 
     outcomes = ("accepted", "duplicate", "conflict", "rejected")
     counts = [found["forebay_events_total", f"outcome={outcome}"] for outcome in outcomes]
-    # The second worker meets what the first one stored.
+    # The second worker receives the events that the first one stored.
     assert counts == [3 + 1 + 3, 1, 2, 2]
     requests = "forebay_request_duration_seconds_count"
     assert found[requests, "endpoint=batch", "status=200"] == 2

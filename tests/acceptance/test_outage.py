@@ -1,8 +1,7 @@
 """
-The database goes away and comes back under load.
+The database becomes unavailable under load, and available again.
 
-If these tests fail: senders wait without an answer during an outage, or lose events that were
-acknowledged.
+If these tests fail: senders get no answer during an outage, or acknowledged events are missing.
 """
 
 import asyncio
@@ -29,7 +28,7 @@ SETTINGS: Final = {"flush_timeout_s": str(FLUSH_TIMEOUT_S), "connect_timeout_s":
 
 
 @pytest.mark.parametrize("line", [Line.CUT, Line.SILENT])
-async def test_an_outage_is_answered_503_and_ends_by_itself(
+async def test_events_get_503_during_an_outage_and_are_stored_after_it(
     database_url: str, start_site: StartSite, line: Line
 ) -> None:
     async with proxied(database_url) as proxy:
@@ -71,12 +70,12 @@ async def _check_probes(client: httpx.AsyncClient) -> None:
     )
 
 
-async def test_made_up_keys_delay_no_answer_while_the_database_is_silent(
+async def test_unknown_keys_delay_no_answer_while_the_database_does_not_respond(
     database_url: str, start_site: StartSite
 ) -> None:
-    """The deadline of a look-up includes the wait for its turn, however many wait."""
+    """The deadline of a look-up includes the wait for a statement, however many look-ups wait."""
     async with proxied(database_url) as proxy:
-        deadline_s = 1.5  # the client, too, takes its time for 150 connections
+        deadline_s = 1.5  # includes the time of the client for 150 connections
         site = await start_site(
             through=proxy.url, workers="1", acquire_timeout_s=str(deadline_s), **SETTINGS
         )
@@ -109,7 +108,7 @@ _END_LOOK_UPS: Final = (
 async def test_cached_keys_are_used_for_a_bounded_time_while_look_ups_fail(
     database_url: str, start_site: StartSite
 ) -> None:
-    """As when others hold every slot of PostgreSQL: events go down, and no look-up does."""
+    """As when other clients use every connection: flushes succeed, and look-ups fail."""
     ttl_s, stale_max_s = 0.5, 4.0
     async with proxied(database_url) as proxy:
         site = await start_site(
@@ -129,7 +128,7 @@ async def test_cached_keys_are_used_for_a_bounded_time_while_look_ups_fail(
 
             began = time.monotonic()
             assert [await send(one.api_key) for one in (key, revoked)] == [200, 200]
-            # The flushes hold their connection; a look-up has to open another, and cannot.
+            # The flushes keep their connection; a look-up cannot open another one.
             proxy.connections_left = 0
             async with site.database() as connection:
                 assert await connection.fetchval(_END_LOOK_UPS)
@@ -160,14 +159,14 @@ async def test_cached_keys_are_used_for_a_bounded_time_while_look_ups_fail(
 
 
 @pytest.mark.parametrize("cut_at", CutAt)
-async def test_a_connection_cut_at_the_worst_moment_still_ends_in_accepted_and_one_row(
+async def test_an_event_whose_connection_is_cut_around_its_commit_is_accepted_and_stored_once(
     database_url: str, start_site: StartSite, cut_at: CutAt
 ) -> None:
     """
-    The service runs the same rows again, and their ids tell what had happened.
+    The service writes the same rows again, and finds by their ids whether they are stored.
 
-    Few rows go down in one statement and many by COPY: both are cut where the events go by, and the
-    second at its COMMIT too.
+    A small flush is one statement, a large one uses COPY: both are cut at the rows, and the large
+    one also at its COMMIT.
     """
     async with proxied(database_url) as proxy:
         site = await start_site(through=proxy.url, workers="1", **TAKES_MANY)
@@ -176,7 +175,7 @@ async def test_a_connection_cut_at_the_worst_moment_still_ends_in_accepted_and_o
         async with site.client(key) as client:
             for events, words, cuts in itertools.product((1, MANY), (None, b"COMMIT\0"), (1, 1, 2)):
                 if events == 1 and words:
-                    continue  # one statement commits itself
+                    continue  # the single statement commits itself
                 ids = new_ids(events)
                 proxy.cut(words or ids[0].encode(), cuts, cut_at)
                 answer = await client.post("/v1/batch", json=tracks(ids))
@@ -188,7 +187,7 @@ async def test_a_connection_cut_at_the_worst_moment_still_ends_in_accepted_and_o
         assert stored == await site.event_ids(key)
 
 
-async def test_an_answer_cut_off_again_and_again_is_an_unknown_outcome(
+async def test_a_connection_that_is_cut_at_every_commit_is_an_unknown_outcome(
     database_url: str, start_site: StartSite
 ) -> None:
     async with proxied(database_url) as proxy:
@@ -210,13 +209,13 @@ async def test_an_answer_cut_off_again_and_again_is_an_unknown_outcome(
 async def test_a_connection_that_falls_silent_after_a_cut_delays_no_answer(
     database_url: str, start_site: StartSite
 ) -> None:
-    """The lost session is ended over a connection that does not answer either."""
+    """The connection over which the lost session is to be ended does not answer either."""
     async with proxied(database_url) as proxy:
         site = await start_site(through=proxy.url, workers="1", **SETTINGS)
         key, unseen = await site.make_key(), await site.make_key()
         (event_id,) = new_ids(1)
         async with site.client(key) as client:
-            # Enough at once for more than one connection.
+            # Enough concurrent requests for more than one connection.
             sending = [client.post("/v1/batch", json=tracks(new_ids(50))) for _ in range(10)]
             probing = [client.get("/health") for _ in range(10)]
             await asyncio.gather(*sending, *probing)
@@ -233,7 +232,7 @@ async def test_a_connection_that_falls_silent_after_a_cut_delays_no_answer(
         assert (await site.event_ids(key)).count(event_id) == 1
 
 
-async def test_ended_sessions_are_replaced_and_no_request_is_refused(site: Site) -> None:
+async def test_ended_sessions_are_replaced_and_requests_get_only_200_or_503(site: Site) -> None:
     """As after `pg_terminate_backend`, or the restart of a pooler."""
     key = await site.make_key()
     query = (
@@ -247,7 +246,7 @@ async def test_ended_sessions_are_replaced_and_no_request_is_refused(site: Site)
                 assert await connection.fetchval(query)
             await until(site.service.is_ready, 10, "it is ready again")
         await ledger.until_acked()
-    # A worker has no number for a moment: it may say so, and nothing else.
+    # Every answer other than 200.
     check_refusals(ledger.answers)
     assert not ledger.faults
     await ledger.check(site, key)
@@ -266,7 +265,7 @@ async def test_the_service_survives_a_restart_of_postgresql(
             await own_postgres.stop()
             await ledger.until_refused()
             await own_postgres.start()
-            # It has another port now, as a failover would have another address.
+            # The server has another port now, as after a failover.
             site.database_url = own_postgres.server.url(name)
             proxy.retarget(site.database_url)
             await until(site.service.is_ready, 20, "it is ready again")
@@ -279,7 +278,7 @@ async def test_the_service_survives_a_restart_of_postgresql(
 async def test_above_its_queue_limit_a_worker_refuses_and_then_recovers(
     start_site: StartSite,
 ) -> None:
-    """Another session holds the key that the first flushes need, so that the queue fills."""
+    """Another session locks the ledger row of the first flushes, so that the queue fills."""
     site = await start_site(workers="1", queue_rows_max="20", flush_timeout_s="5")
     key = await site.make_key()
     blocked, ledger = new_ids(2), new_ledger(site)
@@ -297,7 +296,7 @@ async def test_above_its_queue_limit_a_worker_refuses_and_then_recovers(
 
         async with site.held(key, *blocked):
             for one in blocked:
-                # In a flush of its own: of a larger flush the blocked event would soon be refused.
+                # In a flush of its own: in a larger flush the blocked event is soon refused.
                 sending.append(asyncio.create_task(ledger.send(client, [one])))
                 await until(are_blocked, 4, "its flush waits")
             await until(is_refused, 4, "the queue is full")
@@ -316,7 +315,7 @@ async def test_above_its_queue_limit_a_worker_refuses_and_then_recovers(
 async def test_a_lock_of_another_session_affects_only_the_event_with_that_id(
     start_site: StartSite,
 ) -> None:
-    """Also when the deadline passes during an attempt, it is known that the event is not stored."""
+    """Even if the deadline passes during an attempt, the event is known not to be stored."""
     site = await start_site(workers="1", lock_timeout_ms="300", **SETTINGS)
     key, other = await site.make_key(), await site.make_key()
     (held,) = new_ids(1)

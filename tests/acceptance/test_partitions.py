@@ -1,7 +1,7 @@
 """
-Partitions in states that administrators leave behind: the service starts, stores and says so.
+Unusual partitions that administrators leave: the service starts, stores and reports them.
 
-If these tests fail: events cannot be stored after midnight, and the operator is not told why.
+If these tests fail: events get 503 after midnight UTC, and the log does not name the reason.
 """
 
 import os
@@ -109,7 +109,7 @@ async def test_a_default_partition_with_rows_of_today_is_used_and_logged(
     assert "the DEFAULT partition rest holds rows" == line["problem"]
 
 
-async def test_an_operators_partition_over_the_coming_days_is_used(
+async def test_an_operators_partition_for_the_coming_days_is_used(
     start_site: StartSite, connection: Any
 ) -> None:
     await connection.execute(
@@ -123,7 +123,7 @@ async def test_an_operators_partition_over_the_coming_days_is_used(
     assert [] == site.service.log_lines("partition_not_made")
 
 
-async def test_a_role_that_cannot_make_partitions_serves_and_logs_until_when(
+async def test_a_role_that_cannot_create_partitions_serves_and_logs_the_last_day_that_has_one(
     start_site: StartSite, connection: Any, make_role: MakeRole
 ) -> None:
     role = await make_role("SELECT, INSERT")
@@ -163,7 +163,7 @@ async def test_without_todays_partition_the_start_waits_until_one_is_made(
     assert "Traceback" not in service.log
 
 
-async def test_a_role_that_may_not_store_is_refused_with_a_sentence(
+async def test_a_role_that_may_not_store_is_refused_in_one_sentence(
     make_service: MakeService, make_role: MakeRole
 ) -> None:
     role = await make_role("SELECT")

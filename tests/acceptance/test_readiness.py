@@ -1,8 +1,8 @@
 """
-Readiness says whether events can be stored, and what is in the way.
+Readiness: whether events can be stored, and the cause if not.
 
-If these tests fail: a load balancer sends requests to a worker that cannot store them, or an
-operator is not told the cause.
+If these tests fail: a load balancer sends requests to a worker that cannot store them, or the
+health report does not name the cause.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.running import until
 from tests.acceptance.site import Site, track
 
-# A probe a second, and five times as long for a busy machine.
+# One probe per second; a busy machine gets five times as long.
 TOLD_S = 5.0
 RECOVERED_S = 15.0
 ROLE = "forebay_test_owner"
@@ -28,9 +28,9 @@ SETTINGS = {"flush_timeout_s": "1", "connect_timeout_s": "1", "workers": "1"}
 
 async def see_unready(site: Site, cause: str, times: int = 1) -> dict[str, Any]:
     """
-    Wait until the worker says that it cannot store for *cause*; return what it says.
+    Wait until the worker reports that it cannot store events for *cause*; return the report.
 
-    *times*: so many probes say the same, one after the other.
+    *times* is the number of consecutive reports.
     """
     said: list[dict[str, Any]] = []
 
@@ -52,7 +52,7 @@ async def see_unready(site: Site, cause: str, times: int = 1) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def all_slots_taken(url: str) -> AsyncIterator[None]:
-    """Take every connection that the server still has."""
+    """Use every free connection of the server during the block."""
     hogs: list[Any] = []
     try:
         with contextlib.suppress(asyncpg.TooManyConnectionsError):
@@ -73,7 +73,7 @@ async def test_with_every_connection_slot_taken_a_worker_stores_events_and_stays
     async with site.client(key) as client:
         assert 200 == (await client.post("/v1/track", json=track())).status_code
         async with all_slots_taken(url):
-            # Longer than a worker trusts the last news.
+            # Longer than a worker uses its last result.
             for _ in range(40):
                 answer = await client.post("/v1/track", json=track())
                 ready = await client.get("/health/ready")
@@ -92,7 +92,7 @@ async def test_an_idle_worker_stays_ready_with_every_connection_slot_taken(
 
 
 async def _after_a_probe(client: Any) -> dict[str, Any]:
-    """Return what `/health` says of the database after the next probe, told by its latency."""
+    """Return the database report of `/health` after the next probe, which changes the latency."""
     before = (await client.get("/health")).json()["database"]
 
     async def probed() -> dict[str, Any] | None:
@@ -104,7 +104,7 @@ async def _after_a_probe(client: Any) -> dict[str, Any]:
     return found
 
 
-async def test_without_a_partition_and_the_right_to_make_it_no_worker_is_ready(
+async def test_no_worker_is_ready_without_a_partition_and_the_privilege_to_create_it(
     own_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     name, today = "forebay_test_partition", datetime.now(UTC).strftime("%Y%m%d")
@@ -129,7 +129,9 @@ async def test_without_a_partition_and_the_right_to_make_it_no_worker_is_ready(
         assert 200 == (await client.post("/v1/track", json=track())).status_code
 
 
-async def test_a_revoked_right_is_named(own_postgres: OwnPostgres, start_site: StartSite) -> None:
+async def test_a_revoked_privilege_is_named(
+    own_postgres: OwnPostgres, start_site: StartSite
+) -> None:
     name = "forebay_test_right"
     async with own_postgres.admin() as admin:
         await admin.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}'")

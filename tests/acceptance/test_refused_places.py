@@ -1,5 +1,5 @@
 """
-A worker ends while another process holds its listening socket: no new connection hangs.
+A worker ends while another process has its listening socket open: no new connection hangs.
 
 If these tests fail: some connections hang until they time out after a worker has crashed or was
 reloaded.
@@ -27,12 +27,12 @@ LIVE: Final = b"GET /health/live HTTP/1.1\r\nHost: forebay.test\r\n\r\n"
 
 
 async def test_no_connection_hangs_while_a_new_worker_waits_for_the_database(site: Site) -> None:
-    """The successor then listens on the socket that was shut down."""
+    """Afterwards the successor listens on the socket that was shut down."""
     before = site.service.worker_pids
     async with broken(site.database_url, UNUSABLE):
         site.service.signal(signal.SIGHUP)
         await until(partial(_waiting_pids, site.service), START_S, "the successor waits")
-        # The worker of the first place was started first, and is replaced first.
+        # The worker that was started first is replaced first.
         killed = min(before)
         os.kill(killed, signal.SIGKILL)
         await until(_has_ended(site.service, killed), START_S, "the worker's end is noticed")
@@ -40,10 +40,10 @@ async def test_no_connection_hangs_while_a_new_worker_waits_for_the_database(sit
     await _serves_with(site, before)
 
 
-async def test_the_only_worker_dies_while_its_successor_waits(
+async def test_without_a_ready_worker_connections_are_refused_until_the_successor_serves(
     start_site: StartSite,
 ) -> None:
-    """Connections are refused, and answered again by the successor."""
+    """The only worker is killed while its successor waits for the database."""
     site = await start_site(workers="1")
     before = site.service.worker_pids
     async with broken(site.database_url, UNUSABLE):
@@ -60,7 +60,7 @@ async def test_the_only_worker_dies_while_its_successor_waits(
 async def test_no_connection_hangs_while_an_old_worker_finishes_its_requests(
     start_site: StartSite,
 ) -> None:
-    # The requests must not end by these timeouts, however busy the machine is.
+    # Timeouts that no request of this test may reach, even on a busy machine.
     site = await start_site(body_timeout_s="60", drain_timeout_s="60")
     key, before = await site.make_key(), site.service.worker_pids
     body = b'{"event": "Tried", "user_id": "u1"}'
@@ -94,7 +94,7 @@ async def test_no_connection_hangs_while_an_old_worker_finishes_its_requests(
     await _serves_with(site, [*before, new[0]])
 
 
-async def test_a_reload_replaces_a_worker_that_the_reload_before_has_left_waiting(
+async def test_a_reload_replaces_a_worker_that_still_waits_after_an_earlier_reload(
     site: Site,
 ) -> None:
     before = site.service.worker_pids
@@ -114,7 +114,7 @@ async def test_a_reload_replaces_a_worker_that_the_reload_before_has_left_waitin
 
 
 async def test_a_sighup_to_the_whole_process_group_is_a_reload(site: Site) -> None:
-    """A closed terminal sends it to every process, and so does `systemctl kill -s HUP`."""
+    """A closed terminal and `systemctl kill -s HUP` send the signal to every process."""
     key, before = await site.make_key(), site.service.worker_pids
     async with load(site, key, connections=4) as ledger:
         os.killpg(site.service.pid, signal.SIGHUP)
@@ -154,7 +154,7 @@ async def _is_unanswered(service: Service) -> bool:
 
 
 async def _waiting_pids(service: Service) -> list[int]:
-    """Return the workers that wait for the database, once each."""
+    """Return the process ids of the workers that wait for the database."""
     pids = {line["pid"] for line in service.log_lines("worker_waits_for_database")}
     return [pid for pid in pids if is_alive(pid)]
 
@@ -167,10 +167,10 @@ def _has_ended(service: Service, pid: int) -> Callable[[], Awaitable[bool]]:
 
 
 async def _serves_with(site: Site, gone: list[int]) -> None:
-    """Wait until new workers are there, and each answers on new connections."""
+    """Wait until new workers have started, and each answers on new connections."""
     await site.service.until_replaced(gone)
-    # A worker says that it has started just before it listens. Where its socket was shut down and
-    # there is no other worker, a connection is still refused for that moment.
+    # A worker logs its start just before it listens. If its socket was shut down and there is no
+    # other worker, connections are still refused until then.
     await until(site.service.is_ready, START_S, "new workers serve")
     async with site.client_of_each_worker():
         pass

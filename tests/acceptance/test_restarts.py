@@ -1,7 +1,8 @@
 """
 The service waits for its database, replaces workers that end, and reloads without a gap.
 
-If these tests fail: one crashed worker or one reload refuses or loses requests.
+If these tests fail: senders get refused connections or no answer after a worker has crashed, or
+during a reload.
 """
 
 import asyncio
@@ -28,14 +29,15 @@ from tests.acceptance.wire import connect, post
 from tests.nightly import IS_NIGHTLY
 
 START_S: Final = 30.0
-# Events are accepted again within 15 seconds of five kills; a busy machine gets five times that.
+# Documented: events are accepted within 15 seconds after five kills; a busy machine gets five times
+# as long.
 ACCEPTED_AGAIN_S: Final = 75.0
 KILLS: Final = 5 if IS_NIGHTLY else 3
 RELOADS: Final = 3 if IS_NIGHTLY else 1
-# A reload made a gap of 0.25 seconds on an idle machine; a busy one gets five times that.
+# Measured on an idle machine: a gap of 0.25 s; a busy machine gets five times as long.
 GAP_S: Final = 1.25
 
-# Faults of a database that new sessions meet and old ones do not, each with the word that names it.
+# Faults that only new sessions have, each with the word in its message.
 ERROR_RESPONSES: Final = {
     "default_transaction_read_only = on": "transaction_read_only",
     "ALLOW_CONNECTIONS false": "not currently accepting connections",
@@ -43,7 +45,7 @@ ERROR_RESPONSES: Final = {
 READ_ONLY, CLOSED = ERROR_RESPONSES
 
 
-async def test_a_service_that_finds_no_database_says_why_and_serves_when_it_is_there(
+async def test_a_service_without_a_database_logs_the_reason_and_serves_when_there_is_one(
     database_url: str, make_service: MakeService
 ) -> None:
     async with proxied(database_url) as proxy:
@@ -59,7 +61,7 @@ async def test_a_service_that_finds_no_database_says_why_and_serves_when_it_is_t
 
 
 @pytest.mark.parametrize("fault", [pytest.param(READ_ONLY, marks=pytest.mark.nightly), CLOSED])
-async def test_a_service_waits_for_a_database_that_cannot_be_used_for_a_moment(
+async def test_a_service_waits_for_a_database_that_is_temporarily_unusable(
     make_service: MakeService, database_url: str, fault: str
 ) -> None:
     service = make_service()
@@ -80,7 +82,7 @@ async def test_a_service_that_waits_can_be_stopped(
     service = make_service("postgresql://nobody@127.0.0.1:1/none")
     service.spawn()
     await until(partial(_waits, service), START_S, "it waits")
-    service.signal(signal.SIGHUP)  # there is nothing to reload
+    service.signal(signal.SIGHUP)  # without an effect: there is nothing to reload
     service.signal(number)
     assert await service.wait() == 0
     assert service.complaints == ""
@@ -98,7 +100,7 @@ async def test_a_service_that_waits_can_be_stopped(
 async def test_a_worker_that_cannot_start_waits_while_the_others_serve(
     site: Site, number: signal.Signals, fault: str
 ) -> None:
-    """One worker is killed, or all are to be replaced; the new one finds an unusable database."""
+    """A worker is killed, or all are to be replaced; the new one cannot use the database."""
     key, before = await site.make_key(), site.service.worker_pids
     async with broken(site.database_url, fault):
         if number is signal.SIGKILL:
@@ -136,7 +138,7 @@ async def test_a_worker_killed_and_its_replacement_two_seconds_later_are_replace
     assert site.service.is_running()
 
 
-async def test_replacements_killed_at_once_lose_nothing(start_site: StartSite) -> None:
+async def test_replacement_workers_killed_at_once_lose_no_event(start_site: StartSite) -> None:
     site = await start_site(workers="1")
     key = await site.make_key()
     async with load(site, key) as ledger:
@@ -146,7 +148,7 @@ async def test_replacements_killed_at_once_lose_nothing(start_site: StartSite) -
             os.kill(pid, signal.SIGKILL)
             await site.service.until_replaced([pid], ACCEPTED_AGAIN_S)
         await ledger.until_acked()
-        # The metrics of the killed ones are in one file for all of them.
+        # All killed workers share one file of metrics.
         owners = {str(site.service.pid), "ended", *map(str, site.service.worker_pids)}
         assert _owners_of_metrics(site.service) <= owners
     await ledger.check(site, key)
@@ -154,7 +156,7 @@ async def test_replacements_killed_at_once_lose_nothing(start_site: StartSite) -
 
 
 async def test_reloads_under_load_answer_every_request(site: Site) -> None:
-    """Clients that connect anew for each request, and pause between, meet no reset either."""
+    """Clients that open a new connection for each request get no reset either."""
     key, visitor_key = await site.make_key(), await site.make_key()
     visits, has_ended = Visits(), asyncio.Event()
     async with load(site, key, connections=4) as ledger:
@@ -178,7 +180,7 @@ async def test_reloads_under_load_answer_every_request(site: Site) -> None:
 async def test_a_worker_that_cannot_be_imported_is_started_again_with_growing_pauses(
     site: Site,
 ) -> None:
-    """A module beside the service's own stands in the way of one that each worker imports."""
+    """A module of the test shadows a module that each worker imports."""
     key, (killed, other) = await site.make_key(), site.service.worker_pids
     obstacle = site.service.folder / "cachetools.py"
     obstacle.write_text("raise RuntimeError('in the way')")
@@ -200,7 +202,7 @@ async def test_a_worker_that_cannot_be_imported_is_started_again_with_growing_pa
 async def test_a_reload_takes_the_database_url_of_the_changed_env_file(
     database_url: str, make_service: MakeService
 ) -> None:
-    """A URL that cannot be used leaves a worker waiting; the next reload replaces it."""
+    """With an unusable URL a worker waits; the next reload replaces it."""
     service = make_service()
     del service._environment["DATABASE_URL"]
     env_file = service.folder / ".env"
@@ -232,7 +234,7 @@ async def test_a_worker_that_does_not_stop_is_killed(start_site: StartSite) -> N
 
 @contextlib.asynccontextmanager
 async def broken(database_url: str, fault: str) -> AsyncIterator[None]:
-    """Let new sessions of the database meet *fault* for as long as the block lasts."""
+    """Make new sessions of the database fail with *fault* during the block."""
     server, _, name = database_url.rpartition("/")
     admin = await asyncpg.connect(f"{server}/postgres")
     try:
@@ -249,7 +251,7 @@ async def broken(database_url: str, fault: str) -> AsyncIterator[None]:
 
 
 def _owners_of_metrics(service: Service) -> set[str]:
-    """Return the last part of the name of each metrics file: a process id, or none."""
+    """Return the process id in the name of each metrics file, or its other last part."""
     variables = Path(f"/proc/{service.worker_pids[0]}/environ").read_text().split("\0")
     (folder,) = (v.partition("=")[2] for v in variables if v.startswith("PROMETHEUS_MULTIPROC"))
     return {path.stem.rpartition("_")[2] for path in Path(folder).glob("*.db")}
@@ -260,7 +262,7 @@ async def _waits(service: Service) -> list[LogLine]:
 
 
 class Visits:
-    """Requests over connections of their own."""
+    """Requests, each over its own connection."""
 
     def __init__(self) -> None:
         self.faults: list[str] = []
@@ -287,5 +289,5 @@ class Visits:
 
     @property
     def longest_gap_s(self) -> float:
-        """Seconds between two answers, at most."""
+        """Return the longest time between two answers, in seconds."""
         return max(b - a for a, b in zip(self._answered, self._answered[1:], strict=False))

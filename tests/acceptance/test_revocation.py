@@ -1,7 +1,7 @@
 """
 Changes of keys, workspaces and tenants reach every running worker.
 
-If these tests fail: a revoked key goes on storing events, or a new key is refused.
+If these tests fail: a revoked key can still store events, or a new key gets 401.
 """
 
 import asyncio
@@ -101,7 +101,7 @@ async def test_a_planned_expiry_applies_from_its_time_on(shared: Site, change: s
         assert await _statuses(clients) == {200}
         ends_at = datetime.now(UTC) + timedelta(seconds=3)
         await connection.execute(_ENDS_AHEAD[change], key.key_id, ends_at)
-        # For longer than a change takes to be heard.
+        # Longer than a notification of a change takes.
         while datetime.now(UTC) < ends_at - timedelta(seconds=1):
             assert await _statuses(clients) == {200}
         await asyncio.sleep((ends_at - datetime.now(UTC)).total_seconds())
@@ -109,7 +109,7 @@ async def test_a_planned_expiry_applies_from_its_time_on(shared: Site, change: s
 
 
 @pytest.mark.parametrize("change", _STATEMENTS)
-async def test_a_key_that_ends_while_the_body_arrives_stores_nothing(
+async def test_a_key_that_becomes_invalid_while_the_body_arrives_stores_nothing(
     shared: Site, change: str
 ) -> None:
     key = await shared.make_key()
@@ -124,7 +124,7 @@ async def test_a_key_that_ends_while_the_body_arrives_stores_nothing(
                 await one.send(
                     wire.post("/v1/track", authorization, length, sized=False) + body[:9]
                 )
-            await asyncio.sleep(0.2)  # the headers are read
+            await asyncio.sleep(0.2)  # until the headers are read
             await connection.execute(_STATEMENTS[change], key.key_id)
             await _turn(clients, 401)
             for one in slow:
@@ -155,10 +155,10 @@ async def test_a_new_key_is_accepted_at_once_although_it_was_sent_before_it_exis
         assert await _turn(clients, 200) < HEARD_S
 
 
-async def test_a_change_missed_without_a_listener_applies_when_it_listens_again(
+async def test_a_key_change_that_a_listener_missed_applies_when_it_listens_again(
     site: Site,
 ) -> None:
-    """A worker forgets every key when it hears again."""
+    """A worker clears its cache of keys when it listens again."""
     key = await site.make_key()
     end_sessions = (
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
@@ -167,7 +167,7 @@ async def test_a_change_missed_without_a_listener_applies_when_it_listens_again(
     async with site.client_of_each_worker(key) as clients, site.database() as connection:
         assert await _statuses(clients) == {200}
         async with connection.transaction():
-            # The end is told at once, the change at the commit: some worker may hear neither.
+            # The session ends at once, the notification comes at the commit: a worker may miss it.
             await connection.execute(_STATEMENTS["revoked"], key.key_id)
             await connection.fetchval(end_sessions)
         await _turn(clients, 401)

@@ -1,8 +1,8 @@
 """
-A release is migrated while the release before it serves.
+Migrations of a new release while the previous release serves.
 
-If these tests fail: an upgrade without downtime fails events, or starts on a schema that it cannot
-use.
+If these tests fail: senders get errors during an upgrade, or a release starts on a schema that it
+cannot use.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from tests.acceptance.conftest import MakeService
 from tests.acceptance.ledger import load
 from tests.acceptance.site import Site
 
-# Of each request, at five times the second that is promised at the 99th percentile.
+# Limit for each request: five times the documented second at the 99th percentile.
 DEADLINE_S: Final = 5 * 1.0
 READ_S: Final = 2.0
 
 
 def next_release(folder: Path) -> Path:
     """
-    Copy the migrations, with four more as the rules in migrations/README.md allow them.
+    Copy the migrations, and add four that follow the rules of migrations/README.md.
 
-    The last also drops what only the release before the running one has used.
+    The last one also drops objects that only a release before the previous one has used.
     """
     shutil.copytree(FOLDER, folder)
     (types,) = FOLDER.glob("*_versioned_row_types.sql")
@@ -55,10 +55,10 @@ def next_release(folder: Path) -> Path:
 _BLOCK: Final = re.MULTILINE | re.DOTALL
 
 
-async def test_a_migration_below_the_running_previous_release_fails_no_event(
+async def test_a_migration_while_the_previous_release_runs_fails_no_event(
     site: Site, tmp_path: Path, connection: Any
 ) -> None:
-    """Also beside a transaction that has read `events`, which the new column has to wait for."""
+    """Also if a transaction has read `events`, so that adding the column has to wait for it."""
     folder = next_release(tmp_path / "migrations")
     key = await site.make_key()
     reader = await asyncpg.connect(site.database_url)
@@ -104,7 +104,7 @@ async def test_a_worker_that_starts_on_the_newer_schema_serves(
     assert {200} == set(ledger.statuses)
 
 
-async def test_a_breaking_migration_stops_the_release_before(
+async def test_after_a_breaking_migration_the_previous_release_does_not_start(
     make_service: MakeService, database_url: str, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(FOLDER, tmp_path / "migrations")
@@ -118,7 +118,7 @@ async def test_a_breaking_migration_stops_the_release_before(
     assert "its version 9001 does not fit this service" in complaint
 
 
-async def test_a_release_is_not_started_on_the_schema_of_the_one_before(
+async def test_a_release_does_not_start_on_the_schema_of_the_previous_one(
     make_service: MakeService, bare_database_url: str, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(FOLDER, tmp_path / "migrations")

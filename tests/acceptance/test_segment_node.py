@@ -1,5 +1,5 @@
 """
-Segment's SDK for Node, unmodified: only the host and the key differ.
+Segment's unmodified SDK for Node, with the host and the key of Forebay.
 
 If these tests fail: an application that moves from Segment to Forebay loses or doubles events.
 """
@@ -17,12 +17,12 @@ from tests.acceptance.node.application import SDK, Application, Call, applicatio
 from tests.acceptance.proxy import Line, Proxy, proxied
 from tests.acceptance.site import Row, Site
 
-# Its tests run in one process: the first one installs the SDK.
+# These tests run in one process, because the first one installs the SDK.
 pytestmark = pytest.mark.xdist_group("node")
 
 TRACKS: Final = 230
 FLUSH_AT: Final = 15  # the SDK's default
-# Requests that wait at the same time; it sends all that it has at once.
+# Concurrent requests: the SDK sends all its batches at once.
 PARALLEL_MIN: Final = 8
 HAPPENED: Final = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
 NESTED: Final = {"total": 49.9, "items": [{"sku": "ä-1", "tags": ["a", None]}, {"sku": "2"}]}
@@ -46,7 +46,7 @@ ONE_OF_EACH: Final[list[Call]] = [
         "messageId": "of the application",
     },
 ]
-# What the SDK adds by itself to what it was given.
+# Members that the SDK adds.
 ADDED: Final = {"page": {"properties": NESTED | {"category": "Docs"}}}
 WITH_PROPERTIES: Final = ("track", "page", "screen")
 COLUMNS: Final = {
@@ -76,7 +76,7 @@ def tracks(count: int = TRACKS) -> list[Call]:
 
 
 def check_row(call: Call, event: dict[str, Any], row: Row) -> None:
-    """Hold a row against the call that made it, and against what the SDK says it sent."""
+    """Compare a row with its call, and with the event that the SDK reports as sent."""
     meant = call | ADDED.get(call["method"], {})
     expected = {column: meant.get(member) for column, member in COLUMNS.items()}
     if call["method"] in WITH_PROPERTIES:
@@ -96,7 +96,7 @@ def check_row(call: Call, event: dict[str, Any], row: Row) -> None:
 
 
 def check_rows(calls: list[Call], events: list[dict[str, Any]], rows: list[Row]) -> None:
-    """Every call is there, once."""
+    """Check that every call is stored once."""
     assert len(calls) == len(events) == len(rows)
     by_id = {row["event_id"]: row for row in rows}
     assert len(calls) == len(by_id)
@@ -124,7 +124,7 @@ async def test_every_type_is_stored_as_the_application_sent_it(
     [({}, -(-TRACKS // FLUSH_AT)), ({"flushAt": 1}, TRACKS)],
     ids=["defaults", "a request an event"],
 )
-async def test_a_burst_over_parallel_connections_arrives_whole(
+async def test_every_event_of_a_burst_over_parallel_connections_is_stored(
     shared: Site, profile: Profile, options: dict[str, Any], requests: int
 ) -> None:
     key = await shared.make_key(profile)
@@ -174,12 +174,12 @@ async def test_events_sent_to_a_stopped_service_are_stored_once_when_it_is_back(
         return len(app.all_said("request")) > -(-TRACKS // FLUSH_AT)
 
     app = await _send_through(site, _Stopped(site), have_tried_again)
-    # Nobody listened: what was answered at all was answered after the start.
+    # Nothing listened before, so every answer came after the start.
     assert set(app.statuses) == {200}
 
 
 async def test_events_in_flight_when_the_service_is_killed_are_stored_once(site: Site) -> None:
-    """Another session holds the key of the last event: some are answered, some cannot be yet."""
+    """Another session locks the ledger row of the last event, so that some requests wait."""
     key = await site.make_key()
     calls = [*tracks(TRACKS - 1), tracks(1)[0] | {"messageId": "held"}]
     async with contextlib.AsyncExitStack() as holding:
@@ -197,7 +197,7 @@ async def test_events_in_flight_when_the_service_is_killed_are_stored_once(site:
 
 
 class _Away:
-    """The database cannot be reached."""
+    """An outage: the database cannot be reached."""
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
@@ -210,7 +210,7 @@ class _Away:
 
 
 class _Stopped:
-    """The service does not run."""
+    """An outage: the service does not run."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -225,7 +225,7 @@ class _Stopped:
 async def _send_through(
     site: Site, outage: _Away | _Stopped, has_seen_it: Callable[[Application], bool]
 ) -> Application:
-    """Send while there is an outage, end it when the SDK has seen it, and check the rows."""
+    """Send during an outage, end it when the SDK has got an error, and check the rows."""
     key = await site.make_key()
     calls = tracks()
     await outage.begin()

@@ -1,5 +1,5 @@
 """
-Segment's SDK for Python, unmodified: only the host differs.
+Segment's unmodified SDK for Python, with the host and the key of Forebay.
 
 If these tests fail: an application that moves from Segment to Forebay loses or doubles events.
 """
@@ -30,7 +30,7 @@ OPTIONS: Final[list[tuple[Profile, dict[str, Any]]]] = [
 
 @contextlib.contextmanager
 def sdk(site: Site, key: NewKey, **options: Any) -> Iterator[tuple[Client, list[Any]]]:
-    """Lend a client, and the list of what it reports as failed."""
+    """Return a client, and the list of the failures that it reports."""
     failures: list[Any] = []
     client = Client(
         key.api_key,
@@ -42,12 +42,12 @@ def sdk(site: Site, key: NewKey, **options: Any) -> Iterator[tuple[Client, list[
         yield client, failures
     finally:
         client.join()
-        # The SDK has one HTTP session for the process, and never closes it.
+        # The SDK has one HTTP session per process, and never closes it.
         request._session.close()
 
 
 async def _flushed(client: Client) -> None:
-    """Wait for the SDK's own thread without holding ours."""
+    """Wait for the thread of the SDK without blocking the event loop."""
     await asyncio.to_thread(client.flush)
 
 
@@ -129,7 +129,7 @@ def _compare(row: Row, message: dict[str, Any]) -> None:
     assert row["context"]["library"] == {"name": "analytics-python", "version": VERSION}
     assert row["extra"] == {"integrations": {}}
     assert datetime.fromisoformat(message["timestamp"]) == row["original_timestamp"]
-    # One machine, one clock: what is corrected is the way from its sending to us.
+    # One machine, one clock: the correction is the time from sending to arrival.
     way = row["received_at"] - row["sent_at"]
     assert row["original_timestamp"] + way == row["timestamp"]
     assert timedelta(0) <= way < timedelta(seconds=10)
@@ -163,12 +163,12 @@ async def test_retries_of_the_sdk_over_a_restart_store_every_event_once(site: Si
 
 
 async def test_the_sdk_still_retries_when_the_database_is_back(site: Site) -> None:
-    """The SDK keeps to Retry-After, and mixes what it has to send again with what is new."""
+    """The SDK obeys Retry-After, and sends old and new events in one batch."""
     key = await site.make_key(Profile.SEGMENT)
     sent: list[str] = []
     with sdk(site, key) as (client, failures):
         async with site.database() as holder:
-            # A first event is stored, so that the key is known; then nothing is for a while.
+            # A first event is stored, so that the key is cached; then storing fails.
             sent.append(client.track("u1", "Tick")[1]["messageId"])
             await _flushed(client)
             async with holder.transaction():

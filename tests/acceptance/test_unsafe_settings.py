@@ -1,7 +1,7 @@
 """
 An administrator makes the server unsafe while the service runs: no event is acknowledged.
 
-If these tests fail: events that were acknowledged are lost in the next crash of PostgreSQL.
+If these tests fail: acknowledged events are missing after the next crash of PostgreSQL.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from tests.acceptance.own_postgres import OwnPostgres
 from tests.acceptance.running import until
 from tests.acceptance.site import Site
 
-# Promised is one second; a busy machine is given five times as long.
+# Documented: one second; a busy machine gets five times as long.
 WATCHED_S = 5.0
 RECOVERED_S = 15.0
 IN_A_ROW = 30
@@ -24,7 +24,7 @@ SETTINGS = {"flush_timeout_s": "1", "connect_timeout_s": "1"}
 
 
 async def see_refused(ledger: Ledger) -> None:
-    """Wait until answers in a row are refusals: the old state is over in every worker."""
+    """Wait for enough consecutive refusals that every worker has noticed the change."""
 
     async def is_refused() -> bool:
         acked, refused = len(ledger.verdicts), len(ledger.answers)
@@ -70,7 +70,7 @@ async def test_no_event_is_acked_while_a_setting_is_unsafe(
     check_refusals(ledger.answers)
     assert {"store_unavailable"} == {answer.json()["code"] for answer in ledger.answers}
     assert not ledger.faults
-    # Once for each worker, and not for each request.
+    # One log line per worker, not per request.
     told = [(line["cause"], line["subject"]) for line in _told(site)]
     assert [(cause, subject)] * 2 == told
     await ledger.check(site, key)
@@ -91,11 +91,11 @@ def _told(site: Site) -> list[dict[str, Any]]:
     return site.service.log_lines("store_unavailable")
 
 
-async def test_asynchronous_commits_by_reload_or_by_role_change_nothing(
+async def test_synchronous_commit_off_by_reload_or_by_role_loses_no_acknowledged_event(
     own_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
-    """Each session is told to wait for its commits; the server's own settings no longer count."""
-    # PostgreSQL is slow to write to disk what no session waits for.
+    """Each session sets synchronous_commit, which overrides the setting of the server."""
+    # Asynchronous commits would reach the disk late.
     await own_postgres.configure("ALTER SYSTEM SET wal_writer_delay = '10s'")
     url = await own_postgres.make_database("forebay_test_asynchronous")
     site = await start_site(url, **SETTINGS)
@@ -116,7 +116,7 @@ async def test_asynchronous_commits_by_reload_or_by_role_change_nothing(
         await ledger.until_acked(IN_A_ROW)
         process = own_postgres.server._process
         assert process is not None
-        process.send_signal(signal.SIGQUIT)  # without a checkpoint: what was not flushed is gone
+        process.send_signal(signal.SIGQUIT)  # no checkpoint, so WAL that was not flushed is lost
         await asyncio.to_thread(process.wait)
         await own_postgres.start()
     site.database_url = own_postgres.server.url("forebay_test_asynchronous")

@@ -32,7 +32,7 @@ class Wire:
         await self._writer.drain()
 
     async def answer(self) -> Answer | None:
-        """Return the next answer, None when the connection was closed first."""
+        """Return the next answer, None if the connection was closed first."""
         async with asyncio.timeout(_TIMEOUT_S):
             try:
                 head = await self._reader.readuntil(b"\r\n\r\n")
@@ -46,7 +46,7 @@ class Wire:
         return Answer(int(status_line.split(" ")[1]), headers, body)
 
     def close_half(self) -> None:
-        """Close the sending side, and go on reading."""
+        """Close the sending side only."""
         self._writer.write_eof()
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ async def connect(url: str) -> Wire:
 
 
 async def exchange(url: str, request: bytes) -> Answer:
-    """Send *request* on a connection of its own and return the answer."""
+    """Send *request* over a new connection and return the answer."""
     wire = await connect(url)
     try:
         await wire.send(request)
@@ -72,7 +72,7 @@ async def exchange(url: str, request: bytes) -> Answer:
 
 
 def post(path: str, *headers: str, body: bytes = b"", sized: bool = True) -> bytes:
-    """Return a POST; without *sized* there is no Content-Length."""
+    """Return a POST request, with Content-Length if *sized*."""
     own = [f"Content-Length: {len(body)}"] if sized else []
     head = [f"POST {path} HTTP/1.1", "Host: forebay.test", *headers, *own]
     return "\r\n".join([*head, "", ""]).encode("latin-1") + body

@@ -1,8 +1,8 @@
 """
-The load generator, against a server that does what the test says.
+The load generator, with a server whose answers the test determines.
 
-If these tests fail: the published latencies and rates are wrong, for example because a pause of the
-service does not show in them.
+If these tests fail: the published latencies and rates are wrong, for example because they leave out
+a pause of the service.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ Answer = Callable[[bytes], Awaitable[bytes]]
 
 @asynccontextmanager
 async def serving(answer: Answer) -> AsyncIterator[str]:
-    """Serve what *answer* returns for the body of each request; an empty answer hangs up."""
+    """Answer each request with *answer* of its body; an empty answer closes the connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -76,7 +76,7 @@ async def test_a_pause_counts_in_the_latency_of_every_request_due_in_it() -> Non
         found = await generated(address, rate=200, seconds=1, connections=4)
 
     assert found["statuses"] == {"200": 200}
-    # 100 requests were due in the half second, but only 4 connections waited in it.
+    # 100 requests were due in the half second, but only 4 connections waited for answers.
     assert found["p90_ms"] > 300
     assert found["max_ms"] >= 490
 
@@ -122,7 +122,7 @@ async def test_refusals_are_counted_by_their_status() -> None:
 
 
 @pytest.mark.parametrize("events", [1, 50])
-def test_an_event_has_about_560_bytes_and_a_request_its_right_length(events: int) -> None:
+def test_an_event_has_about_560_bytes_and_a_request_its_correct_content_length(events: int) -> None:
     maker = RequestMaker("127.0.0.1:8000", ["one", "two"], events)
 
     requests = [maker.next().split(b"\r\n\r\n") for _ in range(32)]

@@ -1,5 +1,5 @@
 """
-The requests of `make load`, the answers that it expects, and its judgement.
+The requests of `make load`, the answers that it expects, and when a run fails.
 
 If these tests fail: `make load` passes although senders got wrong answers, or fails without cause.
 """
@@ -116,7 +116,7 @@ def test_an_invalid_event_that_was_stored_fails_the_run() -> None:
 
 
 @pytest.mark.parametrize(("stored", "passes"), [(95, False), (96, True), (100, True), (101, False)])
-def test_stored_is_what_was_acknowledged_and_at_most_what_had_no_answer(
+def test_a_run_fails_if_an_acknowledged_event_is_missing_or_more_are_stored_than_were_sent(
     stored: int, passes: bool
 ) -> None:
     assert passes == (failures(tally_of(good=96, bad=4), stored) == [])

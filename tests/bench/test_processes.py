@@ -1,5 +1,5 @@
 """
-CPU time and memory of processes, and the runs that are refused.
+CPU time and memory of processes, and runs that are not valid.
 
 If these tests fail: the published CPU per event is wrong, or a run that lost events is published.
 """
@@ -26,7 +26,7 @@ CLEAN = {"requests": 10, "batch": 5, "accepted": 50, "broken": 0, "unanswered": 
 
 @pytest.fixture
 def family() -> Iterator[int]:
-    """A process with a busy child that has ended and a busy child that lives."""
+    """A process with a busy child that has ended and a busy child that runs."""
     command = [sys.executable, "-c", FAMILY]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:

@@ -1,7 +1,7 @@
 """
-Results on disk, and the page that shows them.
+Result files, and the page rendered from them.
 
-If these tests fail: bench/README.md shows other figures than were measured.
+If these tests fail: bench/README.md shows figures that were not measured.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ Requests/sec:   2026.50
 """
 
 
-def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+def test_written_results_are_read_back(tmp_path: Path) -> None:
     samples = [{"side": "service", "p50_ms": 1.25}, {"side": "naive", "p50_ms": 2.5}]
 
     write_result({"scenario": "batches", "rounds": 5}, samples, tmp_path / "results")
@@ -35,7 +35,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     }
 
 
-def test_the_rendered_part_alone_is_replaced() -> None:
+def test_only_the_rendered_part_of_a_page_is_replaced() -> None:
     page = f"# Head\n\n{render.BEGIN}\n\nold\n\n{render.END}\n\nfoot\n"
 
     shown = render.inserted(page, "new")

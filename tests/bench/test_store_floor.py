@@ -1,5 +1,5 @@
 """
-The flushes of the store floor.
+The flushes that the store floor prepares.
 
 If these tests fail: the published comparison with the bare store is wrong.
 """

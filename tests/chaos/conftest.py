@@ -1,8 +1,8 @@
 """
-Faults under load, judged by the client's ledger.
+Faults under load; the client's file is compared with the database.
 
 `make test` runs the short form, `make chaos` and `make nightly` run the same tests with larger
-numbers (NIGHTLY=1). Both end with a table of what was done and what was lost.
+numbers (NIGHTLY=1). Both end with a table of the faults and of lost events.
 """
 
 from typing import Final
@@ -24,12 +24,12 @@ from tests.nightly import IS_NIGHTLY
 
 __all__ = ["crowded_postgres", "make_service", "own_postgres", "small_disk", "start_site"]
 
-# Only a hang is to be ended: recovery has its own bounds, and the machine may be busy.
+# Ends only a test that hangs: recovery has its own limits, and the machine may be busy.
 TIMEOUT_S: Final = 180
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the fault runs the time that they take; in a nightly run every test has more."""
+    """Set the timeouts of the fault runs; in a nightly run they are longer for every test."""
     if IS_NIGHTLY:
         return
     for item in items:
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what the runs did and what was lost."""
+    """Print the table of the runs."""
     if REPORT.runs:
         terminalreporter.section("fault runs", sep="-")
         terminalreporter.write_line(REPORT.as_markdown())
@@ -46,11 +46,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 async def site(start_site: StartSite) -> Site:
-    """Return a site of the test's own, whose flushes use both ways of writing."""
+    """Return a site for this test whose flushes use both ways of writing."""
     return await start_site(**TAKES_MANY)
 
 
 @pytest.fixture
 def is_long() -> bool:
-    """Tell whether this is the long form."""
+    """Whether this is the long form."""
     return IS_NIGHTLY

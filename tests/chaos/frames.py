@@ -1,4 +1,4 @@
-"""A proxy that reads the messages of PostgreSQL's protocol, and fails at a chosen one."""
+"""A proxy that parses the messages of PostgreSQL's protocol, and fails at a given one."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,14 @@ _HEAD_BYTES: Final = 5
 _LINGER_NOT: Final = struct.pack("ii", 1, 0)
 _SLOW_S: Final = 1.0
 _COPY_DATA: Final = b"d"
-_TYPELESS: Final = (80_877_103, 80_877_104)  # a wish for TLS, for GSS: answered by one byte
+_TYPELESS: Final = (
+    80_877_103,
+    80_877_104,
+)  # SSLRequest and GSSENCRequest, which are answered by one byte
 
 
 class Failure(enum.Enum):
-    """What happens to a connection at the chosen message."""
+    """How a connection fails at the given message."""
 
     CLOSE = "closed before the message"
     RESET = "reset before the message"
@@ -31,7 +34,7 @@ class Failure(enum.Enum):
 
 
 class Way(enum.Enum):
-    """The directions of a connection. Messages are ordered within each direction only."""
+    """A direction of a connection. Messages are ordered only within one direction."""
 
     UP = "from the service"
     DOWN = "from the server"
@@ -51,7 +54,7 @@ class Plan:
         return bool(self.seen[Way.UP])
 
     def is_due(self, frame: bytes, way: Way) -> bool:
-        """Count *frame*, and tell whether to fail at it."""
+        """Count *frame*, and return whether to fail at it."""
         if self.has_failed:
             return False
         if not self.has_begun and not (way is Way.UP and self._words in frame):
@@ -62,7 +65,7 @@ class Plan:
 
 
 class FrameProxy:
-    """Forwards whole messages until the plan is due. A plan is for one connection."""
+    """Forwards whole messages until the plan is due. A plan applies to one connection."""
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
@@ -78,7 +81,7 @@ class FrameProxy:
         return urlunsplit(self._parts._replace(netloc=f"{user}@{HOST}:{self.port}"))
 
     def fail(self, plan: Plan) -> None:
-        """Let one connection fail by *plan*."""
+        """Make one connection fail by *plan*."""
         self.owner, self.plan = None, plan
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -161,7 +164,7 @@ class _Connection:
         return is_due
 
     def _fail(self, frame: bytes, writer: asyncio.StreamWriter) -> bool:
-        """Fail as planned; tell whether the connection stays open."""
+        """Fail as planned; return whether the connection stays open."""
         assert self._proxy.plan is not None
         failure = self._proxy.plan.failure
         self._is_silent = failure is Failure.SILENCE
@@ -186,5 +189,5 @@ class _Connection:
 
 
 def framed(url: str) -> AbstractAsyncContextManager[FrameProxy]:
-    """Lend a proxy to the server of *url*."""
+    """Run a proxy to the server of *url* during the block."""
     return listening(FrameProxy(url))

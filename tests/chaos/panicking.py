@@ -1,4 +1,4 @@
-"""A native core that panics when an event asks for it. Only services of tests load it."""
+"""A native core that panics when an event contains a marker. Only tests build and load it."""
 
 import asyncio
 import os
@@ -10,11 +10,11 @@ from typing import Final
 from tests.acceptance.running import ROOT
 
 FEATURE: Final = "panic-for-tests"
-# What an event has to hold: native/src/panic_for_tests.rs.
+# Markers in an event, as in native/src/panic_for_tests.rs.
 IN_SCAN: Final = "panic in the scan, for a test"
 IN_FLUSH: Final = "panic in the flush, for a test"
 IN_WRITE: Final = "panic in the write, for a test"
-# Kept between runs: only the first has to compile what the core is made of.
+# Kept between runs, so that only the first one compiles the dependencies.
 _TARGET: Final = ROOT / "target/panicking"
 _SHIM: Final = (
     '"""The service, with another core in front of its own."""\n\n__path__.append({package!r})\n'
@@ -38,7 +38,7 @@ async def _build() -> Path:
         env=os.environ
         | {
             "CARGO_TARGET_DIR": str(_TARGET),
-            # Neither debug symbols nor speed are needed.
+            # Without debug symbols and without optimization.
             "CARGO_PROFILE_DEV_DEBUG": "0",
             "PYO3_PYTHON": sys.executable,
         },

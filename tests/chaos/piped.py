@@ -1,4 +1,4 @@
-"""A service whose log goes through a pipe, to a reader that may stop or leave."""
+"""A service whose log goes through a pipe to a reader that may stop or close the pipe."""
 
 import signal
 import subprocess
@@ -7,7 +7,7 @@ from tests.acceptance.running import Service
 
 
 class PipedService(Service):
-    """The reader copies the log to the file that `log_lines` reads."""
+    """A service whose log is read from a pipe and copied to the file of `log_lines`."""
 
     _reader: "subprocess.Popen[bytes] | None" = None
 
@@ -28,7 +28,7 @@ class PipedService(Service):
         self._reader.send_signal(signal.SIGCONT)
 
     def end_reader(self) -> None:
-        """Close the pipe: every write fails from here on."""
+        """Close the pipe: every further write fails."""
         if self._reader is not None:
             self._reader.kill()
             self._reader.wait()

@@ -1,4 +1,4 @@
-"""The fault runs: a load whose every event is judged, and a table of what was done and lost."""
+"""The fault runs: a load whose every event is checked, and the table of faults and lost events."""
 
 import contextlib
 import time
@@ -19,7 +19,7 @@ _COLUMNS: Final = (
 
 
 class Run(msgspec.Struct):
-    """One run: what was done to the service, and what the ledger found."""
+    """One run: its faults, and the differences that the checker found."""
 
     name: str
     began: float = msgspec.field(default_factory=time.monotonic)
@@ -35,21 +35,21 @@ class Run(msgspec.Struct):
     duration_s: float = 0.0
 
     def say(self, text: str) -> None:
-        """Show progress; only seen when pytest captures nothing, as in the long form."""
+        """Print progress, visible in the long form, in which pytest captures no output."""
         print(f"[{time.monotonic() - self.began:7.1f} s] {self.name}: {text}", flush=True)
 
     def recovered(self, seconds: float) -> None:
-        """Note how long the service took to recover."""
+        """Record the recovery time."""
         self.recovery_s = max(self.recovery_s, seconds)
 
     async def recovers(self, ledger: Ledger) -> None:
-        """Wait until events are acknowledged again, and note how long it took."""
+        """Wait until events are acknowledged again, and record the time."""
         began = time.monotonic()
         await ledger.until_acked(10)
         self.recovered(time.monotonic() - began)
 
     async def judge(self, ledger: Ledger, site: Site, key: NewKey) -> None:
-        """Send unanswered events again, compare all with the database, and note the numbers."""
+        """Send unanswered events again, compare all with the database, and record the numbers."""
         before = await ledger.findings(site, key)
         self.unknown += len(set(ledger.unknown))
         async with site.client(key) as client:
@@ -74,13 +74,13 @@ class Report:
         self.runs: list[Run] = []
 
     def begin(self, name: str) -> Run:
-        """Begin a run. Its row is shown even when it fails."""
+        """Begin a run. Its row is shown even if it fails."""
         run = Run(name)
         self.runs.append(run)
         return run
 
     def as_markdown(self) -> str:
-        """Return the table, with the sums of what can be summed."""
+        """Return the table with its sums."""
         rows = [_cells(run) for run in self.runs]
         sums = Run("**all**")
         for run in self.runs:
@@ -100,9 +100,9 @@ async def under_load(
     site: Site, key: NewKey, run: Run, *, is_cut: bool = False
 ) -> AsyncIterator[Ledger]:
     """
-    Keep up a load for the block, and judge it afterwards: every answer is 200 or 503.
+    Send load during the block, and check it afterwards: every answer is 200 or 503.
 
-    *is_cut*: a killed worker may break the connections of its requests.
+    *is_cut* allows broken connections, for runs that kill workers.
     """
     ledger = new_ledger(site)
     batches = mixed(ledger, seed=1)

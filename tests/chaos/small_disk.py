@@ -1,4 +1,4 @@
-"""A small file system in memory, mounted for one test."""
+"""A small tmpfs, mounted for one test."""
 
 import errno
 import shutil
@@ -16,7 +16,7 @@ _BALLAST: Final = "ballast"
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """Mount it; skip where that is not allowed."""
+    """Mount a small tmpfs; skip the test if that is not permitted."""
     folder = Path(tempfile.mkdtemp(prefix="forebay-tests-disk-"))
     mount = shutil.which("mount")
     try:
@@ -35,7 +35,7 @@ def small_disk() -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    """Write until there is no room left."""
+    """Write a file until no space is left."""
     with (disk / _BALLAST).open("ab", buffering=0) as file:
         try:
             while True:
@@ -46,5 +46,5 @@ def fill(disk: Path) -> None:
 
 
 def make_room(disk: Path) -> None:
-    """Remove what `fill` has written."""
+    """Remove the file of `fill`."""
     (disk / _BALLAST).unlink()

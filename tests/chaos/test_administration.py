@@ -1,8 +1,8 @@
 """
-Administrators at work under load: cancelled commits, detached partitions, killed replacements.
+Administration under load: cancelled commits, detached partitions, killed replacement workers.
 
-If these tests fail: maintenance of the database or of the workers loses events, or stops the
-service for good.
+If these tests fail: acknowledged events are missing after maintenance of the database or of the
+workers, or the service does not recover from it.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ DATABASE: Final = "forebay_test_administration"
 REPLACEMENTS_KILLED: Final = 5
 pytestmark = pytest.mark.nightly
 
-ACCEPTED_AGAIN_S: Final = 75.0  # fifteen seconds are promised
+ACCEPTED_AGAIN_S: Final = 75.0  # documented: fifteen seconds
 
 
 def _acknowledged(ledger: Ledger) -> int:
-    """Count what was said to be stored. A refused event over its budget needs no database."""
+    """Count events answered as stored. A rejected event over the budget needs no database."""
     verdicts = Counter(ledger.verdicts.values())
     return verdicts["accepted"] + verdicts["duplicate"]
 
@@ -44,7 +44,7 @@ async def test_a_cancelled_wait_for_a_standby_acknowledges_nothing(
     key = await site.make_key()
     async with under_load(site, key, run) as ledger:
         await own.configure("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
-        await asyncio.sleep(1)  # flushes that had begun before
+        await asyncio.sleep(1)  # for flushes that had begun before
         before = _acknowledged(ledger)
         run.cuts += await _cancel_waits(own, 20.0 if is_long else 4.0)
         assert run.cuts
@@ -98,6 +98,6 @@ async def test_a_service_whose_new_workers_are_killed_recovers(
 
 
 async def _kill_a_worker(site: Site, run: Run) -> None:
-    """Kill the youngest worker, which is the replacement of the one killed before."""
+    """Kill the newest worker, which replaced the worker that was killed before."""
     os.kill(site.service.worker_pids[-1], signal.SIGKILL)
     run.kills += 1

@@ -1,7 +1,7 @@
 """
-The checker of the fault runs: it finds every broken promise, and nothing else.
+The checker of the fault runs finds every violation of the guarantee, and nothing else.
 
-If these tests fail: the other fault runs prove nothing, and a loss of events goes unnoticed.
+If these tests fail: the fault runs pass although events are lost, and an operator loses them too.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ COPY_OF_ONE = (
     "INSERT INTO events SELECT (jsonb_populate_record(e, '{\"id\": 1}')).* FROM events AS e"
     " WHERE event_id = $1"
 )
-# What is done to one stored event, and the kinds of findings that it makes.
+# Damage to one stored event, and the findings that it causes.
 TAMPERINGS = {
     "DELETE FROM events WHERE event_id = $1": {"lost", "in one table only"},
     "DELETE FROM event_deduplication WHERE event_key = event_key($1)": {"in one table only"},

@@ -30,7 +30,7 @@ from tests.doubles import NOON, Sender, always, make_event, make_payload
 WRITERS = 8
 KEYS = 200
 TIMEOUT_S = 50.0
-# Of an array on the wire: dimensions, nulls, type of the elements, their count, lower bound.
+# Header of a binary array: dimensions, nulls, type of the elements, their number, lower bound.
 ARRAY_HEAD = struct.Struct("!iiIii")
 COUNT = 3
 
@@ -39,9 +39,9 @@ PlanRows = Callable[[list[Rows]], Any]
 
 class Unsorted:
     """
-    What a plan would be without its rule: the rows in the order of their arrival.
+    A plan without the sort: the rows are in the order of their arrival.
 
-    Each row is planned alone, and the arrays of one element are put together to one of all.
+    Each row is planned alone, and the arrays of one element are joined to one array.
     """
 
     has_duplicates = False
@@ -66,7 +66,7 @@ class Unsorted:
 
 
 class Storm:
-    """Writers who store the same new keys at once, over and over."""
+    """Writers that store the same new keys concurrently and repeatedly."""
 
     def __init__(self, pool: Any, plan_rows: PlanRows) -> None:
         self.faults: Counter[FailureClass] = Counter()
@@ -83,7 +83,7 @@ class Storm:
         )
 
     async def blow(self) -> None:
-        """One round: every writer its own rows for the same new keys, in an order of its own."""
+        """Run one round: every writer stores rows with the same new keys in its own order."""
         self.rounds += 1
         events = [make_event(f"{self.rounds}-{number}") for number in range(KEYS)]
         await asyncio.gather(
@@ -94,7 +94,7 @@ class Storm:
         )
 
     async def write_in_order(self, events: list[Any]) -> None:
-        """Write *events* in the order given, by the next sender."""
+        """Write *events* in this order with the next sender."""
         await self._settle(self._senders.pop().rows(*events))
 
     async def _settle(self, rows: Rows) -> None:
@@ -104,7 +104,7 @@ class Storm:
             try:
                 late = await self._retrier.store(flush, bounds)
             except RefusedError:
-                continue  # deadlocked at each of its tries: a sender would send again
+                continue  # deadlock at each attempt: a sender would send again
             verdicts = verdicts_of(make_payload(rows), late)
             self.verdicts.update(str(verdict.status) for verdict in verdicts)
             return
@@ -112,7 +112,7 @@ class Storm:
 
 @pytest.fixture
 async def pool(database_url: str, connection: Any) -> AsyncIterator[Any]:
-    """Lend connections that notice a deadlock at once instead of after a second."""
+    """Return a pool whose sessions detect a deadlock at once instead of after a second."""
     name = await connection.fetchval("SELECT current_database()")
     await connection.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '20ms'")
     config = pool_config(Config(lock_timeout_ms=30_000, statement_timeout_ms=30_000), database_url)
@@ -123,7 +123,7 @@ async def pool(database_url: str, connection: Any) -> AsyncIterator[Any]:
 
 
 async def deadlocks(pool: Any, connection: Any) -> int:
-    """Return how many deadlocks PostgreSQL itself has counted, once every writer has gone."""
+    """Return PostgreSQL's count of deadlocks, after the sessions of all writers have ended."""
     pool.terminate()
 
     async def have_gone() -> bool:
@@ -153,7 +153,7 @@ async def test_writers_of_the_same_ids_never_deadlock(
     await check(storm, connection)
 
 
-def test_unsorted_rows_differ_from_a_plan_by_their_order_alone() -> None:
+def test_unsorted_rows_differ_from_a_plan_only_by_their_order() -> None:
     rows = Sender().rows(*map(make_event, "abcde"))
     keys = [row.event_key for row in rows.all()]
     places = sorted(range(len(rows)), key=keys.__getitem__)
@@ -167,10 +167,10 @@ async def test_without_the_sort_writers_deadlock_and_each_event_is_stored_once(
     pool: Any, connection: Any
 ) -> None:
     """
-    So the test above would notice if the sort were gone.
+    This shows that the test above would fail without the sort.
 
-    Two writers with the same ids in opposite orders are stopped in the middle by a row that a third
-    session holds: each has what the other wants next when that row is let go.
+    Two writers with the same ids in opposite orders wait in the middle for a row that a third
+    session locks: each then holds the row that the other one needs next.
     """
     storm = Storm(pool, Unsorted)
     one, other = ([make_event(event_id) for event_id in order] for order in ("axb", "bxa"))
@@ -182,7 +182,9 @@ async def test_without_the_sort_writers_deadlock_and_each_event_is_stored_once(
     writing = asyncio.gather(*(storm.write_in_order(events) for events in (one, other)))
 
     async def are_stopped() -> bool:
-        await connection.execute("SELECT pg_stat_clear_snapshot()")  # a transaction keeps its own
+        await connection.execute(
+            "SELECT pg_stat_clear_snapshot()"
+        )  # a transaction keeps its connection
         waiting: int = await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE wait_event_type = 'Lock' AND datname = current_database()"

@@ -1,7 +1,7 @@
 """
 The connection to PostgreSQL breaks at each message of a flush.
 
-If these tests fail: an event is lost or stored twice when a connection breaks at the wrong moment.
+If these tests fail: an event is lost or stored twice when a connection to PostgreSQL breaks.
 """
 
 import time
@@ -18,7 +18,7 @@ from tests.acceptance.site import Site, new_ids
 from tests.chaos.frames import Failure, FrameProxy, Plan, Way, framed
 from tests.chaos.report import REPORT, Run
 
-# Rows of a flush that is one statement, and of one that goes down by COPY.
+# Rows of a single-statement flush, and of a flush with COPY.
 AT_ONCE_ROWS: Final = 3
 COPY_ROWS: Final = SINGLE_STATEMENT_ROWS_MAX + 5
 SETTINGS: Final = {
@@ -37,7 +37,7 @@ Place = tuple[Way, int]
 
 
 class Bench:
-    """One worker behind a line that fails; the ledger of one client."""
+    """One worker whose connection to PostgreSQL fails, and the file of one client."""
 
     def __init__(self, site: Site, proxy: FrameProxy, key: NewKey, run: Run) -> None:
         self.site, self._proxy, self.key, self.run = site, proxy, key, run
@@ -83,7 +83,7 @@ def _events(rows: int) -> list[Event]:
 
 
 def _places(whole: dict[Way, list[str]], *, is_long: bool) -> list[Place]:
-    """Every message of a flush; the rows of an answer look alike, and short: first and last."""
+    """Return the messages of a flush; in the short form only the first and last answer row."""
     return [
         (way, at)
         for way, seen in whole.items()
@@ -96,7 +96,7 @@ def _places(whole: dict[Way, list[str]], *, is_long: bool) -> list[Place]:
 async def test_a_connection_cut_at_any_message_of_a_flush_loses_no_event(
     database_url: str, start_site: StartSite, rows: int, *, is_long: bool
 ) -> None:
-    """Every boundary is met, in both directions: also before COMMIT, and before its answer."""
+    """The connection fails before each message in both directions, COMMIT included."""
     async with framed(database_url) as proxy:
         site = await start_site(through=proxy.url, **SETTINGS)
         run = REPORT.begin(f"line broken at each message, {rows} rows")
@@ -125,7 +125,7 @@ async def test_a_connection_cut_at_any_message_of_a_flush_loses_no_event(
 async def test_a_silent_or_slow_connection_delays_no_other_flush_and_loses_no_event(
     database_url: str, start_site: StartSite, failure: Failure, *, is_long: bool
 ) -> None:
-    """Nobody is told that anything is wrong: a time limit has to notice."""
+    """No error is reported: only a time limit can detect the fault."""
     async with framed(database_url) as proxy:
         site = await start_site(through=proxy.url, **SETTINGS)
         run = REPORT.begin(f"line {failure.value}")

@@ -1,8 +1,8 @@
 """
-The disk of PostgreSQL's write-ahead log is full, and PostgreSQL ends.
+The disk of PostgreSQL's write-ahead log is full, and PostgreSQL exits.
 
-If these tests fail: a full disk loses events that were acknowledged, or the service does not
-recover by itself.
+If these tests fail: acknowledged events are missing after the WAL disk was full, or the service
+needs a restart.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ PANIC: Final = re.compile("PANIC: .*No space left on device")
 
 @pytest.fixture
 def logging_apart(small_disk: Path) -> Iterator[OwnPostgres]:
-    """Lend a server whose log has a disk of its own, and always needs new files there."""
+    """Return a server whose WAL has its own disk and is not recycled."""
     with lent_postgres(wal_recycle="off", min_wal_size="32MB", max_wal_size="32MB") as own:
         asyncio.run(own.stop())
         _move(own.server.files.data / "pg_wal", small_disk / "pg_wal")
@@ -41,7 +41,7 @@ def logging_apart(small_disk: Path) -> Iterator[OwnPostgres]:
 
 
 def _move(folder: Path, target: Path) -> None:
-    """Move a folder to another disk, the owner of each file kept, and leave a link."""
+    """Move a folder to another disk with the owners of its files, and create a link to it."""
     owner = folder.stat()
     shutil.copytree(folder, target)
     for path in (target, *target.rglob("*")):
@@ -53,7 +53,7 @@ def _move(folder: Path, target: Path) -> None:
 async def test_a_full_wal_disk_stops_postgresql_and_loses_no_event(
     small_disk: Path, logging_apart: OwnPostgres, start_site: StartSite, *, is_long: bool
 ) -> None:
-    """It panics, cannot recover without room, and ends; with room it is started again."""
+    """PostgreSQL panics, cannot recover, and exits; with space it is started again."""
     run, own = REPORT.begin("disk of the log full"), logging_apart
     url = await own.make_database(DATABASE)
     async with proxied(url) as proxy:
@@ -73,14 +73,14 @@ async def test_a_full_wal_disk_stops_postgresql_and_loses_no_event(
 
 
 async def _need_another_file(own: OwnPostgres) -> None:
-    """Do not wait until the file at hand is full; the server may panic before it answers."""
+    """Switch to a new WAL file at once; the server may panic before it answers."""
     with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         async with own.admin() as admin:
             await admin.execute("SELECT pg_switch_wal()")
 
 
 async def _start_again(own: OwnPostgres, proxy: Proxy, site: Site) -> None:
-    """As a supervisor does with a server that has ended."""
+    """Start the server again, as a supervisor does."""
     await own.start()
     site.database_url = own.server.url(DATABASE)
     proxy.retarget(site.database_url)

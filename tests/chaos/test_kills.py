@@ -1,7 +1,7 @@
 """
 Processes of the service and of PostgreSQL are killed under load, with fsync on.
 
-If these tests fail: a crash loses events that were acknowledged, or leaves broken indexes.
+If these tests fail: acknowledged events are missing after a crash, or indexes are corrupt.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ SETTINGS: Final = {"flush_timeout_s": "1", "connect_timeout_s": "1", **TAKES_MAN
 KILLS: Final = int(os.environ.get("CHAOS_KILLS", "200"))
 SECONDS_MAX: Final = float(os.environ.get("CHAOS_SECONDS", "3000"))
 SEED: Final = int(os.environ.get("CHAOS_SEED", "1"))
-# It is to take five seconds; a busy machine is given five times as long, and what it took is noted.
+# Documented: five seconds; a busy machine gets five times as long. The actual time is in the table.
 RECOVERY_S: Final = 25.0
 ACKED_BETWEEN: Final = 150
 ROUND: Final = 10
@@ -36,7 +36,7 @@ CONNECTIONS: Final = 4
 
 
 class Victims:
-    """A service behind a proxy, its own PostgreSQL, and the ways to kill parts of them."""
+    """A service, a proxy and a PostgreSQL server, and the ways to kill their processes."""
 
     def __init__(self, site: Site, own: OwnPostgres, proxy: Proxy) -> None:
         self.site, self._own, self._proxy = site, own, proxy
@@ -45,14 +45,16 @@ class Victims:
         os.kill(random.choice(self.site.service.worker_pids), signal.SIGKILL)
 
     async def parent(self) -> None:
-        """And what is left of its session, as a supervisor does before it starts anew."""
+        """Kill the parent, then the rest of its session, as a supervisor does before a restart."""
         os.kill(self.site.service.pid, signal.SIGKILL)
-        await asyncio.sleep(random.random() / 5)  # orphans may still take and answer requests
+        await asyncio.sleep(
+            random.random() / 5
+        )  # orphaned workers may still accept and answer requests
         self.site.service.kill()
         await self.site.service.start()
 
     async def backend(self) -> None:
-        """PostgreSQL then ends every session itself, and recovers from its log."""
+        """Kill a backend: PostgreSQL then ends every session, and recovers from its WAL."""
         query = (
             "SELECT pid FROM pg_stat_activity WHERE application_name = 'forebay'"
             " ORDER BY state = 'active' DESC, random() LIMIT 1"
@@ -66,14 +68,14 @@ class Victims:
             async def is_ended() -> bool:
                 return admin.is_closed()
 
-            # Other sessions may still commit until PostgreSQL has noticed.
+            # Until PostgreSQL has detected the kill, other sessions may commit.
             await until(is_ended, RECOVERY_S, "PostgreSQL has ended every session")
 
     async def postmaster(self) -> None:
         await self._end_server(signal.SIGKILL)
 
     async def server_at_once(self) -> None:
-        """An immediate shutdown: no checkpoint, recovery at the next start."""
+        """Shut PostgreSQL down immediately: no checkpoint, recovery at the next start."""
         await self._end_server(signal.SIGQUIT)
 
     async def _end_server(self, number: signal.Signals) -> None:
@@ -103,7 +105,7 @@ async def victims(own: OwnPostgres, start_site: StartSite) -> AsyncIterator[Vict
 async def test_kills_under_load_lose_nothing_and_leave_sound_indexes(
     own_postgres: OwnPostgres, start_site: StartSite, *, is_long: bool
 ) -> None:
-    """One kill of each kind; in the long form as many of chance as were asked for."""
+    """One kill of each kind; in the long form the configured number of random kills."""
     run = REPORT.begin("kill -9 and immediate shutdown")
     async with victims(own_postgres, start_site) as killing:
         site, chance = killing.site, random.Random(SEED)
@@ -141,7 +143,7 @@ async def _kill(run: Run, kill: Callable[[], Awaitable[None]], ledger: Ledger, s
 
 
 async def _check_indexes(server: EmbeddedPostgres, run: Run) -> None:
-    """Have PostgreSQL's own checker compare each index with its table."""
+    """Compare each index with its table by pg_amcheck."""
     done = await asyncio.create_subprocess_exec(
         server.files.programs / "pg_amcheck",
         *("--install-missing", "--heapallindexed", "--parent-check", DATABASE),

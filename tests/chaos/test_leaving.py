@@ -22,19 +22,19 @@ from tests.acceptance.wire import Wire, connect, post
 from tests.chaos.report import REPORT
 
 EVENTS: Final = 20
-# By FOREBAY_DRAIN_TIMEOUT_S and Granian's grace after it.
+# FOREBAY_DRAIN_TIMEOUT_S and the time before a kill.
 EXIT_S: Final = 25.0
-# Accepted by the kernel, and closed before a worker had read a word of it: not begun.
+# The kernel accepted the connection, and it was closed before a worker read from it.
 NOT_BEGUN: Final = {"ConnectError", "RemoteProtocolError", "ReadError", "WriteError"}
 
 
 class SlowClient:
-    """Sends one batch in two halves, and waits in between for as long as the test likes."""
+    """Sends one batch in two halves; the test decides when to send the second one."""
 
     def __init__(self, wire: Wire, key: NewKey, ledger: Ledger) -> None:
         self._wire, self._key, self._ledger = wire, key, ledger
         self.events: list[Event] = [event_of(event_id) for event_id in new_ids(EVENTS)]
-        # Byte for byte what the ledger's own client sends: the content is compared as it is spelt.
+        # The same bytes as from the client of the ledger.
         body = json.dumps({"batch": self.events}, separators=(",", ":")).encode()
         request = post("/v1/batch", f"X-API-Key: {key.api_key}", body=body)
         self._halves = request[: len(request) - 200], request[len(request) - 200 :]
@@ -60,7 +60,7 @@ class SlowClient:
 async def test_a_stopping_service_answers_the_requests_in_progress_of_slow_clients_too(
     site: Site, number: signal.Signals, *, is_long: bool
 ) -> None:
-    """Clients with connections kept alive go on sending all the while."""
+    """Other clients keep sending over open connections meanwhile."""
     key, run = await site.make_key(), REPORT.begin(f"{number.name} under load, one client slow")
     ledger, times = new_ledger(site), 5 if is_long else 1
     for _ in range(times):
@@ -91,7 +91,7 @@ async def test_a_stopping_service_answers_the_requests_in_progress_of_slow_clien
 async def test_of_a_request_whose_client_disconnects_all_events_or_none_are_stored(
     site: Site, *, is_long: bool
 ) -> None:
-    """It hangs up in the middle of the body, or having sent it all; others do not notice."""
+    """The client disconnects during the body or after it; other clients get their answers."""
     key, ledger, chance = await site.make_key(), new_ledger(site), random.Random(1)
     run = REPORT.begin("clients gone in mid-request")
     gone: list[SlowClient] = []
@@ -103,7 +103,9 @@ async def test_of_a_request_whose_client_disconnects_all_events_or_none_are_stor
             await slow.begin()
             if chance.random() < 0.7:
                 ending = asyncio.create_task(slow.end())
-                await asyncio.sleep(chance.choice((0, 0.001, 0.005)))  # how far it comes
+                await asyncio.sleep(
+                    chance.choice((0, 0.001, 0.005))
+                )  # number of bytes that the client sends
                 ending.cancel()
                 await asyncio.gather(ending, return_exceptions=True)
             slow.leave()

@@ -1,7 +1,7 @@
 """
-Nobody reads the log, or its disk is full: the service goes on.
+The reader of the log stops or exits, or a disk is full: the service keeps serving.
 
-If these tests fail: a stuck log collector or a full disk stops the service.
+If these tests fail: senders get no answer because a log collector hangs or a disk is full.
 """
 
 import asyncio
@@ -26,15 +26,15 @@ from tests.chaos.piped import PipedService
 from tests.chaos.report import REPORT, under_load
 from tests.chaos.small_disk import fill, make_room
 
-# Promised are five seconds; a busy machine is given five times as long.
+# Documented: five seconds; a busy machine gets five times as long.
 RECOVERY_S: Final = 25.0
 DRAIN_S: Final = 1
-# What the parent gives a worker beyond its drain, five times.
+# Five times the time between the drain timeout and the kill.
 STOP_S: Final = DRAIN_S + 25.0
-# More lines than the queue of a worker holds.
+# More lines than fit into the queue of a worker.
 FLOOD: Final = 24_000
 BURST: Final = 500
-# Its line in the log is long.
+# Its log line is long.
 REQUEST: Final = (
     b"GET /nowhere HTTP/1.1\r\nHost: forebay.test\r\n"
     b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n"
@@ -63,7 +63,9 @@ async def test_a_log_reader_that_stops_blocks_no_request_and_learns_how_many_lin
 
     async def is_told_all() -> bool:
         async with site.client() as client:
-            await client.get("/health/live")  # each request counts what was dropped before it
+            await client.get(
+                "/health/live"
+            )  # each request adds the earlier dropped lines to the metric
         told = sum(int(line["lines"]) for line in piped.log_lines("log_lines_dropped"))
         return 0 < told == await dropped(piped)
 
@@ -84,7 +86,7 @@ async def test_a_log_reader_that_has_stopped_does_not_delay_the_exit(piped: Pipe
     assert not any(is_alive(pid) for pid in workers)
 
 
-async def test_a_reader_that_is_gone_and_a_lost_session_end_no_worker(
+async def test_a_closed_log_pipe_and_a_lost_session_end_no_worker(
     piped: PipedService, database_url: str
 ) -> None:
     await piped.start()
@@ -101,10 +103,10 @@ async def test_a_reader_that_is_gone_and_a_lost_session_end_no_worker(
     assert await piped.stop() == 0
 
 
-async def test_a_full_disk_of_the_log_and_a_lost_session_end_no_worker(
+async def test_a_full_log_disk_and_a_lost_session_end_no_worker(
     small_disk: Path, database_url: str
 ) -> None:
-    """And there are lines again, each on its own, as soon as there is room."""
+    """As soon as there is space, lines are written again, each on its own."""
     service = Service(database_url, small_disk, drain_timeout_s=str(DRAIN_S))
     try:
         await service.start()
@@ -112,7 +114,7 @@ async def test_a_full_disk_of_the_log_and_a_lost_session_end_no_worker(
         key = await site.make_key()
         workers = service.worker_pids
         fill(small_disk)
-        await flood(service.url, BURST)  # what is left of the page that the log has begun
+        await flood(service.url, BURST)  # the rest of the last page of the log file
         before = len(service.log)
 
         await stored_by_each_worker(site, key)
@@ -127,16 +129,16 @@ async def test_a_full_disk_of_the_log_and_a_lost_session_end_no_worker(
         await until(has_lines, RECOVERY_S, "the log has lines again")
         assert all(is_alive(pid) for pid in workers)
         assert await service.stop() == 0
-        # A line may be cut where the disk was full; no other is glued to it.
+        # The line at which the disk became full may be truncated; no other line is joined to it.
         assert max(line.count('"event":') for line in service.log.splitlines()) == 1
     finally:
         service.kill()
 
 
-async def test_a_full_disk_of_the_metrics_ends_no_worker(
+async def test_a_full_metrics_disk_ends_no_worker(
     small_disk: Path, database_url: str, tmp_path: Path
 ) -> None:
-    """A killed one is replaced, whether or not the new one has room for its metrics."""
+    """A killed worker is replaced, even if there is no space for the metrics of the new one."""
     service = Service(database_url, tmp_path, drain_timeout_s=str(DRAIN_S))
     service._environment["TMPDIR"] = str(small_disk)
     try:
@@ -146,7 +148,7 @@ async def test_a_full_disk_of_the_metrics_ends_no_worker(
         first, second = service.worker_pids
         fill(small_disk)
 
-        await flood(service.url, BURST)  # statuses that were not counted before
+        await flood(service.url, BURST)  # statuses without a counter so far
         await stored_by_each_worker(site, key)
         assert [first, second] == service.worker_pids
         os.kill(first, signal.SIGKILL)
@@ -157,7 +159,7 @@ async def test_a_full_disk_of_the_metrics_ends_no_worker(
 
 
 async def flood(url: str, requests: int) -> None:
-    """Send *requests* over one connection, and return when each is answered."""
+    """Send *requests* over one connection, and wait for all answers."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     try:
@@ -173,7 +175,7 @@ async def flood(url: str, requests: int) -> None:
 
 
 async def stored_by_each_worker(site: Site, key: NewKey) -> None:
-    """Return when each worker has accepted an event, and says that it lives."""
+    """Wait until each worker has accepted an event and answered a liveness probe."""
 
     async def is_accepted(client: httpx.AsyncClient, event_id: str) -> bool:
         alive = await client.get("/health/live")
@@ -187,7 +189,7 @@ async def stored_by_each_worker(site: Site, key: NewKey) -> None:
 
 
 async def lose_sessions(site: Site) -> None:
-    """End every session of the service, and return when each worker has lost its own."""
+    """End every session of the service, and wait until each worker has lost its sessions."""
     async with site.database() as connection:
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -196,7 +198,7 @@ async def lose_sessions(site: Site) -> None:
 
 
 async def dropped(service: Service) -> int:
-    """Return how many lines were dropped by all processes of *service*."""
+    """Return the number of log lines that all processes of *service* have dropped."""
     async with httpx.AsyncClient(verify=False) as client:
         text = (await client.get(service.metrics_url)).text
     families = text_string_to_metric_families(text)
@@ -209,7 +211,7 @@ async def dropped(service: Service) -> int:
 async def test_a_lost_log_and_lost_sessions_lose_no_event(
     piped: PipedService, database_url: str, fault: str, *, is_long: bool
 ) -> None:
-    """Under load the log's reader fails, and then every session with the database is ended."""
+    """Under load the reader of the log fails, then every database session is ended."""
     run = REPORT.begin(f"reader of the log {fault}, sessions ended")
     await piped.start()
     site = Site(piped, database_url)

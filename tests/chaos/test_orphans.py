@@ -1,5 +1,5 @@
 """
-The parent of the workers is killed: they finish their requests and end.
+The parent of the workers is killed: the workers finish their requests and exit.
 
 If these tests fail: old workers keep the port, and the next start of the service fails.
 """
@@ -18,14 +18,14 @@ from tests.acceptance.wire import connect
 from tests.chaos.report import REPORT
 from tests.chaos.test_leaving import NOT_BEGUN, SlowClient
 
-# Promised are five seconds; a busy machine is given five times as long, and what it took is noted.
+# Documented: five seconds; a busy machine gets five times as long. The actual time is in the table.
 END_S: Final = 25.0
 
 
 async def test_workers_whose_parent_is_killed_answer_the_requests_in_progress_and_end(
     site: Site, *, is_long: bool
 ) -> None:
-    """And the port is free for the next start."""
+    """Afterwards the port is free for the next start."""
     key, run = await site.make_key(), REPORT.begin("parent killed, its workers left alone")
     ledger = new_ledger(site)
     for _ in range(20 if is_long else 1):
@@ -57,7 +57,9 @@ async def test_workers_that_wait_for_the_database_end_with_their_parent(
     database_url: str, make_service: MakeService
 ) -> None:
     async with proxied(database_url) as proxy:
-        proxy.connections_left = 1  # for the parent, which looks before it starts them
+        proxy.connections_left = (
+            1  # for the parent, which checks the database before it starts workers
+        )
         service = make_service(proxy.url)
         service.spawn()
 
@@ -71,10 +73,10 @@ async def test_workers_that_wait_for_the_database_end_with_their_parent(
         await until_ended(workers, END_S)
 
 
-async def test_a_worker_that_cannot_finish_is_ended_all_the_same(
+async def test_an_orphaned_worker_that_cannot_finish_its_requests_ends(
     make_service: MakeService,
 ) -> None:
-    """A client never sends the rest of its body, and there is no parent to lose its patience."""
+    """A client never sends the rest of its body, and no parent kills the worker."""
     service = make_service(body_timeout_s="60", drain_timeout_s="1")
     await service.start()
     wire = await connect(service.url)

@@ -1,9 +1,8 @@
 """
-The native core panics under load: the affected requests are answered at once, all others are
-served.
+The native core panics under load: the affected requests get an error at once, the others 200.
 
-If these tests fail: one event that hits a bug stops a worker, or lets senders wait for their
-timeout.
+If these tests fail: one event that meets a bug of the core stops a worker, or its senders wait for
+their timeout.
 """
 
 import asyncio
@@ -27,19 +26,19 @@ from tests.chaos.panicking import FEATURE, IN_FLUSH, IN_SCAN, IN_WRITE, build_pa
 from tests.chaos.report import REPORT
 
 QUEUE_ROWS: Final = 20
-# The requests are answered because of the panic, not because of a timeout.
+# Long timeouts, so that only the panic can be the cause of an answer.
 PATIENT: Final = {
     "flush_timeout_s": "40",
     "lock_timeout_ms": "20000",
     "statement_timeout_ms": "20000",
 }
-# Promised is one second; a busy machine is given five times as long, and what it took is noted.
+# Documented: one second; a busy machine gets five times as long. The actual time is in the table.
 ANSWER_S: Final = 5.0
 ACKED_BETWEEN: Final = 20
 
 
 class Panic(NamedTuple):
-    """Where the core panics, what comes of it, and how the log calls that."""
+    """Where the core panics, the expected answer, and the event of the log line."""
 
     text: str
     answer: tuple[int, str]
@@ -47,14 +46,14 @@ class Panic(NamedTuple):
 
 
 SCAN: Final = Panic(IN_SCAN, (500, "internal_error"), "request_failed")
-# Before its transaction, and in the middle of it: what it had written is rolled back.
+# Before the transaction, and in the middle of it: its rows are rolled back.
 FLUSH: Final = Panic(IN_FLUSH, (503, "outcome_unknown"), "flush_failed")
 WRITE: Final = Panic(IN_WRITE, (503, "outcome_unknown"), "flush_failed")
 
 
 @pytest.fixture
 async def start_panicking(start_site: StartSite, tmp_path: Path) -> StartSite:
-    """Start a service of one worker whose core panics when it is asked to."""
+    """Start a service of one worker whose core panics when an event contains the marker."""
     root = await build_panicking(tmp_path / "panicking")
     return partial(start_site, root=root, workers="1")
 
@@ -63,7 +62,7 @@ async def start_panicking(start_site: StartSite, tmp_path: Path) -> StartSite:
 async def test_a_panic_is_answered_at_once_and_the_worker_continues(
     start_panicking: StartSite, panic: Panic, *, is_long: bool
 ) -> None:
-    """The requests of its flush are not stored and are told so; all others are served."""
+    """The requests of the flush are answered and not stored; all others are stored."""
     where = panic.text.partition(",")[0].removeprefix("panic ")
     site, run = await start_panicking(**TAKES_MANY), REPORT.begin(f"the core panics {where}")
     key, ledger, workers = await site.make_key(), new_ledger(site), site.service.worker_pids
@@ -89,10 +88,10 @@ async def test_a_panic_is_answered_at_once_and_the_worker_continues(
     await run.judge(ledger, site, key)
 
 
-async def test_a_panic_in_a_flush_is_answered_to_all_of_its_requests(
+async def test_a_panic_in_a_flush_answers_all_of_its_requests(
     start_panicking: StartSite,
 ) -> None:
-    """They gather behind a flush that waits for a row; theirs begins when it has the row."""
+    """The requests are queued while another flush waits for a row lock, so they share a flush."""
     site = await start_panicking(flushes_max="1", queue_rows_max=str(QUEUE_ROWS), **PATIENT)
     key, (held, *ids) = await site.make_key(), new_ids(1 + 4 * QUEUE_ROWS)
     async with site.client(key, limits=httpx.Limits()) as client:
@@ -112,14 +111,14 @@ async def test_a_panic_in_a_flush_is_answered_to_all_of_its_requests(
         assert time.monotonic() - released < ANSWER_S
     codes = Counter(answer.json().get("code", "stored") for answer in answers)
     assert codes["outcome_unknown"] >= QUEUE_ROWS // 2
-    # One may have been on its way when the queue was full, and have come after all was over.
+    # One request may have arrived only after the flush.
     assert codes.keys() <= {"outcome_unknown", "overloaded", "stored"}
     assert 200 == (await first).status_code
     assert 1 + codes["stored"] == len(await site.event_ids(key))
 
 
-def test_no_core_that_serves_can_be_asked_to_panic() -> None:
-    """Neither the one that is installed, nor one in a wheel: none is built with the feature."""
+def test_neither_the_installed_core_nor_one_in_a_wheel_panics_when_an_event_asks_for_it() -> None:
+    """Neither is built with the feature."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     features = tomllib.loads((ROOT / "native/Cargo.toml").read_text())["features"]
     asked = msgspec.json.encode({"batch": asking_for(IN_SCAN)})
@@ -131,7 +130,7 @@ def test_no_core_that_serves_can_be_asked_to_panic() -> None:
 
 
 def asking_for(text: str) -> list[Event]:
-    """Return a batch of new events: one asks for a panic, one is refused and goes elsewhere."""
+    """Return a batch of new events: one contains the marker, one is rejected."""
     first, last = new_ids(2)
     return [{**event_of(first), "properties": {"asked": text}}, event_of(f"{last}-bad")]
 

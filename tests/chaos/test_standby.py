@@ -21,7 +21,7 @@ from tests.acceptance.running import until
 from tests.acceptance.site import Site, new_ids, track, tracks
 from tests.acceptance.test_readiness import see_unready
 
-# More than go down by one statement, so that both ways are seen.
+# Also more rows than a single-statement flush has, so that both ways of writing are used.
 COUNTS: Final = [1, SINGLE_STATEMENT_ROWS_MAX + 5]
 SETTINGS: Final = {
     "workers": "1",
@@ -40,7 +40,7 @@ CANCEL: Final = (
 async def test_rows_that_a_silent_standby_lacks_are_never_acknowledged(
     own_postgres: OwnPostgres, start_site: StartSite, count: int
 ) -> None:
-    """Ending the session that waits for the standby leaves its rows on the primary alone."""
+    """If the session that waits for the standby is ended, only the primary has its rows."""
     own = own_postgres
     url = await own.make_database("forebay_test_standby")
     site = await start_site(url, **SETTINGS)
@@ -64,7 +64,7 @@ async def test_rows_that_a_silent_standby_lacks_are_never_acknowledged(
 async def test_a_commit_whose_wait_for_the_standby_is_cancelled_is_not_acknowledged(
     own_postgres: OwnPostgres, start_site: StartSite, count: int
 ) -> None:
-    """PostgreSQL answers such a commit as done, with a WARNING; so it does for a repeated one."""
+    """PostgreSQL reports such a commit, also a repeated one, as done, with a WARNING."""
     own = own_postgres
     url = await own.make_database("forebay_test_cancelled")
     site = await start_site(url, **SETTINGS)
@@ -106,7 +106,7 @@ async def test_while_the_standby_is_away_no_worker_is_ready(
 
 @contextlib.asynccontextmanager
 async def _cancelled_waits(own: OwnPostgres) -> AsyncIterator[list[int]]:
-    """Cancel every wait for a standby while the block runs; lend the list of who was cancelled."""
+    """Cancel every wait for a standby during the block; return the list of cancelled processes."""
     cancelled: list[int] = []
     is_over = asyncio.Event()
 

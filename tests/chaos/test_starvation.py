@@ -1,7 +1,7 @@
 """
 PostgreSQL is away, full or out of connections, or a row is locked, under load.
 
-If these tests fail: the service does not recover by itself, or an outage loses events.
+If these tests fail: the service needs a restart after an outage, or acknowledged events are lost.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from tests.chaos.report import REPORT, under_load
 from tests.chaos.small_disk import fill, make_room
 
 SETTINGS: Final = {"flush_timeout_s": "1", "connect_timeout_s": "1", **TAKES_MANY}
-# Promised are five seconds; a busy machine is given five times as long, and what it took is noted.
+# Documented: five seconds; a busy machine gets five times as long. The actual time is in the table.
 RECOVERY_S: Final = 25.0
 GROWTH: Final = 10
 
 
 @pytest.mark.nightly
-async def test_a_long_outage_of_the_database_is_503_and_ends_by_itself(
+async def test_events_get_503_during_a_long_outage_and_are_stored_after_it(
     database_url: str, start_site: StartSite, *, is_long: bool
 ) -> None:
     away_s = 30.0 if is_long else 3.0
@@ -45,16 +45,16 @@ async def test_a_long_outage_of_the_database_is_503_and_ends_by_itself(
             run.cuts += 1
             end = time.monotonic() + away_s
             while time.monotonic() < end:
-                # Refused all the time, and never as unknown: the key is still known, or not judged.
+                # Every request gets 503, never 401: the key is cached, or its look-up fails.
                 await ledger.until_refused()
             proxy.set_line(Line.OPEN)
             await run.recovers(ledger)
 
 
-async def test_a_server_without_a_free_connection_is_503_and_ends_by_itself(
+async def test_events_get_503_while_no_connection_is_free_and_are_stored_afterwards(
     crowded_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
-    """Somebody else takes every connection, and the service's own are lost."""
+    """Another client uses every connection, and those of the service are lost."""
     run, own = REPORT.begin("connections exhausted"), crowded_postgres
     url = await own.make_database("forebay_test_connections")
     site = await start_site(url, workers="1", **SETTINGS)
@@ -73,13 +73,13 @@ async def test_a_server_without_a_free_connection_is_503_and_ends_by_itself(
 
 
 async def _take_all(url: str, hogs: list[Any]) -> None:
-    """Take every place, and those of the service as soon as it is thrown out of them."""
+    """Use every free connection, end the sessions of the service, and use their places too."""
     end_one = (
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
         " WHERE application_name = 'forebay'"
     )
     rounds_without_session = 0
-    while rounds_without_session < 20:  # the place of an ended session is free a little later
+    while rounds_without_session < 20:  # the slot of an ended session is free a little later
         with contextlib.suppress(asyncpg.TooManyConnectionsError):
             while True:
                 hogs.append(await asyncpg.connect(url))
@@ -87,10 +87,10 @@ async def _take_all(url: str, hogs: list[Any]) -> None:
         rounds_without_session = 0 if ended else rounds_without_session + 1
 
 
-async def test_a_full_disk_is_503_and_ends_by_itself_when_there_is_space(
+async def test_events_get_503_while_a_disk_is_full_and_are_stored_when_there_is_space(
     small_disk: Path, own_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
-    """The tables' disk is full; the log's is not, so that PostgreSQL itself goes on."""
+    """The disk of the tables is full; the WAL has another disk, so PostgreSQL keeps running."""
     run = REPORT.begin("disk full")
     site = await _site_on(small_disk, own_postgres, start_site)
     key = await site.make_key()
@@ -108,7 +108,7 @@ async def test_a_full_disk_is_503_and_ends_by_itself_when_there_is_space(
 async def test_an_idle_worker_reports_a_full_disk_too(
     small_disk: Path, own_postgres: OwnPostgres, start_site: StartSite, *, is_long: bool
 ) -> None:
-    """Once a flush found the disk full, probes alone say when there is room."""
+    """After a flush on the full disk, only probes report that there is space again."""
     site = await _site_on(small_disk, own_postgres, start_site)
     key = await site.make_key()
     async with site.client(key) as client:
@@ -121,7 +121,7 @@ async def test_an_idle_worker_reports_a_full_disk_too(
         answer = await until(refused, RECOVERY_S, "an event is refused")
         assert answer is not None
         assert "no disk space" in answer.json()["message"]
-        # A full disk has room on the pages that exist: a small probe would find all well.
+        # Existing pages have free space even on a full disk: a small probe would succeed.
         await see_unready(site, "full", times=4 if is_long else 2)
         make_room(small_disk)
         await until(site.service.is_ready, RECOVERY_S, "it is ready again by itself")
@@ -142,7 +142,7 @@ async def _site_on(disk: Path, own: OwnPostgres, start_site: StartSite) -> Site:
 async def test_a_row_locked_for_long_affects_no_other_request(
     start_site: StartSite, *, is_long: bool
 ) -> None:
-    """The rest of its flush is stored within three seconds, five times that here."""
+    """The limit is five times the documented three seconds for the rest of the flush."""
     held_s = 5.0 if is_long else 2.0
     run = REPORT.begin(f"one row held for {held_s:.0f} s")
     site = await start_site(lock_timeout_ms="1000", flush_timeout_s="4", **TAKES_MANY)
@@ -152,7 +152,7 @@ async def test_a_row_locked_for_long_affects_no_other_request(
         before = len(ledger.latencies_s)
         async with site.held(key, held):
             refused = asyncio.create_task(_send_until_known(client, held))
-            await asyncio.sleep(held_s)  # as long as the row is held, which is what is tested
+            await asyncio.sleep(held_s)  # the time of the lock, which is tested here
         assert (await refused).json()["status"] == "accepted"
         latencies_s = sorted(ledger.latencies_s[before:])
     assert {200} == set(ledger.statuses)

@@ -1,4 +1,4 @@
-"""A service for the pages, with a tenant for each."""
+"""A running service and a tenant for each page."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ DOCS: Final = ROOT / "docs"
 
 
 class Reader:
-    """Who tries out a page: a running service, its database, and a key."""
+    """What the reader of a page has: a running service, its database, and a key."""
 
     def __init__(self, service: Service, key: NewKey, database_url: str) -> None:
         self.database_url = database_url

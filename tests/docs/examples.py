@@ -1,5 +1,5 @@
 """
-The examples of a page: found by their fences, and run against a real service.
+The examples of a page: finds them by their fences, and runs them against a real service.
 
 What is run says so behind its language: `bash status=200`, `sql rows=1`, or just `bash` or
 `python`, which must succeed. A `json` or `text` block right behind one is what it prints. Fences of
@@ -19,11 +19,11 @@ _OPTION: Final = re.compile(r"(\w+)=(\w+)")
 _RUN: Final = ("bash", "python", "sql")
 _PRINTED: Final = ("json", "text")
 _TIME: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d+(\+00:00|Z)?")
-# The ids that we make: 64 bits in base36, so that the first digit is 3 at most; and event ids.
+# Generated ids: request ids are 64 bits in base36, so their first digit is at most 3; event ids.
 _ID: Final = re.compile(r"\b([0-3][0-9a-z]{12}|[0-9a-z]{20})\b")
 _TIMEOUT_S: Final = 30
 
-# The commands of a page, as its reader has them; with the status behind the body of each answer.
+# Defines the commands of a page; curl prints the status after the body of each answer.
 _PRELUDE: Final = """
 set -euo pipefail
 curl() { command curl --max-time 20 --write-out '\\n%{http_code}' "$@"; }
@@ -32,7 +32,7 @@ provision() { "$PYTHON" -m provision "$@"; }
 
 
 class Example(NamedTuple):
-    """One block that is run, and what the page says about it; None where it says nothing."""
+    """One block that is run, its options and its expected output (None if the page has none)."""
 
     where: str
     language: str
@@ -43,7 +43,7 @@ class Example(NamedTuple):
 
 
 def examples(page: Path) -> Iterator[Example]:
-    """Find the examples of *page* in their order."""
+    """Return the examples of *page* in order."""
     content = page.read_text(encoding="utf-8")
     blocks = list(_FENCE.finditer(content))
     for block, after in itertools.zip_longest(blocks, blocks[1:]):
@@ -60,12 +60,12 @@ def examples(page: Path) -> Iterator[Example]:
 
 
 def run_bash(example: Example, environment: Mapping[str, str]) -> str:
-    """Run the commands; return what they print."""
+    """Run the commands; return their output."""
     return _run(["bash", "-c", _PRELUDE + example.text], example, environment)
 
 
 def run_python(example: Example, environment: Mapping[str, str]) -> str:
-    """Run the program; return what it prints."""
+    """Run the program; return its output."""
     return _run([environment["PYTHON"], "-c", example.text], example, environment)
 
 
@@ -84,7 +84,7 @@ def _run(command: list[str], example: Example, environment: Mapping[str, str]) -
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Write rows as the pages do: a heading, then a line each."""
+    """Return rows in the form of the pages: a heading, then one line per row."""
     heading = " | ".join(rows[0]) if rows else ""
     lines = [
         " | ".join("" if value is None else str(value) for value in row.values()) for row in rows
@@ -93,7 +93,7 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def masked(text: str, printed_as: str) -> Any:
-    """Return what has to be equal: without the ids that we make, and the times of now."""
+    """Replace generated ids and current times, which differ from run to run."""
     without = _ID.sub("<id>", _TIME.sub("<time>", text))
     if printed_as == "json":
         return json.loads(without)

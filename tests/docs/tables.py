@@ -1,4 +1,4 @@
-"""Tables of a page, as rows of cells."""
+"""Reads the tables of a page as rows of cells."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ Rows = list[list[str]]
 
 
 def tables(page: Path) -> dict[str, Rows]:
-    """Return the tables by the heading they stand under, without their own headings."""
+    """Return the rows of each table, without its heading row, by the heading of its section."""
     found: dict[str, Rows] = {}
     heading, is_body = "", False
     for line in page.read_text(encoding="utf-8").splitlines():
@@ -28,7 +28,7 @@ def tables(page: Path) -> dict[str, Rows]:
 
 
 def _plain(cell: str) -> str:
-    """Take the code marks off a cell that is nothing but code."""
+    """Remove the code marks of a cell that is only code."""
     text = cell.strip()
     match = _CODE.match(text)
     return match[1] if match else text

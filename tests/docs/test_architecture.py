@@ -15,7 +15,7 @@ import pytest
 from tests.docs.conftest import DOCS, ROOT
 
 PAGE: Final = (DOCS / "explanation/architecture.md").read_text(encoding="utf-8")
-# Where a file may be that the page names in short form, such as `edge/asgi.py` or `rules.rs`.
+# Folders of files that the page names in short form, such as `edge/asgi.py` or `rules.rs`.
 FOLDERS: Final = (
     ROOT,
     ROOT / "service",

@@ -31,7 +31,7 @@ def services() -> dict[str, Any]:
     return dict(YAML(typ="safe").load(COMPOSE)["services"])
 
 
-def test_the_compose_file_is_one_by_the_specification() -> None:
+def test_the_compose_file_follows_the_compose_specification() -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "check_jsonschema"),
@@ -61,10 +61,10 @@ def test_the_service_has_time_to_drain(services: dict[str, Any]) -> None:
     assert grace_s > Config().drain_timeout_s + KILL_GRACE_S
 
 
-def test_postgresql_has_room_for_the_workers_of_an_upgrade(services: dict[str, Any]) -> None:
+def test_postgresql_has_connections_for_the_workers_of_an_upgrade(services: dict[str, Any]) -> None:
     (setting,) = [part for part in services["postgres"]["command"] if "max_connections" in part]
     settings = Config()
-    # The old and the new release side by side, and some for people.
+    # Connections of the old and the new release together, and some for people.
     needed = 2 * settings.workers * connections_per_worker(settings) + 10
 
     assert int(setting.rpartition("=")[2]) >= needed
@@ -105,7 +105,7 @@ def test_the_image_is_pinned_runs_as_an_ordinary_user_and_stops_in_order() -> No
     assert json.loads(DOCKERFILE.rpartition("\nCMD ")[2]) == ["forebay", "serve"]
 
 
-def test_packages_come_into_the_image_by_their_hashes_only() -> None:
+def test_the_image_installs_packages_only_with_their_hashes() -> None:
     installs = re.findall(r"pip .*?install (.*?)(?:\n[A-Z#]|\n\n)", DOCKERFILE, re.DOTALL)
 
     assert len(installs) == 3
@@ -113,7 +113,7 @@ def test_packages_come_into_the_image_by_their_hashes_only() -> None:
     assert all("--require-hashes" in text or "/wheels/*.whl" in text for text in installs)
 
 
-def test_what_the_image_is_built_from_is_let_through_by_dockerignore() -> None:
+def test_dockerignore_excludes_no_file_that_the_image_is_built_from() -> None:
     ignore = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     let_through = {line[1:] for line in ignore if line.startswith("!")}
     copies = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
@@ -123,7 +123,7 @@ def test_what_the_image_is_built_from_is_let_through_by_dockerignore() -> None:
     assert all((ROOT / source).exists() for source in copied)
 
 
-def test_the_service_knows_its_database_and_nothing_but_the_password_is_secret(
+def test_the_password_is_a_variable_of_its_own_beside_the_database_url(
     services: dict[str, Any],
 ) -> None:
     for name in ("migrate", "forebay"):

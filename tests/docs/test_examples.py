@@ -38,7 +38,7 @@ def test_the_pages_that_are_meant_to_be_run_have_examples() -> None:
 
 
 async def printed_by(example: Example, reader: Reader) -> str:
-    """Run the example, hold it to its options, and return the rest of what it prints."""
+    """Run the example, check the status or the number of rows, and return the other output."""
     if example.language == "sql":
         rows = await fetch(example.text, reader.database_url)
         assert int(example.options["rows"]) == len(rows), example.where
@@ -80,6 +80,6 @@ def test_the_tutorial_shows_what_make_run_prints() -> None:
     )
 
     for line in printed.splitlines():
-        # The command is shown without the folder of its clone.
+        # The page shows the command without the path of the clone.
         shown = line.replace(str(Path(sys.executable).parent) + "/", "")
         assert shown.replace(f"{sys.executable} -m ", "") in page

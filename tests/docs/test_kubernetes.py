@@ -20,7 +20,7 @@ from tests.docs.conftest import DOCS, ROOT
 PAGE: Final = (DOCS / "how-to/kubernetes.md").read_text(encoding="utf-8")
 DOCKERFILE: Final = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 SETTINGS: Final = Config()
-# How long a database may be away before a pod that waits for it is restarted.
+# How long the database may be away before Kubernetes restarts a pod that waits for it.
 OUTAGE_S: Final = 3600
 
 
@@ -63,7 +63,7 @@ def test_the_service_selects_the_pods(manifests: dict[str, Any]) -> None:
     assert deployment["selector"]["matchLabels"] == manifests["Service"]["spec"]["selector"]
 
 
-def test_probes_ask_paths_that_there_are(container: dict[str, Any]) -> None:
+def test_probes_request_existing_paths(container: dict[str, Any]) -> None:
     paths = {
         kind: container[kind]["httpGet"]["path"]
         for kind in ("startupProbe", "readinessProbe", "livenessProbe")
@@ -80,14 +80,14 @@ def test_probes_ask_paths_that_there_are(container: dict[str, Any]) -> None:
 
 
 def test_a_database_that_is_away_restarts_no_pod(container: dict[str, Any]) -> None:
-    """A pod that starts waits for it; one that serves answers /health/live without it."""
+    """A starting pod waits for the database; a serving pod answers /health/live without it."""
     start, alive = container["startupProbe"], container["livenessProbe"]
 
     assert start["failureThreshold"] * start["periodSeconds"] >= OUTAGE_S
     assert "/health/live" == alive["httpGet"]["path"]
 
 
-def test_a_stop_has_time_for_its_pause_the_drain_and_the_end(
+def test_the_grace_period_covers_the_pre_stop_pause_the_drain_and_the_kill(
     manifests: dict[str, Any], container: dict[str, Any]
 ) -> None:
     grace_s = manifests["Deployment"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
@@ -96,18 +96,18 @@ def test_a_stop_has_time_for_its_pause_the_drain_and_the_end(
     assert grace_s > pause_s + SETTINGS.drain_timeout_s + KILL_GRACE_S
 
 
-def test_the_job_outlives_the_wait_for_another_one(manifests: dict[str, Any]) -> None:
+def test_the_job_may_run_longer_than_it_waits_for_another_one(manifests: dict[str, Any]) -> None:
     assert manifests["Job"]["spec"]["activeDeadlineSeconds"] > OTHER_MIGRATE_WAIT_S
 
 
-def test_memory_has_room_for_what_may_wait(container: dict[str, Any]) -> None:
+def test_the_memory_limit_has_room_for_full_queues(container: dict[str, Any]) -> None:
     limit_mib = int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
 
-    # As much again for the processes themselves.
+    # Twice the size of the queues, for the processes themselves.
     assert limit_mib >= 2 * SETTINGS.workers * SETTINGS.queue_bytes_max / MIB
 
 
-def test_every_variable_is_a_setting_and_allowed(container: dict[str, Any]) -> None:
+def test_every_variable_is_a_setting_with_an_allowed_value(container: dict[str, Any]) -> None:
     environment = {one["name"]: one["value"] for one in container["env"]}
 
     loaded = config.load(environment)
@@ -129,7 +129,9 @@ def test_pods_run_as_the_user_of_the_image_and_without_service_links(
     assert [{"name": "tmp", "emptyDir": {}}] == pod["volumes"]
 
 
-def test_commands_are_ours(manifests: dict[str, Any], container: dict[str, Any]) -> None:
+def test_commands_are_those_of_forebay(
+    manifests: dict[str, Any], container: dict[str, Any]
+) -> None:
     (job,) = manifests["Job"]["spec"]["template"]["spec"]["containers"]
 
     assert ["provision", "migrate"] == job["command"]

@@ -24,7 +24,7 @@ ERRORS: Final = tables(DOCS / "api/ingestion.md")
 REQUEST: Final = "The whole request"
 EVENT: Final = "One event"
 CONFLICT: Final = "One event that is not the first with its id"
-# "One event" is a heading twice: the paths come first.
+# Two sections are called "One event": the first one has the paths.
 PATHS: Final = 6
 MEASURES: Final = (prometheus_client.Counter, prometheus_client.Gauge, prometheus_client.Histogram)
 LINK: Final = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
@@ -32,7 +32,7 @@ ANCHOR: Final = re.compile(r"\]\(([^)#\s:]*)#([^)]+)\)")
 HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
-def test_every_reason_of_a_request_is_listed_with_its_status_and_its_wait() -> None:
+def test_every_reason_of_a_request_is_listed_with_its_status_and_its_retry_after() -> None:
     listed = {row[0]: row[1] for row in ERRORS[REQUEST]}
     expected = {
         reason.value: f"{fault.status}, `Retry-After: {fault.retry_after_s}`"
@@ -76,7 +76,7 @@ def test_every_metric_is_listed_with_its_type_and_labels() -> None:
     [page for page in DOCS.rglob("*.md") if "decisions" not in page.parts],
     ids=lambda page: page.relative_to(DOCS).as_posix(),
 )
-def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+def test_the_target_of_every_link_exists(page: Path) -> None:
     for target, _ in LINK.findall(page.read_text(encoding="utf-8")):
         if "://" not in target:
             there = (page.parent / target).resolve()
@@ -87,7 +87,7 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize(
     "page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.relative_to(DOCS).as_posix()
 )
-def test_every_link_to_a_heading_leads_to_one(page: Path) -> None:
+def test_the_heading_of_every_link_exists(page: Path) -> None:
     for target, anchor in ANCHOR.findall(page.read_text(encoding="utf-8")):
         linked = (page.parent / target).resolve() if target else page
 
@@ -101,7 +101,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def setting_rows() -> Rows:
-    """What the page of settings has to say, from the code."""
+    """Return the rows of the page of settings, from the code."""
     url = [
         config.DATABASE_URL,
         "none",
@@ -125,7 +125,7 @@ def setting_rows() -> Rows:
 
 
 def range_of(kind: object, meta: Meta) -> str:
-    """Say what a value may be."""
+    """Describe the allowed values."""
     choices = getattr(kind, "__args__", ())
     if choices:
         return ", ".join(choices)
@@ -138,7 +138,7 @@ def range_of(kind: object, meta: Meta) -> str:
 
 
 def metric_rows() -> Rows:
-    """What the page of metrics has to say, from the code."""
+    """Return the rows of the page of metrics, from the code."""
     rows = []
     for measure in vars(metrics).values():
         if isinstance(measure, MEASURES):
@@ -150,7 +150,7 @@ def metric_rows() -> Rows:
 
 
 def as_markdown(rows: Rows) -> str:
-    """Write rows as the page has them, to be pasted."""
+    """Return rows in Markdown, to be copied into the page."""
     lines = []
     for name, *cells in rows:
         lines.append(" | ".join([f"| `{name}`", *cells]) + " |")

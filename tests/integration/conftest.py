@@ -1,4 +1,4 @@
-"""The store on a real PostgreSQL: its pool, its two ways of writing, and a line that can be cut."""
+"""Fixtures of the store on a real PostgreSQL: its pool, its two ways of writing, and a proxy."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +25,7 @@ from tests.integration.line import Line
 
 MakeStore = Callable[..., Any]
 FILLER_TENANT = 999
-# For tests of code that both ways of writing share.
+# Used by tests of code that both ways of writing share.
 ONE_WAY = pytest.mark.parametrize("way", ["single_statement"])
 
 
@@ -53,7 +53,7 @@ class StoreBench:
         return verdicts
 
     async def written(self, *payloads: Payload, timeout_s: float = 20.0) -> list[WriteResult]:
-        """Write *payloads* in one flush; for COPY, with many events of another tenant."""
+        """Write *payloads* in one flush, for COPY with many events of another tenant."""
         given = list(payloads)
         if self.way == "copy":
             given.append(
@@ -88,7 +88,7 @@ class StoreBench:
 
 
 class Database:
-    """What the test's database holds, without the events of the filler tenant."""
+    """Reads the test's database, without the events of the other tenant that fill a flush."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -109,7 +109,7 @@ class Database:
         return [row["event_id"] for row in await self.events()]
 
     async def refuse(self, condition: str) -> None:
-        """Let PostgreSQL reject each event for which *condition* is true."""
+        """Make PostgreSQL reject each event for which *condition* is true."""
         await self.connection.execute(
             f"ALTER TABLE events ADD CONSTRAINT no_poison CHECK (NOT ({condition}))"
         )
@@ -123,7 +123,7 @@ class Database:
 
 @pytest.fixture
 def store_config(database_url: str) -> PoolConfig:
-    """Return how the service reaches the test's database with its default settings."""
+    """Return the default settings of the pool, for the test's database."""
     return pool_config(Config(), database_url)
 
 
@@ -135,20 +135,20 @@ def sender() -> Sender:
 
 @pytest.fixture
 async def database(connection: Any) -> Database:
-    """Look into the test's database."""
+    """Return a reader of the test's database."""
     return Database(connection)
 
 
 @pytest.fixture(params=["single_statement", "copy"])
 def way(request: pytest.FixtureRequest) -> str:
-    """How flushes are written: by one statement, or by COPY in a transaction."""
+    """The way of writing: by one statement, or by COPY in a transaction."""
     return str(request.param)
 
 
 @pytest.fixture
 async def make_store(store_config: PoolConfig, way: str, line: Line) -> AsyncIterator[MakeStore]:
-    """Make a store: `await make_store(lock_timeout_ms=50)`."""
-    del line  # requested so that it outlives the pools
+    """Create a store: `await make_store(lock_timeout_ms=50)`."""
+    del line  # requested so that it is closed after the pools
     pools: list[Any] = []
 
     async def make(**changes: Any) -> StoreBench:
@@ -171,7 +171,7 @@ async def store(make_store: MakeStore) -> StoreBench:
 
 @pytest.fixture
 async def line(database_url: str) -> AsyncIterator[Line]:
-    """Return a line to the database's server that can be cut."""
+    """Return a proxy to the database's server that can cut connections."""
     made = Line(database_url)
     await made.open()
     yield made
@@ -212,7 +212,7 @@ WAITING = (
 
 
 class Holder:
-    """Another writer, whose open transaction holds the ledger row of an event."""
+    """Another writer, whose open transaction locks the ledger row of an event."""
 
     def __init__(self, connection: Any, watcher: Any) -> None:
         self._transaction = connection.transaction()
@@ -224,7 +224,7 @@ class Holder:
         await self._connection.execute(HOLD, event_id)
 
     async def until_waited_for(self) -> int:
-        """Return the backend of the flush that waits for the row."""
+        """Wait for a flush that waits for the row; return the process id of its backend."""
         while True:
             pid = await self._watcher.fetchval(WAITING)
             if pid is not None:
@@ -235,7 +235,7 @@ class Holder:
 
 
 async def sabotage(connection: Any, event: str, body: str, *, times: int) -> None:
-    """Run *body* at *event*, the first *times* only; a sequence survives a rollback."""
+    """Run *body* at the first *times* of *event*; a sequence counts, as it survives rollbacks."""
     await connection.execute(
         f"""
         CREATE SEQUENCE sabotages;
@@ -250,7 +250,7 @@ async def sabotage(connection: Any, event: str, body: str, *, times: int) -> Non
 
 
 async def refusal(store: StoreBench, payload: Payload, timeout_s: float = 20.0) -> Reason:
-    """Write *payload*, which must be refused; return the reason."""
+    """Write *payload*, which must be refused; return the refusal's reason."""
     with pytest.raises(RefusedError) as caught:
         await store.write(payload, timeout_s=timeout_s)
     return caught.value.reason
@@ -258,7 +258,7 @@ async def refusal(store: StoreBench, payload: Payload, timeout_s: float = 20.0) 
 
 @pytest.fixture
 async def holder(connection: Any, store_config: PoolConfig) -> AsyncIterator[Holder]:
-    """Lend another writer that holds row locks."""
+    """Another writer that locks rows."""
     watcher = await connect(store_config)
     yield Holder(connection, watcher)
     watcher.terminate()

@@ -1,4 +1,4 @@
-"""A worker in the process of the test, with a clock that the test moves."""
+"""A worker in the process of the test, with a clock that the test sets."""
 
 import json
 import time
@@ -16,7 +16,7 @@ from tests.unit.edge.client import Answer, ask
 
 
 class SteppedClock(FixedClock):
-    """A wall clock that only a test moves; the monotonic clock is that of the system."""
+    """A wall clock that only a test changes; the monotonic clock is that of the system."""
 
     monotonic = staticmethod(time.monotonic)
 

@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 _CHUNK: Final = 65_536
-# A client cancels a statement over another connection, which begins with this message.
+# CancelRequest, which a client sends over another connection to cancel a statement.
 _CANCEL: Final = b"\x00\x00\x00\x10\x04\xd2\x16\x2e"
 
 
@@ -35,7 +35,7 @@ class Line:
         return urlunsplit(self._parts._replace(netloc=host))
 
     async def open(self) -> None:
-        """Forward from now on."""
+        """Start to forward."""
         self._is_shut = False
         if self._server is None:
             self._server = await asyncio.start_server(self._join, "127.0.0.1")
@@ -47,7 +47,7 @@ class Line:
         self._is_half_cut = False
 
     def half_cut_at(self, answer: bytes) -> None:
-        """As `cut_at`, and leave the connection to the server open."""
+        """Like `cut_at`, but the connection to the server stays open."""
         self._cut_at = answer
         self._is_half_cut = True
 
@@ -58,7 +58,7 @@ class Line:
         self._writers.clear()
 
     def shut(self) -> None:
-        """Abort every connection, and each new one at once."""
+        """Abort every connection, and each new one immediately."""
         self._is_shut = True
         self.cut()
 

@@ -1,8 +1,8 @@
 """
-Attempts of a flush under faults: each ends as stored once, or as a refusal that is true.
+Attempts of a flush under faults: the events are stored once, or the refusal is correct.
 
-If these tests fail: a sender is told that an event is stored, or that nothing is stored, when that
-is wrong; or a flush that could be retried is refused.
+If these tests fail: a sender gets 200 for an event that is not stored, 503 `store_unavailable` for
+one that is stored, or 503 although a retry would have stored it.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from tests.integration.conftest import (
 )
 from tests.integration.line import Line
 
-# Long enough for a test to look and act while a flush waits.
+# Long enough for a test to query and act while a flush waits.
 LOCK_TIMEOUT_MS = 30_000
-# How the server answers the single statement of a small flush whose rows are all inserted.
+# The server's answer to the single statement of a small flush whose rows are all inserted.
 SINGLE_STATEMENT_DONE = b"SELECT 0\x00"
 
 
@@ -39,7 +39,7 @@ SINGLE_STATEMENT_DONE = b"SELECT 0\x00"
 async def test_a_commit_past_the_deadline_is_given_up_and_not_cancelled(
     make_store: MakeStore, sender: Sender, database: Database, line: Line
 ) -> None:
-    """With a synchronous standby, a cancelled COMMIT can report success; a lost one cannot."""
+    """With a synchronous standby a cancelled COMMIT reports success; a lost connection does not."""
     store = await make_store(url=line.url)
     payload = sender.payload(make_event("a"))
     await sabotage(
@@ -55,7 +55,7 @@ async def test_a_commit_past_the_deadline_is_given_up_and_not_cancelled(
     await database.connection.execute("SELECT pg_advisory_unlock(4242)")
 
     assert (Reason.OUTCOME_UNKNOWN, 0) == (reason, line.cancels)
-    # Committed or not: sent again, the event is stored once.
+    # Whether it was committed or not: after a second request the event is stored once.
     assert [["accepted"]] == await store.statuses(payload)
     assert ["a"] == await database.event_ids()
 
@@ -112,7 +112,7 @@ async def test_a_flush_whose_connection_is_cut_is_attempted_again(
     writing = asyncio.create_task(store.statuses(sender.payload(make_event("a"))))
     await holder.until_waited_for()
 
-    # The old session still waits for the row lock: it has to be ended first.
+    # The old session, which still waits for the row lock, has to be ended first.
     line.cut()
     await holder.until_waited_for()
     await holder.release()
@@ -144,7 +144,7 @@ async def test_a_lost_session_is_ended_so_that_its_row_locks_are_released(
     store = await make_store(url=line.url)
     payload = sender.payload(*(make_event(f"e{number}") for number in range(23)))
     await store.write(sender.payload(make_event("warm")))
-    # In a transaction the ledger rows are written by then, and not committed.
+    # In a transaction the ledger rows are then written but not committed.
     copied = f"COPY {23 + SINGLE_STATEMENT_ROWS_MAX + 1}\x00".encode()
     line.half_cut_at(SINGLE_STATEMENT_DONE if store.way == "single_statement" else copied)
 
@@ -197,7 +197,7 @@ async def test_a_database_that_comes_back_before_the_deadline_is_waited_for(
     faults = asyncio.Queue[None]()
     store.on_failure = lambda: faults.put_nowait(None)
     writing = asyncio.create_task(store.statuses(sender.payload(make_event("a"))))
-    # More attempts than a flush has for any other failure.
+    # More attempts than for any other failure.
     for _ in range(6):
         await faults.get()
 
@@ -268,7 +268,7 @@ async def test_a_flush_is_attempted_again_when_a_ledger_row_was_deleted_meanwhil
 
     got = await store.statuses(sender.payload(make_event("a"), make_event("b")))
 
-    # In a transaction the deletion is rolled back too; after one statement the id is free.
+    # In a transaction the deletion is rolled back too; with one statement the id is deleted.
     expected = "accepted" if store.way == "single_statement" else "duplicate"
     assert [[expected, "accepted"]] == got
     assert [FailureClass.RETRY] == store.failures
@@ -293,7 +293,7 @@ async def test_a_flush_is_given_up_when_a_ledger_row_is_missing_each_time(
 
 
 class FailingBeforeCommit:
-    """A connection on which a statement fails, unnoticed, just before COMMIT."""
+    """A connection on which a statement fails just before COMMIT; the client gets no error."""
 
     def __init__(self, session: Connection) -> None:
         self._session = session
@@ -342,7 +342,7 @@ async def test_a_warning_that_is_not_about_the_standby_makes_no_outcome_unknown(
 async def test_after_a_missing_partition_the_next_attempt_uses_another_session(
     make_store: MakeStore, sender: Sender, database: Database
 ) -> None:
-    """Some sessions never find a partition that another session has attached."""
+    """Some sessions never see a partition that another session has attached."""
     store = await make_store()
     await store.write(sender.payload(make_event("a")))
     before = await _flush_pids(database)
@@ -356,7 +356,7 @@ async def test_after_a_missing_partition_the_next_attempt_uses_another_session(
 
 
 async def _flush_pids(database: Database) -> set[int]:
-    """Return the processes of the sessions whose last statement was of a flush."""
+    """Return the process ids of the sessions whose last statement was one of a flush."""
     rows = await database.connection.fetch(
         "SELECT pid FROM pg_stat_activity WHERE application_name = 'forebay'"
         " AND datname = current_database() AND (query = 'COMMIT' OR query LIKE '%event_row_v1[]%')"

@@ -1,8 +1,8 @@
 """
-The connections of a worker: checks before use, limits in the server, and lending to flushes.
+The connections of a worker: checks before use, timeouts in the server, and use by flushes.
 
-If these tests fail: an event is acknowledged over a session that may lose it, or flushes find no
-connection and senders get 503.
+If these tests fail: an acknowledged event is lost because its session had unsafe settings, or
+senders get 503 because flushes find no connection.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ def after(left_s: float) -> float:
 
 @pytest.fixture
 def set_database(connection: Any) -> Setting:
-    """Change a setting for the sessions to come."""
+    """Change a setting of the database for new sessions."""
 
     async def change(setting: str) -> None:
         name = await connection.fetchval("SELECT current_database()")
@@ -57,7 +57,7 @@ def set_database(connection: Any) -> Setting:
 async def test_a_session_that_cannot_write_is_refused(
     store_config: PoolConfig, set_database: Setting
 ) -> None:
-    """The service does not override what an operator has set."""
+    """The service does not override these settings of an operator."""
     await set_database("default_transaction_read_only = on")
     named = "transaction_read_only = on; Forebay needs off"
 
@@ -115,7 +115,7 @@ async def test_remote_apply_is_kept(store_config: PoolConfig, set_database: Sett
 async def test_a_session_receives_every_warning(
     store_config: PoolConfig, set_database: Setting
 ) -> None:
-    """Only a WARNING tells that a standby did not confirm a commit."""
+    """Only a WARNING reports that a standby did not confirm a commit."""
     await set_database("client_min_messages = error")
 
     session = await connect(store_config)
@@ -196,7 +196,7 @@ async def test_a_pool_opens_no_more_connections_than_its_limit(store_config: Poo
 
 
 async def test_a_released_connection_is_not_reset(store_config: PoolConfig) -> None:
-    """A reset would cost a round trip; the service changes nothing in a session."""
+    """A reset would cost a round trip, and the service changes nothing in a session."""
     pool = await open_pool(store_config)
     async with pool.acquire() as session:
         await session.execute("SET work_mem = '123kB'")
@@ -227,7 +227,7 @@ async def test_a_pool_counts_its_connections(store_config: PoolConfig) -> None:
 
 
 async def test_the_pool_closes_no_connection_for_the_number_of_its_statements(pool: Any) -> None:
-    """It would close it gracefully, and wait for a server that may be silent without a limit."""
+    """The pool would close it gracefully, and wait without a limit for a silent server."""
     assert all(holder._max_queries > 10**15 for holder in pool._holders)
 
 
@@ -360,7 +360,9 @@ async def test_a_connection_that_the_server_ends_while_idle_is_replaced(
     ended = await pid_lent(connections)
     await connection.execute("SELECT pg_terminate_backend($1, 5000)", ended)
     async with pool.acquire() as other:
-        await other.fetchval("SELECT 1")  # by then the client knows that the first has ended
+        await other.fetchval(
+            "SELECT 1"
+        )  # until then the client detects that the first session has ended
 
     assert 0 == connections.idle
     assert ended != await pid_lent(connections)

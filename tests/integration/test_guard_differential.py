@@ -34,14 +34,14 @@ _LEVELS_MAX: Final = 64
 
 
 class Oracle:
-    """PostgreSQL, asked what a document is as jsonb."""
+    """Reads documents back from PostgreSQL as jsonb."""
 
     def __init__(self, url: str) -> None:
         self._runner = asyncio.Runner()
         self._connection = self._runner.run(asyncpg.connect(url))
 
     def read_back(self, documents: list[bytes]) -> list[Any]:
-        """Return the documents as jsonb reads them back; raises when it refuses one."""
+        """Return the documents as read back from jsonb; raises if jsonb refuses one."""
         texts = [document.decode() for document in documents]
         query = "SELECT given::jsonb::text FROM unnest($1::text[]) AS given"
         rows = self._runner.run(self._connection.fetch(query, texts))
@@ -59,7 +59,9 @@ def oracle(database_url: str) -> Iterator[Oracle]:
     asking.close()
 
 
-def test_what_the_guard_accepts_of_the_corpus_jsonb_reads_back_equal(oracle: Oracle) -> None:
+def test_corpus_documents_that_the_guard_accepts_are_read_back_equal_from_jsonb(
+    oracle: Oracle,
+) -> None:
     accepted = [
         properties for text in DOCUMENTS if (properties := _accepted_properties(text)) is not None
     ]
@@ -68,7 +70,7 @@ def test_what_the_guard_accepts_of_the_corpus_jsonb_reads_back_equal(oracle: Ora
     assert [_loads(properties.decode()) for properties in accepted] == oracle.read_back(accepted)
 
 
-def test_what_strict_json_accepts_of_the_corpus_the_guard_accepts() -> None:
+def test_corpus_documents_that_are_strict_json_are_accepted_by_the_guard() -> None:
     wanted = [text for text in DOCUMENTS if _is_within_limits(text)]
 
     assert len(wanted) > 40
@@ -76,7 +78,7 @@ def test_what_strict_json_accepts_of_the_corpus_the_guard_accepts() -> None:
     assert missing == []
 
 
-def test_of_the_corpus_only_what_strict_json_accepts_within_the_limits_is_accepted() -> None:
+def test_only_corpus_documents_that_are_strict_json_within_the_limits_are_accepted() -> None:
     refused = [text for text in DOCUMENTS if not _is_within_limits(text)]
 
     assert len(refused) > 30
@@ -105,7 +107,7 @@ _SETTINGS: Final = settings(
 
 @_SETTINGS
 @given(objects=st.lists(_OBJECTS, min_size=1, max_size=20), is_ascii=st.booleans())
-def test_what_the_guard_accepts_jsonb_reads_back_equal(
+def test_documents_that_the_guard_accepts_are_read_back_equal_from_jsonb(
     oracle: Oracle, objects: list[dict[str, Any]], is_ascii: bool
 ) -> None:
     texts = [_dumps(value, is_ascii=is_ascii) for value in objects]
@@ -118,7 +120,7 @@ def test_what_the_guard_accepts_jsonb_reads_back_equal(
 
 @_SETTINGS
 @given(value=_OBJECTS, is_ascii=st.booleans())
-def test_what_strict_json_accepts_within_the_limits_the_guard_accepts(
+def test_strict_json_within_the_limits_is_accepted_by_the_guard(
     value: dict[str, Any], is_ascii: bool
 ) -> None:
     text = _dumps(value, is_ascii=is_ascii)
@@ -134,7 +136,7 @@ _PIECES = st.sampled_from([*_BRACKETS, *_ESCAPES, *_TOKENS, " ", "\t", "é"])
 
 @_SETTINGS
 @given(pieces=st.lists(st.lists(_PIECES, max_size=12), min_size=1, max_size=40))
-def test_broken_documents_are_never_accepted_and_whole_ones_never_refused(
+def test_damaged_documents_are_accepted_only_if_they_are_still_strict_json(
     oracle: Oracle, pieces: list[list[str]]
 ) -> None:
     texts = ['{"x":' + "".join(some) + "}" for some in pieces]
@@ -149,7 +151,7 @@ def test_broken_documents_are_never_accepted_and_whole_ones_never_refused(
 
 
 def _accepted_properties(text: str) -> bytes | None:
-    """Return the properties that the core accepts of *text*; None when it rejects *text*."""
+    """Return the properties if the core accepts the event *text*, else None."""
     body = b'{"event":"x","properties":' + text.encode("utf-8", "surrogatepass") + b"}"
     scanned = _native.scan_event(body, "track")
     if isinstance(scanned, _native.Malformed):
@@ -160,7 +162,7 @@ def _accepted_properties(text: str) -> bytes | None:
 
 
 def _is_within_limits(text: str) -> bool:
-    """Say whether strict JSON takes *text* for an object, and our limits allow what is in it."""
+    """Whether *text* is an object in strict JSON whose content is within the limits of Forebay."""
     try:
         text.encode("utf-8")
         value = json.loads(text, parse_constant=_refuse, parse_float=str, parse_int=str)
@@ -170,7 +172,7 @@ def _is_within_limits(text: str) -> bool:
 
 
 def _is_storable(text: str) -> bool:
-    # Strings out of the way first: what is left of a document besides is structure and numbers.
+    # Without its strings a document is structure and numbers.
     strings = re.findall(r'"(?:[^"\\]|\\.)*"', text)
     rest = re.sub(r'"(?:[^"\\]|\\.)*"', '""', text)
     numbers = re.findall(r"-?\d[\d.eE+-]*", rest)

@@ -1,8 +1,8 @@
 """
-The content hash against PostgreSQL: documents have one hash exactly when jsonb stores them alike.
+The content hash, compared with jsonb: equal hashes exactly for documents that jsonb stores alike.
 
 jsonb compares numbers by value and the hash compares their digits, so PostgreSQL gets each number
-as a text in an object of its own.
+as a text inside an object.
 
 If these tests fail: the same event sent twice is a conflict, or another event is a duplicate.
 """

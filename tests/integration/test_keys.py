@@ -1,7 +1,7 @@
 """
 API keys in PostgreSQL: look-ups, and the connection that listens for changes.
 
-If these tests fail: a revoked key is still accepted, or a valid key is answered with 401.
+If these tests fail: a revoked key is still accepted, or a valid key gets 401.
 """
 
 import asyncio
@@ -131,7 +131,7 @@ async def test_the_earliest_end_counts(keys: KeyStore, tenant: NewKey, connectio
 async def test_an_end_that_python_cannot_represent_does_not_fail_the_look_up(
     keys: KeyStore, tenant: NewKey, connection: Any, text: str, is_disabled: bool
 ) -> None:
-    """Look-ups of several keys are one query."""
+    """One query looks up several keys, so an error would fail all of them."""
     await connection.execute(f"UPDATE api_keys SET expires_at = '{text}'")
 
     key = await found(keys, tenant)
@@ -166,7 +166,7 @@ ALL = "all keys"
 
 
 class RecordingCache:
-    """Records the keys that it has to forget."""
+    """Records the keys that the listener removes."""
 
     def __init__(self) -> None:
         self._forgotten: asyncio.Queue[str] = asyncio.Queue()
@@ -206,7 +206,7 @@ async def listen(store_config: PoolConfig, supervisor: Supervisor) -> Listen:
 
 
 async def marked(cache: RecordingCache, connection: Any) -> list[str]:
-    """Return what has been forgotten before a notification that this function sends."""
+    """Return the keys removed before a notification that this function sends."""
     await connection.execute("SELECT pg_notify('forebay_keys', 'mark')")
     forgotten: list[str] = []
     while (one := await cache.next()) != "mark":
@@ -255,7 +255,7 @@ async def test_the_use_of_a_key_is_not_a_change(listen: Listen, connection: Any)
 async def test_after_a_lost_connection_all_keys_are_forgotten_once_it_listens_again(
     listen: Listen, tenant: NewKey, connection: Any
 ) -> None:
-    """Changes meanwhile were missed."""
+    """Meanwhile the listener missed changes."""
     cache = await listen()
 
     async with connection.transaction():
@@ -271,12 +271,12 @@ async def test_after_a_lost_connection_all_keys_are_forgotten_once_it_listens_ag
 async def test_a_silent_server_is_detected(
     listen: Listen, supervisor: Supervisor, store_config: PoolConfig, connection: Any
 ) -> None:
-    """Only a query detects it."""
+    """Only a query detects a silent server."""
     async with proxied(store_config.url) as proxy:
         cache = await listen(url=proxy.url, tcp_timeout_ms=400, connect_timeout_s=0.4)
         proxy.set_line(Line.SILENT)
         await has_failed(supervisor)
-        proxy.set_line(Line.CUT)  # drop what the proxy holds back
+        proxy.set_line(Line.CUT)  # drop the bytes that the proxy holds back
         proxy.set_line(Line.OPEN)
 
         assert ALL == await cache.next()
@@ -317,7 +317,7 @@ async def test_stopping_while_reconnecting_leaves_no_session(
 
 
 async def has_failed(supervisor: Supervisor) -> None:
-    """Return when the listener has ended at least once."""
+    """Wait until the listener has ended at least once."""
 
     async def has_ended() -> bool:
         return supervisor.report()["key_changes"].restarts > 0

@@ -1,5 +1,5 @@
 """
-A connection that stops taking data in the middle of COPY, and may then be lost.
+A connection that accepts no more data in the middle of COPY, and may then be lost.
 
 If these tests fail: a network fault makes a flush hang, and its senders wait for minutes.
 """
@@ -22,12 +22,12 @@ from tests.integration.line import Line
 TIMEOUT_S = 2.0
 ENDED_S = 5 * TIMEOUT_S
 RESET = struct.pack("ii", 1, 0)
-# Many times what the buffers between client and server hold.
+# Many times the size of the buffers between client and server.
 EVENTS, TEXT = 500, "x" * 20_000
 
 
 class FullLine(Line):
-    """Stops reading from the client once COPY has begun."""
+    """A proxy that stops reading from the client once COPY has begun."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)

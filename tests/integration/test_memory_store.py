@@ -1,7 +1,7 @@
 """
-The store in memory, which other tests use, against the store on PostgreSQL.
+The store in memory, which other tests use, compared with the store on PostgreSQL.
 
-If these tests fail: tests with the store in memory pass while the service answers otherwise.
+If these tests fail: other tests pass although senders get other answers from the real store.
 """
 
 import random

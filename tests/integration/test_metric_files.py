@@ -1,5 +1,5 @@
 """
-The files of the metrics: shared by all workers, and allocated so that a full disk ends no process.
+The metric files: all workers share them, and their space is reserved against a full disk.
 
 If these tests fail: counts of ended workers are lost or wrong, or a full disk kills the workers.
 """
@@ -38,7 +38,7 @@ assert REGISTRY.get_sample_value("forebay_events_total", {"outcome": "accepted"}
 
 
 def run(code: str, folder: Path) -> str:
-    """Run *code* in a process of its own: what a process shares is settled once."""
+    """Run *code* in a new process, because a process sets up its metric files only once."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -50,7 +50,7 @@ def run(code: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_every_endpoint_with_every_status_has_its_room_from_the_start(tmp_path: Path) -> None:
+def test_space_for_every_endpoint_and_status_is_reserved_at_the_start(tmp_path: Path) -> None:
     run("import service.obs.metrics", tmp_path)
     at_start = {path.name.rpartition("_")[0]: path.stat() for path in tmp_path.glob("*.db")}
     for path in tmp_path.iterdir():
@@ -62,11 +62,11 @@ def test_every_endpoint_with_every_status_has_its_room_from_the_start(tmp_path: 
 
     assert {"counter", "gauge_livemostrecent", "gauge_livesum", "histogram"} == set(at_start)
     for kind, stat in at_start.items():
-        assert stat.st_blocks * 512 >= stat.st_size  # none of it is left to be found later
+        assert stat.st_blocks * 512 >= stat.st_size  # no block is left to be allocated later
         assert stat.st_size == at_end[kind].st_size
 
 
-def test_without_room_the_process_counts_for_itself_and_says_so(tmp_path: Path) -> None:
+def test_without_disk_space_a_process_counts_in_its_memory_and_logs_it(tmp_path: Path) -> None:
     said = run(COUNT_ONE, tmp_path / "nowhere")
 
     assert "metrics_not_shared" in said
@@ -74,7 +74,7 @@ def test_without_room_the_process_counts_for_itself_and_says_so(tmp_path: Path) 
 
 
 def count_in_worker(folder: Path) -> int:
-    """Count in a process of its own, and return its number."""
+    """Count in a new process, and return its process id."""
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
     worker = subprocess.Popen([sys.executable, "-c", WORKER], cwd=ROOT, env=environment)
     assert worker.wait() == 0
@@ -87,7 +87,7 @@ def scrape(server: MetricsServer) -> str:
         return text
 
 
-def test_all_workers_are_served_together_and_ended_ones_only_in_the_totals(tmp_path: Path) -> None:
+def test_metrics_cover_all_workers_and_ended_workers_only_in_counters(tmp_path: Path) -> None:
     server = MetricsServer("127.0.0.1", 0, tmp_path)
     try:
         pids = [count_in_worker(tmp_path) for _ in range(3)]
@@ -102,5 +102,5 @@ def test_all_workers_are_served_together_and_ended_ones_only_in_the_totals(tmp_p
     assert 'forebay_events_total{outcome="accepted"} 9.0' in text
     assert "forebay_flush_rows_count 3.0" in text
     assert 'forebay_flush_rows_bucket{le="5.0"} 3.0' in text
-    # What waited in the ended ones waits no more.
+    # Gauges of ended processes do not count.
     assert "forebay_queue_rows 5.0" in text

@@ -1,7 +1,7 @@
 """
-Rows that a table did not store, because a trigger skips them: the flush is rolled back.
+A trigger skips rows, so that a table does not store them: the flush is rolled back.
 
-If these tests fail: a sender is told that an event is stored, and the table does not have it.
+If these tests fail: a sender gets `accepted` for an event that is not in the table.
 """
 
 from typing import Any

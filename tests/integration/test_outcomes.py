@@ -2,7 +2,7 @@
 Flushes on a real PostgreSQL: what is stored, and the outcome of every event.
 
 If these tests fail: a sender gets the wrong status for an event, an analyst finds an event twice,
-changed or not at all, or one bad event refuses the events of other senders.
+changed or not at all, or one invalid event makes the events of other senders get 503.
 """
 
 import json
@@ -48,7 +48,7 @@ EVERYTHING = {
 }
 
 
-# Which events PostgreSQL rejects in tests.
+# Condition for the events that PostgreSQL rejects in tests.
 IS_POISON = "event = 'poison'"
 
 
@@ -245,7 +245,7 @@ async def test_a_ledger_row_with_a_hash_of_another_version_is_a_duplicate(
     store: StoreBench, sender: Sender, database: Database
 ) -> None:
     await store.write(sender.payload(make_event("a", plan="free")))
-    # As of hash version 1: the version is in the upper four bits.
+    # Make it a hash of version 1: the version is in the upper four bits.
     await database.connection.execute(
         "UPDATE event_deduplication"
         " SET payload_hash = ((payload_hash & ((1::bigint << 60) - 1)) # 5) | (1::bigint << 60)"
@@ -437,7 +437,7 @@ async def test_a_rejected_row_is_isolated_even_if_quarantine_rejects_it_too(
 async def test_a_text_that_no_column_can_hold_rejects_only_its_request(
     store: StoreBench, sender: Sender, database: Database
 ) -> None:
-    """The edge rejects such a schema version; the store does not depend on that."""
+    """The edge rejects such a schema version, but the store must not depend on it."""
     bad = sender.check_body(make_body([make_event("bad")]), schema_version="\x00").payload
 
     got = await store.statuses(

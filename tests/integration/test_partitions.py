@@ -1,7 +1,7 @@
 """
-Partitions are made ahead, and a missing right or partition is reported.
+Partitions are created in advance, and a missing privilege or partition is reported.
 
-If these tests fail: at midnight UTC events cannot be stored, and nobody was warned.
+If these tests fail: at midnight UTC events get 503, and the log has no earlier warning.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """
-PgBouncer between Forebay and PostgreSQL: refused when it shares sessions, used otherwise.
+PgBouncer between Forebay and PostgreSQL: refused if it shares sessions, used otherwise.
 
-If these tests fail: behind a pooler the service runs without its timeouts, and other clients of the
-pooler get them.
+If these tests fail: behind a pooler requests hang because the timeouts of the service do not apply,
+and sessions of other clients get these timeouts.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ async def test_a_pooler_that_shares_sessions_is_refused_by_the_service(
 async def test_a_pooler_that_shares_sessions_is_refused_while_other_clients_use_it(
     database_url: str,
 ) -> None:
-    """Other clients take and return sessions meanwhile."""
+    """Other clients use and release sessions meanwhile."""
     with pgbouncer(database_url, "transaction", ignore_startup_parameters=IGNORE) as url:
         others = [await asyncpg.connect(url, statement_cache_size=0) for _ in range(3)]
         busy = [asyncio.create_task(_keep_busy(other)) for other in others]
@@ -178,7 +178,7 @@ async def _copied(url: str, query: str) -> str:
 
 
 async def _ask(connection: Any, query: str) -> str:
-    """Query by COPY: prepared statements fail behind a pooler that shares sessions."""
+    """Query by COPY, because prepared statements fail behind a pooler that shares sessions."""
     answer = bytearray()
 
     async def take(data: bytes) -> None:

@@ -1,5 +1,5 @@
 """
-The log of a process: one JSON object per line, for every writer, and no secret.
+The log of a process: one JSON object per line from every logger, without secrets.
 
 If these tests fail: log lines are lost, cannot be parsed, or contain keys and payloads.
 """
@@ -34,7 +34,7 @@ def answer(endpoint="page", status=200):
 
 
 def run(code: str, level: str = "info", log_format: str = "json") -> str:
-    """Return what *code* logs, in a process of its own: the set-up of logs is global."""
+    """Return the log of *code* in a new process, because the configuration of logging is global."""
     done = subprocess.run(
         [sys.executable, "-c", SETUP.format(level=level, log_format=log_format) + code],
         cwd=ROOT,
@@ -60,7 +60,7 @@ except ValueError:
 """
 
 
-def test_json_lines_whoever_writes_them_and_no_locals_in_tracebacks() -> None:
+def test_every_logger_writes_json_lines_without_locals_in_tracebacks() -> None:
     written = lines(
         FAILING.format(log='log.exception("request_failed", rows=3)')
         + FAILING.format(log='logging.getLogger("asyncio").exception("loop")')
@@ -88,7 +88,7 @@ logging.getLogger("granian").info("progress of a library")
 
 
 def test_a_line_with_a_long_traceback_fits_into_one_write_to_a_pipe() -> None:
-    """A pipe that several processes share may mix longer lines."""
+    """Longer lines of several processes may be mixed in a shared pipe."""
     code = """
 def dive(depth):
     if depth == 0:
@@ -124,7 +124,7 @@ def test_a_console_gets_text_without_locals() -> None:
     assert "the-secret" not in written
 
 
-def test_the_level_counts_for_us_and_for_the_libraries() -> None:
+def test_the_log_level_applies_to_the_service_and_to_libraries() -> None:
     written = lines(
         'log.warning("ours"); logging.getLogger("x").warning("theirs"); log.error("bad")', "error"
     )
@@ -149,7 +149,7 @@ def test_a_line_that_cannot_be_text_raises_nothing_and_is_counted(log_format: st
     assert "log_lines_dropped" in written
 
 
-def test_tracebacks_and_prints_take_the_same_way_and_are_out_at_the_end() -> None:
+def test_tracebacks_and_prints_go_to_the_log_and_are_written_before_the_exit() -> None:
     done = subprocess.run(
         [sys.executable, "-c", SETUP.format(level="info", log_format="json") + "print(1)\n1 / 0"],
         cwd=ROOT,
@@ -163,7 +163,7 @@ def test_tracebacks_and_prints_take_the_same_way_and_are_out_at_the_end() -> Non
 
 
 def test_without_stdout_the_process_continues() -> None:
-    """The number of a descriptor that was closed from the start soon belongs to another file."""
+    """Descriptor 1, closed from the start, is soon reused for another file."""
     code = SETUP.format(level="info", log_format="auto") + "log.info('one'); print('two')"
 
     done = subprocess.run(

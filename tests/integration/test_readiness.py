@@ -1,5 +1,5 @@
 """
-Whether a worker can store events: from probes, from flushes, and from the age of the last result.
+Whether a worker can store events, from probes, flushes and the age of the last result.
 
 If these tests fail: a load balancer sends requests to a worker that cannot store them, or takes
 healthy workers out of service; the health report names the wrong cause.
@@ -40,7 +40,7 @@ NO_RIGHT = """
 
 
 class AdvancedClock(SystemClock):
-    """The system clock, plus seconds that a test adds."""
+    """The system clock plus the seconds that a test adds."""
 
     def __init__(self) -> None:
         self.added_s = 0.0
@@ -50,7 +50,7 @@ class AdvancedClock(SystemClock):
 
 
 class ReadinessBench:
-    """A readiness over a pool of its own."""
+    """A readiness with its own pool."""
 
     def __init__(self, pool: Any) -> None:
         self.pool = pool
@@ -136,7 +136,7 @@ async def test_a_probe_finds_the_cause(
     assert Trouble(cause) == await bench.probed()
     await connection.execute("DROP FUNCTION fail CASCADE")
     assert await bench.probed() is None
-    # Reported once for each change.
+    # One report per change.
     assert [(None, Trouble(cause)), (Trouble(cause), None)] == bench.changes
 
 
@@ -250,7 +250,7 @@ async def test_a_flush_checks_the_settings_again_a_second_later(
     assert Reason.STORE_UNAVAILABLE == refused.reason
     assert "synchronous_commit" in refused.message
     assert (Cause.UNSAFE_SETTING, "synchronous_commit") == store.retrier.readiness.trouble
-    # The session was replaced by a safe one.
+    # A safe session has replaced the unsafe one.
     assert [["accepted"]] == await store.statuses(sender.payload(make_event("c")))
 
 

@@ -1,7 +1,7 @@
 """
-Two events are never taken for one, whatever the clock, the key listener or a failover did.
+Two events never count as one, even after clock steps, a lost key listener or a failover.
 
-If these tests fail: an event is answered as accepted or duplicate, and is not stored.
+If these tests fail: a sender gets `accepted` or `duplicate` for an event that is not stored.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ SECRETS = [bytes([number]) * 32 for number in range(2)]
 async def test_an_event_without_an_id_is_stored_after_clock_steps_and_a_lost_listener(
     start_worker: StartWorker, clock: SteppedClock, connection: Any, step_s: float
 ) -> None:
-    """The clock steps, and returns to the microsecond in which the last event was received."""
+    """The clock steps back to the microsecond in which the last event was received."""
     sending = await start_worker()
     first = await sending.send()
 
@@ -87,7 +87,7 @@ async def test_after_a_failover_events_without_ids_of_one_microsecond_are_stored
 async def test_rows_of_an_earlier_process_with_the_same_ids_are_other_rows(
     store: StoreBench, database: Database
 ) -> None:
-    """As after the restore of a backup."""
+    """As after a backup was restored."""
     before, after = (Sender(ids=RowIds(7, secret)) for secret in SECRETS)
     events = [make_event(), make_event("a"), make_event("b")]
     await store.write(before.payload(*events))
@@ -103,7 +103,7 @@ async def test_rows_of_an_earlier_process_with_the_same_ids_are_other_rows(
 async def test_equal_row_ids_in_one_microsecond_are_refused_and_not_lost(
     store: StoreBench, database: Database
 ) -> None:
-    """Possible only by chance: two workers with one tenant, one microsecond and one id."""
+    """Two workers must by chance have the same tenant, microsecond and id."""
     one, other = (Sender(ids=RowIds(7, secret)) for secret in SECRETS)
     await store.write(one.payload(make_event("a")))
 
@@ -119,7 +119,7 @@ async def test_equal_row_ids_in_one_microsecond_are_refused_and_not_lost(
 async def test_rows_with_equal_ids_have_their_own_workspaces(
     store: StoreBench, sender: Sender
 ) -> None:
-    """An id identifies a row only with the time at which it was received."""
+    """An id identifies a row only together with its time of arrival."""
     here = Sender(ids=RowIds(7, SECRETS[0]))
     there = Sender(make_key(workspace_id=2), ids=RowIds(7, SECRETS[1]))
     there.clock.step(1e-6)

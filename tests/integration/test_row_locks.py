@@ -1,7 +1,8 @@
 """
-Flushes that meet a row lock of another session: they wait, retry, and are halved.
+Flushes blocked by a row lock of another session: they wait, retry, and are halved.
 
-If these tests fail: one long transaction on one event delays or refuses the events of all senders.
+If these tests fail: a long transaction that locks one event delays the events of all senders, or
+makes them get 503.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from service.store.errors import FailureClass
 from tests.doubles import Sender, make_event
 from tests.integration.conftest import ONE_WAY, Database, Holder, MakeStore, refusal
 
-# Long enough for a test to look and act while a flush waits.
+# Long enough for a test to query and act while a flush waits.
 LOCK_TIMEOUT_MS = 30_000
 
 
@@ -57,7 +58,7 @@ async def test_a_flush_is_given_up_when_a_row_lock_is_not_released(
 
     reason = await refusal(store, sender.payload(make_event("a"), make_event("b")), timeout_s=1)
 
-    # Unknown when the deadline came while a statement that commits itself had no answer yet.
+    # Unknown if the deadline passes while a statement that commits itself has no answer yet.
     assert reason in {Reason.STORE_UNAVAILABLE, Reason.OUTCOME_UNKNOWN}
     assert FailureClass.HELD in store.failures
     await holder.release()

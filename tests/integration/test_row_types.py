@@ -1,7 +1,7 @@
 """
-The rows that the core encodes and the row types of the schema: columns, types and OIDs.
+The rows that the core encodes fit the row types of the schema: columns, types and OIDs.
 
-If these tests fail: after a migration or a restored backup every flush is refused.
+If these tests fail: after a migration or a restored backup every event gets 503.
 """
 
 import struct

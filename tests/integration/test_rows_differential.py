@@ -1,8 +1,7 @@
 """
-The rows of the core against a slow encoder in plain Python, as PostgreSQL reads them back.
+The rows of the core compared with a slow encoder in Python, as PostgreSQL reads them back.
 
-Compared are each column, the ledger key and hash, the content, and the verdict of each event; by
-one statement and by COPY.
+The tests compare each column, ledger key and hash, content and verdict, for both ways of writing.
 
 If these tests fail: an analyst finds other values in the table than the sender sent.
 """
@@ -29,7 +28,7 @@ from tests.sent import Pen
 
 SECRET: Final = bytes(range(32))
 DOCUMENTS: Final = ("properties", "traits", "context", "extra")
-# Each example writes as a tenant of its own: they share a database.
+# Each example uses a new tenant, because all examples share a database.
 TENANTS: Final = itertools.count(1_000)
 
 
@@ -40,7 +39,7 @@ TENANTS: Final = itertools.count(1_000)
 )
 @given(
     seed=st.integers(0, 2**32),
-    # Some wrap around within the request.
+    # Some row ids wrap around within the request.
     first_id=st.integers(0, 2**63 - 1) | st.integers(2**63 - 5, 2**63 - 1),
     workspace_id=st.integers(-(2**63), 2**63 - 1),
     microseconds=st.integers(0, 10**9),
@@ -63,7 +62,7 @@ async def test_the_core_encodes_what_the_reference_encodes(
     sender = Sender(key, ids=RowIds(first_id, SECRET), clock=clock)
     checked = sender.check_body(body, schema_version="2.1")
     made = checked.payload.events
-    # Without the rejected events: quarantine rows are written in a transaction.
+    # Without the rejected events, because quarantine rows need a transaction.
     (statuses,) = await store.statuses(make_payload(made))
 
     assert dict.fromkeys(refused, Reason.INVALID_TIMESTAMP) == {

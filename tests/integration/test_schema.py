@@ -1,8 +1,8 @@
 """
-Checks before the service starts: the schema, the server, its capacity and the rights of the role.
+Checks before the service starts: schema, server, its capacity and privileges of the role.
 
-If these tests fail: the service starts and cannot store events, or refuses to start without saying
-which statement an operator has to run.
+If these tests fail: the service starts and cannot store events, or its refusal to start does not
+name the statement that an operator has to run.
 """
 
 import time

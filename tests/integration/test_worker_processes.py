@@ -1,5 +1,5 @@
 """
-The parent of the workers, with worker processes that do nothing.
+The parent process of the workers, with workers that do nothing.
 
 If these tests fail: ended workers are not restarted, or workers outlive their parent.
 """
@@ -22,7 +22,7 @@ HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Breaking:
-    """A server that fails when it is told to stop, which it is after the first start."""
+    """A server that is told to stop after the first start, and then raises."""
 
     def __init__(self) -> None:
         self.process: BaseProcess | None = None
@@ -40,7 +40,7 @@ class Breaking:
 
 
 class Failing:
-    """A server that makes no process, and is told to stop at the fourth try."""
+    """A server that cannot create a process, and is told to stop at the fourth attempt."""
 
     def __init__(self) -> None:
         self.tries: list[float] = []
@@ -60,7 +60,7 @@ class Failing:
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    """Put the signal handlers of the tests back."""
+    """Restore the signal handlers after each test."""
     before = {number: signal.getsignal(number) for number in HANDLED}
     yield
     for number, handler in before.items():

@@ -1,8 +1,8 @@
 """
-A worker whose connection for changed keys is down.
+A worker whose connection that listens for changed keys is lost.
 
-If these tests fail: a worker refuses events for a lost listener, or accepts a revoked key longer
-than its TTL.
+If these tests fail: senders get 503 because a listener is lost, or a revoked key is accepted for
+longer than its TTL.
 """
 
 import json
@@ -24,7 +24,7 @@ async def test_without_a_listener_a_worker_is_ready_and_a_revocation_counts_afte
         assert 200 == (await sending.get("/health/ready")).status
 
         pid = await listener(connection)
-        proxy.connections_left = 0  # the connections of the pool stay
+        proxy.connections_left = 0  # the connections of the pool stay open
         await connection.execute("SELECT pg_terminate_backend($1)", pid)
 
         async def is_down() -> bool:
@@ -45,7 +45,7 @@ async def test_without_a_listener_a_worker_is_ready_and_a_revocation_counts_afte
 async def test_a_worker_starts_without_a_listener(
     start_worker: StartWorker, database_url: str
 ) -> None:
-    """One connection is all it needs: the supervisor makes that of the listener later."""
+    """A start needs one connection; the supervisor opens that of the listener later."""
     async with proxied(database_url) as proxy:
         proxy.connections_left = 1
 

@@ -1,4 +1,4 @@
-"""A mutation: a small change that breaks one of the rules, and the tests that must fail with it."""
+"""A mutation: a small change that violates a rule, and the tests that must fail with it."""
 
 import re
 import tomllib
@@ -16,7 +16,7 @@ LIST: Final = Path(__file__).with_name("mutations.toml")
 
 class Mutation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    One change of one symbol, in the words of mutations.toml.
+    One change of one symbol, with the fields of mutations.toml.
 
     *symbol* names an entry of the table `symbols`. Either the statement that calls *drop* is
     removed, or *change* becomes *to*. Each of *tests* must fail with the change: its name, or
@@ -44,7 +44,7 @@ class Mutation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def test_ids(self) -> list[str]:
-        """What pytest calls the tests."""
+        """The names of the tests for pytest."""
         return [_test_id(name) for name in self.tests]
 
     def applied(self, text: str) -> str:
@@ -95,7 +95,7 @@ def rules() -> list[str]:
 
 
 def symbols() -> dict[str, str]:
-    """Return where each symbol stands, as `file:name`."""
+    """Return the place of each symbol, as `file:name`."""
     return _list().symbols
 
 

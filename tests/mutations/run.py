@@ -1,5 +1,5 @@
 """
-Breaks each rule in a copy of the tree, and says whether a test goes red.
+Violates each rule in a copy of the tree, and reports whether a test fails.
 
 `make mutations` runs all; `make mutations ARGS="rows-unsorted commit-tag-ignored"` some of them.
 """
@@ -25,7 +25,7 @@ CAUGHT: Final = "caught"
 
 
 def main() -> int:
-    """Run the mutations that are asked for; 1 when one survives or is out of date."""
+    """Run the given mutations, or all; return 1 if one survives or is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("ids", nargs="*", help="only these mutations")
     asked = set(parser.parse_args().ids)
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def verdict(tree: Tree, mutation: Mutation) -> str:
-    """Say what the tests of *mutation* make of it: `caught`, or what is wrong."""
+    """Return `caught` if the tests of *mutation* fail with it, else what is wrong."""
     try:
         with tree.broken_by(mutation):
             run = tree.test(mutation.test_ids, RED_TIMEOUT_S)
@@ -66,7 +66,7 @@ def _are_current(mutations: list[Mutation]) -> bool:
 
 
 def _is_green(tree: Tree, mutations: list[Mutation]) -> bool:
-    """All must be green first: a test that is red anyway proves nothing."""
+    """Whether all tests pass without a mutation: a test that fails anyway proves nothing."""
     tests = sorted({test for mutation in mutations for test in mutation.test_ids})
     began = time.monotonic()
     run = tree.test(tests, GREEN_TIMEOUT_S)
@@ -94,9 +94,9 @@ def _are_all_caught(tree: Tree, mutations: list[Mutation]) -> bool:
 def _tree() -> Iterator[Tree]:
     with tempfile.TemporaryDirectory(prefix="forebay-mutations-") as name:
         folder = Path(name).resolve()
-        folder.chmod(0o711)  # as root the server runs as another user, who has to get in
+        folder.chmod(0o711)  # as root the server runs as another user, which needs access
         copy_sources(folder / "tree")
-        # One server for all runs. Its durability stays as it is: the service insists on it.
+        # One server for all runs, with durable settings, which the service requires.
         server = postgres.start(folder / "server", max_connections=200, max_wal_senders=0)
         try:
             tree = Tree(folder / "tree", folder / "target", server.url())

@@ -22,7 +22,7 @@ _CLOSING: Final = ")]}"
 
 
 class StaleError(Exception):
-    """The symbol, or what is to change in it, is not there exactly once."""
+    """The symbol or the pattern is not in the file exactly once."""
 
 
 class _Token(NamedTuple):
@@ -94,7 +94,7 @@ def _only_match(code: str, language: str, *patterns: str) -> _Match:
 def _matches(
     code: str, tokens: list[_Token], at: int, texts: list[str]
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the end and the captured texts of the match that begins at *at*, if there is one."""
+    """Yield the end and the captured texts of each match that begins at *at*."""
     if not texts:
         yield at, {}
     elif texts[0][0] == "$":
@@ -150,7 +150,7 @@ def _names_of(node: ast.stmt) -> set[str]:
 
 def _statement_range(code: str, at: int) -> tuple[int, int]:
     """Return the innermost statement of indented Python *code* around the place *at*."""
-    # A module of its own: an indented function has to stand in a block.
+    # In a block, so that the indented function is a valid module.
     head = "if True:\n"
     is_indented = code[:1].isspace()
     text = head + code if is_indented else code

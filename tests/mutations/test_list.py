@@ -1,7 +1,8 @@
 """
-The list of mutations fits the code: every entry still applies, and every test it names exists.
+The list of mutations fits the code: every entry applies, and every test that it names exists.
 
-If these tests fail: a rule that keeps events safe may be broken by a change that no test notices.
+If these tests fail: a change can violate a rule of the write path without a failing test, and a
+sender loses events.
 """
 
 import ast

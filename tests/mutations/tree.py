@@ -1,4 +1,4 @@
-"""A copy of the source tree in which something may be broken."""
+"""A copy of the source tree in which mutations are applied."""
 
 import os
 import shutil
@@ -16,11 +16,11 @@ from tests.mutations.mutation import ROOT, Mutation
 MODULE: Final = "service/_native.abi3.so"
 IMPORTED: Final = "import service, provision; from service import _native as native;"
 BUILD_TIMEOUT_S: Final = 600.0
-TEST_TIMEOUT_S: Final = 15  # of a single test: one that hangs has seen the mutation
+TEST_TIMEOUT_S: Final = 15  # of one test: a test that hangs has detected the mutation
 
 
 class Run(subprocess.CompletedProcess[str]):
-    """A run of pytest that has ended by itself."""
+    """The result of a run of pytest that has ended by itself."""
 
     @property
     def is_green(self) -> bool:
@@ -28,36 +28,36 @@ class Run(subprocess.CompletedProcess[str]):
 
     @property
     def has_red_tests(self) -> bool:
-        """Tests ran and failed; what cannot even be collected proves nothing."""
+        """Whether tests ran and failed; an error during collection proves nothing."""
         return self.returncode == 1
 
     def is_red(self, test: str) -> bool:
-        """Whether *test* failed, with some of its parameters at least."""
+        """Whether *test* failed with at least one of its parameters."""
         lines = [line for line in self.stdout.splitlines() if line.startswith("FAILED ")]
         names = [line.removeprefix("FAILED ").partition(" - ")[0] for line in lines]
         return any(name == test or name.startswith((f"{test}[", f"{test}::")) for name in names)
 
 
 class Tree:
-    """The copy, and what is done in it."""
+    """The copy, and the builds and test runs in it."""
 
     def __init__(self, root: Path, target: Path, database_url: str) -> None:
         self.root = root
         self._target = target
         self._environment = os.environ | {
             "PYTHONPATH": str(root),
-            # Two texts of one size in one second would share their bytecode.
+            # A change of the same size within a second would not invalidate the bytecode.
             "PYTHONDONTWRITEBYTECODE": "1",
             "DATABASE_URL": database_url,
             "CARGO_TARGET_DIR": str(target),
-            # What is tested is the rule, not the speed: a build in half the time.
+            # Without optimization, which halves the time of a build.
             "CARGO_PROFILE_RELEASE_LTO": "off",
             "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
             "PYO3_PYTHON": sys.executable,
         }
 
     def require_own_imports(self) -> None:
-        """The project is installed from its own folder: make sure that the copy hides it."""
+        """Check that Python imports the copy, and not the installed project."""
         code = f"{IMPORTED} print(service.__file__, provision.__file__, native.__file__, sep='\\n')"
         found = self._run([sys.executable, "-c", code], 60)
         if found.returncode or not all(
@@ -67,7 +67,7 @@ class Tree:
 
     @contextmanager
     def broken_by(self, mutation: Mutation) -> Iterator[None]:
-        """Keep *mutation* applied, its core built."""
+        """Apply *mutation* during the block, and build the core if it changes it."""
         changed, module = self.root / mutation.file, self.root / MODULE
         text, built = changed.read_bytes(), module.read_bytes()
         changed.write_text(mutation.applied(text.decode()))
@@ -80,7 +80,7 @@ class Tree:
             _replace(module, built)
 
     def test(self, tests: list[str], timeout_s: float) -> Run:
-        """Run *tests*; raises subprocess.TimeoutExpired when they come to no end."""
+        """Run *tests*; raises subprocess.TimeoutExpired if they do not end."""
         options = ["-q", "--no-header", "--tb=line", "--color=no", "-rf", "-p", "no:cacheprovider"]
         limit = f"--timeout={TEST_TIMEOUT_S}"
         return self._run([sys.executable, "-m", "pytest", *options, limit, *tests], timeout_s)
@@ -95,7 +95,7 @@ class Tree:
         _replace(self.root / MODULE, (self._target / f"release/lib_native{suffix}").read_bytes())
 
     def _run(self, command: list[str], timeout_s: float) -> Run:
-        """Run *command* in the copy; what does not end is ended with all that it started."""
+        """Run *command* in the copy; after the timeout, kill it and its descendants."""
         with subprocess.Popen(
             command,
             cwd=self.root,
@@ -114,7 +114,7 @@ class Tree:
 
 
 def copy_sources(root: Path) -> None:
-    """Copy what git knows or would add, and the built core, to *root*."""
+    """Copy tracked and untracked (not ignored) files and the built core to *root*."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     for name in {*names.split("\0"), MODULE}:
@@ -125,7 +125,7 @@ def copy_sources(root: Path) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    # A new file, never the old one written over: a process may still have that mapped.
+    # Create a new file: a process may still have the old one mapped.
     fresh = path.with_suffix(".fresh")
     fresh.write_bytes(content)
     fresh.replace(path)

@@ -1,4 +1,4 @@
-"""Scans bodies through the core alone: each event becomes a row or a violation."""
+"""Scans bodies with the core alone: each event becomes a row or a violation."""
 
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -10,7 +10,7 @@ NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 class Arrival(NamedTuple):
-    """What is the same for every event of one request."""
+    """The data that all events of a request have in common."""
 
     tenant_id: int = 1
     workspace_id: int = 1
@@ -21,7 +21,7 @@ class Arrival(NamedTuple):
 
 
 def scan(body: str | bytes, event_type: str | None = None, events_max: int = 50) -> Scan:
-    """Scan a batch, or the event of an endpoint; it must be JSON."""
+    """Scan a batch, or one event of an endpoint; the body must be JSON."""
     body = body.encode() if isinstance(body, str) else body
     if event_type is None:
         scanned = _native.scan_batch(body, events_max)
@@ -32,7 +32,7 @@ def scan(body: str | bytes, event_type: str | None = None, events_max: int = 50)
 
 
 def malformed(body: str | bytes) -> Malformed:
-    """Scan a batch that is refused as a whole."""
+    """Scan a batch that the core must refuse as a whole."""
     scanned = _native.scan_batch(body.encode() if isinstance(body, str) else body, 50)
     assert isinstance(scanned, Malformed)
     return scanned

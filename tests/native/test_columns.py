@@ -1,7 +1,7 @@
 """
-Every list of the columns of an event is the one that native/columns.toml generates.
+Every list of the columns of an event is generated from native/columns.toml and up to date.
 
-If these tests fail: a field is stored in the wrong column, or is missing in the documentation.
+If these tests fail: an analyst finds a field in the wrong column, or an undocumented column.
 """
 
 import subprocess

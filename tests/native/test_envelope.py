@@ -1,5 +1,5 @@
 """
-The envelope of a batch: its own members, their limits, and the errors in them.
+The envelope of a batch: its members, their limits and their errors.
 
 If these tests fail: a sender of batches gets a wrong answer, or its events get the wrong context.
 """
@@ -16,7 +16,7 @@ MARCH_1_US = 1_772_323_200_000_000
 
 
 def stored(body: str) -> tuple[bytes | None, int | None]:
-    """Return the context and the time of sending that the one event of *body* is stored with."""
+    """Return the stored context and the stored time of sending of the only event of *body*."""
     rows, refused = scan(body).rows(_native.RowIds(0, bytes(32)), Arrival())
     assert not refused
     (row,), (columns,) = rows.all(), read_copy(rows.copy_data())
@@ -110,7 +110,7 @@ def test_an_invalid_time_of_sending_is_quoted() -> None:
     )
 
 
-def test_what_is_not_json_comes_before_what_is_missing() -> None:
+def test_invalid_json_is_reported_before_a_missing_member() -> None:
     assert malformed('{"context":[]').code == "malformed_json"
     assert malformed('{"batch":[],"batch":[]}]').code == "malformed_json"
 
@@ -121,7 +121,7 @@ def test_a_batch_may_be_empty() -> None:
     assert (taken.count, judge(taken)) == (0, [])
 
 
-def test_events_past_the_limit_are_counted_and_held_to_the_grammar_alone() -> None:
+def test_events_past_the_limit_are_counted_and_checked_only_for_json_syntax() -> None:
     taken = scan(f'{{"batch":[{GOOD},7,{GOOD},NaN,{{"x":"\\u0000","x":1}}]}}', events_max=2)
 
     assert taken.count == 5

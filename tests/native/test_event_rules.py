@@ -15,7 +15,7 @@ from tests.native.scanned import judge, judge_batch, scan
 
 
 def judge_event(event: str) -> Row | Violation:
-    """Judge one event at each index of a batch: always the same, and the others are accepted."""
+    """Judge an event at each index of a batch: one result, and the other events are accepted."""
     good = '{"type":"page"}'
     verdicts = []
     for index in range(3):
@@ -250,6 +250,6 @@ def test_a_single_event_of_another_type_than_its_path_is_ambiguous(given: str) -
     assert (verdict.code, verdict.field) == ("ambiguous_field", "type")
 
 
-def test_an_unknown_endpoint_is_the_callers_error() -> None:
+def test_an_unknown_endpoint_raises_a_value_error() -> None:
     with pytest.raises(ValueError, match="must be one of track"):
         _native.scan_event(b"{}", "batch")

@@ -1,5 +1,5 @@
 """
-JSON that PostgreSQL cannot store refuses one event; a body that is not JSON is refused whole.
+JSON that PostgreSQL cannot store rejects one event; invalid JSON refuses the whole body.
 
 If these tests fail: a sender loses a whole batch for one event, or PostgreSQL refuses a flush.
 """
@@ -14,7 +14,7 @@ GOOD = '{"type":"page"}'
 
 
 def verdict(value: str) -> Row | Violation:
-    """Judge an event with *value* in its properties, between two that are accepted."""
+    """Judge an event with *value* in its properties, between two accepted events."""
     event = f'{{"type":"page","messageId":"m","properties":{{"a":[{value}]}}}}'
     first, middle, last = judge_batch(f'{{"batch":[{GOOD},{event},{GOOD}]}}')
     assert [type(first), type(last)] == [Row, Row]
@@ -41,7 +41,7 @@ def verdict(value: str) -> Row | Violation:
         " [ ] , { } , \t\r\n [ { } ] ",
     ],
 )
-def test_what_postgresql_stores_is_accepted(value: str) -> None:
+def test_json_that_postgresql_can_store_is_accepted(value: str) -> None:
     assert isinstance(verdict(value), Row)
 
 
@@ -70,7 +70,9 @@ def test_what_postgresql_stores_is_accepted(value: str) -> None:
         ('{"a":' * 62 + "1" + "}" * 62, "too_deep", "64 levels"),
     ],
 )
-def test_what_postgresql_refuses_refuses_one_event(value: str, code: str, part: str) -> None:
+def test_json_that_postgresql_refuses_rejects_only_its_event(
+    value: str, code: str, part: str
+) -> None:
     refused = verdict(value)
 
     assert isinstance(refused, Violation)
@@ -94,7 +96,7 @@ def test_the_64th_level_is_accepted() -> None:
         (f'"{"k" * 100}":NaN', "k" * 64 + "…"),
     ],
 )
-def test_the_field_is_the_member_of_the_event(member: str, field: str) -> None:
+def test_a_violation_names_the_member_of_the_event(member: str, field: str) -> None:
     (refused,) = judge_batch(f'{{"batch":[{{"type":"page",{member}}}]}}')
 
     assert isinstance(refused, Violation)
@@ -136,9 +138,7 @@ def test_the_field_is_the_member_of_the_event(member: str, field: str) -> None:
         ("// no", 0, "expected a JSON value"),
     ],
 )
-def test_what_is_not_json_refuses_the_body_with_the_offset(
-    value: str, offset: int, part: str
-) -> None:
+def test_invalid_json_refuses_the_body_with_the_offset(value: str, offset: int, part: str) -> None:
     start = '{"batch":[{"type":"page","properties":{"":['
     refused = malformed(f"{start}{value}]}}}}]}}")
 

@@ -1,7 +1,7 @@
 """
-The content hash, which tells a repeated event from another event with the same id.
+The content hash, which distinguishes a retry from another event with the same id.
 
-If these tests fail: a sender's retry is answered as a conflict, or a conflict as a duplicate.
+If these tests fail: a sender gets `conflict` for a retry, or `duplicate` for a different event.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def payload_hash(members: str) -> int:
         ('"timestamp":""', '"timestamp":null'),
     ],
 )
-def test_another_way_of_writing_is_the_same_content(one: str, other: str) -> None:
+def test_another_json_form_is_the_same_content(one: str, other: str) -> None:
     assert payload_hash(one) == payload_hash(other)
 
 
@@ -68,7 +68,7 @@ def test_another_value_is_another_content(one: str, other: str) -> None:
 
 
 @given(st.integers(0, 2**32))
-def test_an_event_written_in_another_way_keeps_its_hash_and_a_changed_one_does_not(
+def test_an_event_in_another_json_form_keeps_its_hash_and_a_changed_event_does_not(
     seed: int,
 ) -> None:
     pen = Pen(seed)

@@ -1,5 +1,5 @@
 """
-Any input gets an answer, and the core and Python's json module agree on what is JSON.
+Any input gets an answer, and the core accepts the same JSON as Python's json module.
 
 If these tests fail: a sender can stop a worker, or gets a wrong answer for a valid body.
 """
@@ -36,7 +36,7 @@ VALUES = st.recursive(
 
 
 def answer(body: bytes) -> Scan | Malformed:
-    """Return the scan of *body* as a batch; check that scan, and the one as a single event."""
+    """Return the scan of *body* as a batch; check this scan and that of a single event."""
     scanned = _native.scan_batch(body, 3)
     for each in (scanned, _native.scan_event(body, "track")):
         if isinstance(each, Malformed):
@@ -99,7 +99,7 @@ def refuse(name: str) -> NoReturn:
 
 
 def is_json_in_python(text: str) -> bool:
-    """Tell whether Python's decoder, in its strict mode, accepts *text*."""
+    """Whether Python's decoder, in its strict mode, accepts *text*."""
     try:
         json.loads(text, parse_constant=refuse)
     except ValueError:
@@ -118,7 +118,7 @@ def test_the_core_and_python_agree_on_what_is_json(text: str) -> None:
     scanned = _native.scan_batch(body.encode(), 50)
 
     assert isinstance(scanned, Malformed)
-    is_json = scanned.code != "malformed_json"  # batch is missing in all of them
+    is_json = scanned.code != "malformed_json"  # the core then reports that `batch` is missing
     is_constant = re.search(r"NaN|Infinity", text) is not None
     assert expected == is_json or is_constant
 

@@ -1,7 +1,8 @@
 """
-Request ids, row ids and minted event ids.
+Request ids, row ids and generated event ids.
 
-If these tests fail: two requests or events get one id, or a sender can guess an id of another one.
+If these tests fail: two requests or events get the same id, or a sender can guess the ids of
+another sender.
 """
 
 import json
@@ -62,7 +63,7 @@ def test_after_the_last_row_id_comes_0_within_one_request(start: int) -> None:
 
 
 @given(st.binary(min_size=32, max_size=32), st.integers(0, 2**63 - 1), st.integers(0, 2**52))
-def test_a_minted_id_is_sha_256_of_secret_row_and_arrival(
+def test_a_generated_id_is_sha_256_of_secret_row_id_and_arrival(
     secret: bytes, row_id: int, received_at_us: int
 ) -> None:
     arrival = reference.Arrival(1, 1, 1, moment(received_at_us), "1.0", row_id, secret)
@@ -72,8 +73,8 @@ def test_a_minted_id_is_sha_256_of_secret_row_and_arrival(
     assert reference.minted(arrival, row_id) == event_id
 
 
-def test_minted_ids_use_every_digit_at_every_place_alike() -> None:
-    """Their 103 bits are there: no place is fixed, and none prefers a digit by much."""
+def test_generated_ids_use_every_digit_equally_often_at_every_position() -> None:
+    """A generated id has 103 random bits, so no position is fixed or prefers a digit."""
     made = rows(_native.RowIds(0, SECRET), MINTED).event_ids
 
     assert MINTED == len(set(made))

@@ -1,5 +1,5 @@
 """
-The core's parsing of timestamps against a parser in Python: equal to the microsecond.
+Timestamps parsed by the core and by a parser in Python are equal to the microsecond.
 
 If these tests fail: a sender's valid timestamp is refused, or an event is stored with a wrong time.
 """
@@ -21,7 +21,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def by_core(texts: list[str]) -> list[int | None]:
-    """Return what the core parses from each text, None if it refuses the text."""
+    """Return the time that the core parses from each text, None if it refuses the text."""
     events = [{"type": "page", "sentAt": text} for text in texts]
     verdicts = judge(scan(json.dumps({"batch": events})))
     refused = {verdict.field for verdict in verdicts if isinstance(verdict, Violation)}

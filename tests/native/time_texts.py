@@ -1,4 +1,4 @@
-"""Texts that are timestamps, or nearly: every form of ISO 8601, numbers out of range, damage."""
+"""Texts for the parser of timestamps: forms of ISO 8601, numbers out of range, damaged texts."""
 
 from typing import Final
 

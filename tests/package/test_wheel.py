@@ -28,7 +28,7 @@ BIN: Final = Path(sys.executable).parent
 PACKAGES: Final = {"provision", "service"}
 Done = subprocess.CompletedProcess[str]
 
-# One process builds the wheel: two builds would write to the same folder of cargo.
+# In one process, because two builds would write to the same folder of cargo.
 pytestmark = pytest.mark.xdist_group("wheel")
 
 
@@ -42,7 +42,7 @@ def run(*command: object, **variables: Any) -> Done:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel; cargo has compiled everything for the editable install."""
+    """Build the wheel; cargo has compiled everything already for the editable install."""
     folder = tmp_path_factory.mktemp("wheels")
     run(BIN / "maturin", "build", "--release", "--locked", "--quiet", "--out", folder, cwd=ROOT)
     (built,) = folder.glob("forebay-*.whl")
@@ -51,14 +51,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the programs of a new environment with the wheel and what its metadata asks for."""
+    """Install the wheel with its dependencies in a new environment; return its programs."""
     environment = tmp_path_factory.mktemp("environment") / "venv"
     run(BIN / "uv", "venv", "--quiet", "--python", sys.executable, environment)
     install = [
         *(str(BIN / "uv"), "pip", "install", "--quiet", "--python", str(environment)),
         *("--constraint", str(ROOT / "requirements/dev.txt"), f"forebay[dev] @ {wheel.as_uri()}"),
     ]
-    # The packages are in the cache since `make setup`, if nobody has emptied it.
+    # The packages are in the cache since `make setup`, unless it was emptied.
     if subprocess.run([*install, "--offline"], capture_output=True, check=False).returncode != 0:
         run(*install)
     return environment / "bin"
@@ -66,14 +66,14 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return an empty folder, far from the checkout, that only its owner may enter."""
+    """An empty folder outside of the checkout that only its owner may enter."""
     empty = tmp_path / "empty"
     empty.mkdir(mode=0o700)
     return empty
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return our environment without what leads to the checkout or to its packages."""
+    """Return the environment variables without those that refer to the checkout or its packages."""
     hidden = {"PYTHONPATH", "VIRTUAL_ENV", "PATH"}
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
     return kept | {"PATH": os.defpath} | variables

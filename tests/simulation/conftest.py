@@ -9,6 +9,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def seed(pytestconfig: pytest.Config) -> int | None:
-    """Return the seed to replay. Only with this folder named does pytest know the option."""
+    """The seed to replay. pytest knows the option only if this folder is named."""
     given: int | None = pytestconfig.getoption("seed", None)
     return given

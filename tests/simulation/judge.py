@@ -1,4 +1,4 @@
-"""The rules for a batcher, checked from outside after every step."""
+"""The rules for a batcher, checked after every step without use of its own logic."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -14,11 +14,11 @@ _STEPS_MAX: Final = 20_000
 
 
 class Violation(AssertionError):  # noqa: N818 - the finding itself, not a fault of the judge
-    """Something that must be true was not."""
+    """A rule was violated."""
 
 
 class Turns(NamedTuple):
-    """When a flush may begin beside another."""
+    """When a further flush may begin."""
 
     flushes_max: int
     further_rows_min: int
@@ -26,7 +26,7 @@ class Turns(NamedTuple):
 
 
 class Beside(StrEnum):
-    """What is away when a flush begins."""
+    """The flushes that run when another one begins."""
 
     NONE = "beside none"
     STALLED = "beside stalled ones"
@@ -34,7 +34,7 @@ class Beside(StrEnum):
 
 
 class Begun:
-    """The flushes that have begun since time has passed."""
+    """Sum of the flushes that have begun at the current time."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -43,7 +43,7 @@ class Begun:
 
 
 class Request:
-    """A payload on its way, and all that is known of it."""
+    """A submitted payload and its state."""
 
     def __init__(self, number: int, payload: Payload) -> None:
         self.number = number
@@ -55,17 +55,17 @@ class Request:
         self.is_flushed = False
         self.is_committed = False
         self.answer: Sequence[Verdict] | Reason | None = None
-        # The answer it has to get, once that is decided.
+        # The expected answer, once it is decided.
         self.due: Sequence[Verdict] | Reason | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody waits for its answer."""
+        """Whether a client waits for its answer."""
         return self.submitted_at is not None and self.answer is None and not self.is_given_up
 
 
 class Judge:
-    """Keeps the books of one run, and raises a `Violation` where they do not balance."""
+    """Records one run, and raises a `Violation` if a rule is violated."""
 
     def __init__(
         self, loop: SeededLoop, limits: QueueLimits, turns: Turns, timeout_s: float
@@ -77,9 +77,11 @@ class Judge:
         self._timeout_s = timeout_s
         self._requests: dict[int, Request] = {}  # by the identity of the payload
         self._flushes: list[list[int]] = []  # places
-        self._away: dict[int, float] = {}  # since when, by the identity of what it holds
+        self._away: dict[
+            int, float
+        ] = {}  # start of each running flush, by the identity of its list of payloads
         self._begun = Begun()
-        self._owed: list[Request] = []  # an answer, before any more time passes
+        self._owed: list[Request] = []  # requests whose answer is due before time advances
         self._steps = 0
         self._step_of_submit = 0
         self._rows_told = 0
@@ -89,13 +91,13 @@ class Judge:
         self._violation: Violation | None = None
 
     def watch(self, batcher: Batcher, store: FickleStore) -> None:
-        """Say whose books these are."""
+        """Set the batcher and the store of this run."""
         self._queue = batcher._queue
         self._store = store
         self._note("batcher", type(batcher).__name__, self._turns, self._timeout_s)
         self._note("limits", self._limits)
 
-    # What the clients tell
+    # Calls of the clients
 
     def submitted(self, request: Request) -> None:
         request.submitted_at = self._loop.time()
@@ -114,12 +116,12 @@ class Judge:
     def answered(self, request: Request, answer: Sequence[Verdict] | Reason) -> None:
         text = answer if isinstance(answer, Reason) else "stored"
         self._note("answered", request.number, text)
-        self._require(request.is_open, "answered though nobody waits", request)
+        self._require(request.is_open, "answered although no client waits", request)
         request.answer = answer
         if request.met_closed_gate:
             is_shed = answer is Reason.OVERLOADED
-            self._require(is_shed, "the gate was not as it must be", request)
-            self._require(self._steps == self._step_of_submit, "overloaded, but late", request)
+            self._require(is_shed, "not refused although the queue is full", request)
+            self._require(self._steps == self._step_of_submit, "refused, but not at once", request)
             return
         assert request.submitted_at is not None
         latest = request.submitted_at + self._timeout_s + BOUND_S
@@ -127,8 +129,10 @@ class Judge:
         if not isinstance(answer, Reason):
             self._require(request.is_committed, "acked before the commit", request)
         elif answer is Reason.STORE_UNAVAILABLE:
-            self._require(not request.is_committed, "said not to be stored, but is", request)
-        self._require(answer == self._due(request), "answered wrongly", request)
+            self._require(
+                not request.is_committed, "answered store_unavailable, but stored", request
+            )
+        self._require(answer == self._due(request), "wrong answer", request)
 
     def drain_began(self) -> None:
         self._is_draining = True
@@ -140,18 +144,18 @@ class Judge:
         self._require(now <= deadline, "the drain took too long")
         self._require(is_done or now == deadline, "the drain ended too soon")
         if is_done:
-            self._require(self._queue.rows == 0, "drained, but rows wait")
-            self._require(self._store.under_way == 0, "drained, but a flush is under way")
+            self._require(self._queue.rows == 0, "drained, but rows are queued")
+            self._require(self._store.under_way == 0, "drained, but a flush runs")
             self._owed += [request for request in self._requests.values() if request.is_open]
 
-    # What the store tells, and the batcher of its flushes
+    # Calls of the store, and of the batcher about its flushes
 
     def write_began(self, payloads: list[Payload], deadline: float, under_way: int) -> None:
         requests = [self._requests[id(payload)] for payload in payloads]
         numbers = [request.number for request in requests]
         self._note("write began", numbers, deadline, self._beside())
         self._flushes.append([request.place for request in requests])
-        self._require(under_way <= self._turns.flushes_max, "too many flushes are under way")
+        self._require(under_way <= self._turns.flushes_max, "too many flushes run")
         has_half = deadline > self._loop.time() + self._timeout_s / 2
         self._require(has_half, "a flush began with less than half of its time")
         first = min(request.submitted_at or 0 for request in requests)
@@ -167,8 +171,8 @@ class Judge:
         )
         self._require(is_within or len(payloads) == 1, "the batch is too large")
         for request in requests:
-            self._require(not request.is_flushed, "went down twice", request)
-            self._require(request.answer is None, "went down after its answer", request)
+            self._require(not request.is_flushed, "flushed twice", request)
+            self._require(request.answer is None, "flushed after its answer", request)
             request.is_flushed = True
 
     def committed(self, payloads: list[Payload]) -> None:
@@ -178,7 +182,7 @@ class Judge:
 
     def write_cancelled(self, *, is_planned: bool) -> None:
         is_meant = is_planned or self._loop.cancels > 0
-        self._require(is_meant, "a flush was cancelled, and nobody meant it")
+        self._require(is_meant, "a flush was cancelled without a request to do so")
 
     def write_ended(self, payloads: list[Payload], reason: Reason | None) -> None:
         del self._away[id(payloads)]
@@ -192,11 +196,11 @@ class Judge:
     def flush_told(self, rows: int, _queued_rows: int, _duration_s: float) -> None:
         self._rows_told += rows
 
-    # What is looked at after each step, before time passes, and at the end
+    # Checks after each step, before time advances, and at the end
 
     def after_step(self) -> None:
         self._steps += 1
-        self._require(self._steps < _STEPS_MAX, "it never comes to rest")
+        self._require(self._steps < _STEPS_MAX, "too many steps")
         queue = self._queue
         counted = (len(queue._queued), queue.rows, queue.size_bytes)
         if counted != self._counted:
@@ -210,34 +214,34 @@ class Judge:
         rows = sum(item.payload.rows for item in queue._queued)
         size_bytes = sum(item.payload.size_bytes for item in queue._queued)
         is_right = (queue.rows, queue.size_bytes) == (rows, size_bytes)
-        self._require(is_right, "the queue has counted wrongly")
+        self._require(is_right, "the queue counts wrong")
         if rows >= limits.queue_rows_max or size_bytes >= limits.queue_bytes_max:
             self._is_closed = True
         elif rows <= limits.queue_rows_max // 2 and size_bytes <= limits.queue_bytes_max // 2:
             self._is_closed = False
 
     def at_rest(self) -> None:
-        self._look_for_who_waits()
-        self._look_for_who_was_early()
+        self._require_no_late_flush()
+        self._require_no_early_flush()
         self._begun = Begun()
         for request in self._owed:
-            self._require(not request.is_open, "its answer is due, and does not come", request)
+            self._require(not request.is_open, "its answer is overdue", request)
         self._owed.clear()
         self._rule()
 
     def at_end(self) -> None:
         for request in self._requests.values():
             self._require(not request.is_open, "never answered", request)
-        self._require(not self._loop.faults, f"the loop was told of faults: {self._loop.faults}")
-        # Flushes of one moment may begin in any order, where the loop runs them so.
+        self._require(not self._loop.faults, f"exceptions reached the loop: {self._loop.faults}")
+        # If the loop runs callbacks in random order, flushes of one moment begin in any order.
         flushes = self._flushes if self._loop.is_in_order else sorted(self._flushes)
         places = [place for flush in flushes for place in flush]
-        self._require(places == sorted(places), "first in was not first out")
+        self._require(places == sorted(places), "requests were not flushed in their order")
         rows = sum(each.payload.rows for each in self._requests.values() if each.is_flushed)
-        self._require(self._rows_told == rows, "not every flush was told")
+        self._require(self._rows_told == rows, "on_flush was not called for every flush")
         self._rule()
 
-    def _look_for_who_waits(self) -> None:
+    def _require_no_late_flush(self) -> None:
         queue = self._queue
         is_free = len(self._away) < self._turns.flushes_max
         has_turn = (
@@ -246,35 +250,37 @@ class Judge:
             or self._is_closed
             or self._is_draining
         )
-        self._require(not (queue.rows and is_free and has_turn), "a slot is free, and rows wait")
+        self._require(
+            not (queue.rows and is_free and has_turn), "queued rows wait although a flush may begin"
+        )
 
-    def _look_for_who_was_early(self) -> None:
+    def _require_no_early_flush(self) -> None:
         begun, limits = self._begun, self._limits
-        # What was cancelled before its first step is not among those that have begun.
+        # A flush that was cancelled before its first step is not counted as begun.
         if not begun.is_beside_on_time or self._is_draining or self._loop.cancels:
             return
-        # No more than these can have waited at any time since the others were away.
+        # Upper limit of the rows that were queued at any time since the other flushes began.
         rows, size_bytes = begun.rows + self._queue.rows, begun.size_bytes + self._queue.size_bytes
         may_have_been_closed = (
             rows > limits.queue_rows_max // 2 or size_bytes > limits.queue_bytes_max // 2
         )
         has_turn = self._is_enough(rows, size_bytes) or may_have_been_closed
-        self._require(has_turn, "beside another one a flush began for few rows")
+        self._require(has_turn, "a further flush began for too few rows")
 
     def _beside(self) -> Beside:
-        """Return what a flush that begins now is beside."""
+        """Return the flushes that run beside a flush that begins now."""
         if not self._away:
             return Beside.NONE
         is_on_time = self._loop.time() < max(self._away.values()) + self._turns.stalled_s
         return Beside.ON_TIME if is_on_time else Beside.STALLED
 
     def _is_enough(self, rows: int, size_bytes: int) -> bool:
-        """Tell whether as much as this may go beside a flush that has not stalled."""
+        """Whether this many rows or bytes may start a flush beside one that has not stalled."""
         rows_min = min(self._turns.further_rows_min, self._limits.batch_rows_max)
         return rows >= rows_min or size_bytes >= self._limits.batch_bytes_max
 
     def _due(self, request: Request) -> Sequence[Verdict] | Reason | None:
-        """Return what *request* has to be answered by now."""
+        """Return the expected answer to *request* at this time."""
         if request.is_flushed:
             return request.due
         assert request.submitted_at is not None
@@ -293,6 +299,6 @@ class Judge:
             self._violation = Violation(claim + of)
 
     def _rule(self) -> None:
-        # Not where it is found: there the batcher could catch it, as it catches everything.
+        # Not at the place of the violation, where the batcher would catch the exception.
         if self._violation is not None:
             raise self._violation

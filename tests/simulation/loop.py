@@ -13,7 +13,7 @@ _STARTED_AT: Final = 1_000.0
 
 
 class Handle:
-    """A callback that is to run, as small as it gets: there are half a million a run."""
+    """A scheduled callback, kept small because a run has half a million of them."""
 
     __slots__ = ("args", "callback", "context", "is_cancelled")
 
@@ -37,7 +37,7 @@ class Handle:
 
 class SeededLoop:
     """
-    What asyncio's tasks, futures, `sleep` and `wait` ask of a loop, and nothing else.
+    The part of an event loop that asyncio's tasks, futures, `sleep` and `wait` use.
 
     When nothing is ready, time jumps to the next timer; timers of the same moment fall due in any
     order. A loop that is not in order also runs what is ready in any order: asyncio promises more,
@@ -80,7 +80,7 @@ class SeededLoop:
         return asyncio.Future(loop=self.as_loop)
 
     def create_task(self, coro: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Make a task of the code under test."""
+        """Create a task of the code under test."""
         task = asyncio.Task(coro, loop=self.as_loop)
         self.tasks.append(task)
         if self._is_next_task_cancelled:
@@ -105,9 +105,9 @@ class SeededLoop:
 
     def run(self, after_step: Callable[[], None], at_rest: Callable[[], None]) -> None:
         """
-        Run until nothing is ready and no timer is left.
+        Run until no callback is ready and no timer is left.
 
-        *at_rest* is called each time before time passes, and at the end.
+        *at_rest* is called each time before time advances, and at the end.
         """
         asyncio._set_running_loop(self.as_loop)
         try:
@@ -123,7 +123,7 @@ class SeededLoop:
             asyncio._set_running_loop(None)
 
     def abandon(self) -> None:
-        """End what still runs, so that nothing is left to be found by the garbage collector."""
+        """Cancel all tasks that still run, so that the garbage collector reports none."""
         while tasks := asyncio.all_tasks(self.as_loop):
             for task in tasks:
                 task.cancel()

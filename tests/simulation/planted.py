@@ -13,7 +13,7 @@ Batch = list[QueuedPayload]
 
 
 class AcksBeforeCommit(Batcher):
-    """Answers when a flush begins: it trusts its store."""
+    """Answers when a flush begins."""
 
     async def _flush(self, batch: Batch) -> None:
         for queued in batch:
@@ -31,14 +31,14 @@ class ForgetsOnFailure(Batcher):
 
 
 class ForgetsTheUnbegun(Batcher):
-    """Answers only inside the flush, where one that is cancelled early never comes."""
+    """Does not answer the requests of a flush that is cancelled before its first step."""
 
     def _ended(self, batch: Batch, flush: "asyncio.Task[None]") -> None:
         super()._ended([] if flush.cancelled() else batch, flush)
 
 
 class GivesUpForAll(Batcher):
-    """Takes a client that gives up for a reason to cancel its flush."""
+    """Cancels the flush when one of its clients gives up."""
 
     async def submit(self, payload: Payload) -> Sequence[Verdict]:
         try:
@@ -50,7 +50,7 @@ class GivesUpForAll(Batcher):
 
 
 class DrainsTooSoon(Batcher):
-    """Does not look again for what came while the last flush ended."""
+    """Ends the drain although payloads arrived while the last flush ended."""
 
     async def drain(self, timeout_s: float) -> bool:
         self._further_rows_min = 1
@@ -65,7 +65,7 @@ class DrainsTooSoon(Batcher):
 
 
 class BeginsOneTooMany(Batcher):
-    """Has one more flush under way than it may."""
+    """Runs one flush more than allowed."""
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
@@ -73,7 +73,7 @@ class BeginsOneTooMany(Batcher):
 
 
 class DrainsPatiently(Batcher):
-    """Lets what is left wait for company."""
+    """At a drain, lets the last payloads wait for more rows."""
 
     async def drain(self, timeout_s: float) -> bool:
         few = self._further_rows_min
@@ -82,28 +82,28 @@ class DrainsPatiently(Batcher):
 
 
 class StartsTooSoon(Batcher):
-    """Begins a flush beside another for a single row."""
+    """Begins a further flush for a single row."""
 
     def _may_start(self) -> bool:
         return bool(self._queue)
 
 
 class WaitsBehindTheStalled(Batcher):
-    """Does not mind how long a flush has been away."""
+    """Never marks a flush as stalled."""
 
     def _mark_stalled(self, flush: "asyncio.Task[None]") -> None:
         pass
 
 
 class WaitsForTheNext(Batcher):
-    """Notes that a flush has stalled, and does nothing about it."""
+    """Marks a flush as stalled, but starts no further flush."""
 
     def _mark_stalled(self, flush: "asyncio.Task[None]") -> None:
         del self._on_time[flush]
 
 
 class WaitsForCompany(Batcher):
-    """Begins no flush for a single payload while another one is under way."""
+    """Begins no flush for a single payload while another flush runs."""
 
     def _start_flushes(self) -> None:
         if not self._flushes or len(self._queue._queued) > 1:
@@ -121,7 +121,7 @@ class _OtherQueue(Batcher):
 
 
 class SendsTheExpired(_OtherQueue):
-    """Lets those whose time is over take their batch along."""
+    """Lets expired payloads fail the rest of their batch."""
 
     class kind(Queue):  # noqa: N801 - an attribute
         def take_expired(self, now: float) -> Batch:
@@ -141,7 +141,7 @@ class ServesTheLastFirst(_OtherQueue):
 
 
 class OverfillsBatches(_OtherQueue):
-    """Takes two batches at once."""
+    """Joins two batches to one."""
 
     class kind(Queue):  # noqa: N801
         def take_batch(self) -> Batch:
@@ -149,7 +149,7 @@ class OverfillsBatches(_OtherQueue):
 
 
 class OpensTheGateLate(_OtherQueue):
-    """Keeps the gate closed until nothing waits."""
+    """Refuses payloads until the queue is empty."""
 
     class kind(Queue):  # noqa: N801
         def _reopen(self) -> None:
@@ -158,7 +158,7 @@ class OpensTheGateLate(_OtherQueue):
 
 
 class LosesCount(_OtherQueue):
-    """Forgets the bytes of those that expire."""
+    """Does not subtract the bytes of expired payloads."""
 
     class kind(Queue):  # noqa: N801
         def take_expired(self, now: float) -> Batch:

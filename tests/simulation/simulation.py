@@ -35,7 +35,7 @@ class LoopClock(FixedClock):
 
 
 class Simulation:
-    """Everything that happens to one batcher in one seed."""
+    """One run: clients, a store and a drain for one batcher, from one seed."""
 
     def __init__(self, seed: int, make: MakeBatcher = Batcher) -> None:
         self._rng = rng = Random(seed)
@@ -54,7 +54,7 @@ class Simulation:
             stalled_s=self._upto(16) * TICK_S,
         )
         timeout_s = self._upto(128) * TICK_S
-        # No flush waits for company until it has too little time left.
+        # A flush counts as stalled after a quarter of the timeout at the latest.
         promised = turns._replace(stalled_s=min(turns.stalled_s, timeout_s / 4))
         self.judge = Judge(self._loop, limits, promised, timeout_s)
         self._store = FickleStore(rng, self._loop, self.judge)
@@ -69,7 +69,7 @@ class Simulation:
         self.judge.watch(self._batcher, self._store)
 
     def run(self) -> None:
-        """Let everything happen; raises a `Violation` when something is not as it must be."""
+        """Run the simulation; raises a `Violation` if a rule is violated."""
         span = self._upto(int(_SPAN_S / TICK_S))
         for _ in range(self._upto(8)):
             self._at(span, self._send)
@@ -125,5 +125,5 @@ class Simulation:
 
 @functools.cache
 def _rows(number: int, count: int) -> Rows:
-    """Return *count* rows that only the request of this number has."""
+    """Return *count* rows that belong only to the request of this number."""
     return _SENDER.rows(*[make_event(str(number))] * count)

@@ -1,4 +1,4 @@
-"""An unreliable store that keeps its promises; a seed decides everything else."""
+"""An unreliable store whose answers are true; a seed decides everything else."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from service.model import AcceptedVerdicts, Payload, Verdict, Write, WriteResult
 from service.reasons import Reason, RefusedError
 from tests.simulation.loop import SeededLoop
 
-# How long after its deadline a write may still answer: the real one tears its connection down.
+# How long after its deadline a write may still answer: the real store closes its connection.
 BOUND_S: Final = 1.0
 TICK_S: Final = 1 / 64  # a power of two, so that sums of times are exact
 
@@ -19,7 +19,7 @@ class Panic(BaseException):
 
 
 class Observer(Protocol):
-    """Who is told what the store does to its payloads."""
+    """Is called for each step of a write."""
 
     def write_began(self, payloads: list[Payload], deadline: float, under_way: int) -> None: ...
 
@@ -28,14 +28,14 @@ class Observer(Protocol):
     def write_cancelled(self, *, is_planned: bool) -> None: ...
 
     def write_ended(self, payloads: list[Payload], reason: Reason | None) -> None:
-        """*reason* is what its requests have to be refused with, None when it has verdicts."""
+        """*reason* is the expected refusal of its requests, None if the write has verdicts."""
 
 
 class FickleStore:
     """
-    Commits, aborts, goes silent, answers late, raises or is cancelled.
+    Commits, aborts, does not answer, answers late, raises or is cancelled.
 
-    What `RefusedError` says is true: `store_unavailable` is never raised after a commit.
+    `RefusedError` is always true: `store_unavailable` is never raised after a commit.
     """
 
     def __init__(self, rng: Random, loop: SeededLoop, observer: Observer) -> None:
@@ -53,11 +53,11 @@ class FickleStore:
             self._cancel_itself,
             self._answer_too_few,
         ]
-        # Some of them a seed: where everything goes wrong at once, little goes far.
+        # Only some fates per seed, because with all of them few payloads are stored.
         self._fates = [self._commit_in_time, *rng.sample(fates, rng.randrange(len(fates)) + 1)]
 
     async def write(self, payloads: list[Payload], deadline: float) -> Sequence[WriteResult]:
-        """Do what the seed has in store for *payloads*, by *deadline* and its bound."""
+        """Write *payloads* with a random fate, by *deadline* plus `BOUND_S`."""
         self.under_way += 1
         self._observer.write_began(payloads, deadline, self.under_way)
         reason: Reason | None = Reason.OUTCOME_UNKNOWN
@@ -126,7 +126,7 @@ class FickleStore:
 
     async def _work(self, deadline: float) -> None:
         work_s = min(int(self._rng.random() * 64) * TICK_S, deadline - self._loop.time())
-        if work_s or self._rng.random() < 0.5:  # else it never lets go of the loop
+        if work_s or self._rng.random() < 0.5:  # else it would never yield to the loop
             await asyncio.sleep(work_s)
 
     async def _overrun(self, deadline: float) -> None:
@@ -143,5 +143,5 @@ class FickleStore:
 
 
 def verdicts_of(payload: Payload) -> list[Verdict]:
-    """Return what the store answers for *payload* when it has stored it."""
+    """Return the verdicts of the store for a stored *payload*."""
     return list(AcceptedVerdicts(payload.events))

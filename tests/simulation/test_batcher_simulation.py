@@ -1,5 +1,5 @@
 """
-The batcher under random orders of events, each run determined by a seed.
+Simulation of the batcher with random orders of callbacks, determined by a seed.
 
 README.md says what is simulated, and how to replay a seed. With NIGHTLY=1 in the environment 10,000
 seeds are run instead of 500.
@@ -34,14 +34,14 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def test_no_seed_breaks_a_rule(seed: int | None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_seed_violates_a_rule(seed: int | None, capsys: pytest.CaptureFixture[str]) -> None:
     if seed is not None:
         with capsys.disabled():
             print("", *replay(seed), sep="\n")
         Simulation(seed).run()
         return
 
-    # In processes of their own: on every core, and not slowed by the measuring of coverage.
+    # In other processes, to use every core and without the cost of measuring coverage.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         blocks = pool.map(broken_seeds, range(0, SEEDS, BLOCK))
         broken = [each for block in blocks for each in block]
@@ -67,7 +67,7 @@ def test_a_seed_is_the_same_every_time() -> None:
         assert replay(number) == replay(number)
 
 
-def test_the_seeds_reach_every_answer_every_turn_and_every_end_of_a_drain() -> None:
+def test_the_seeds_cover_every_answer_every_start_of_a_flush_and_every_end_of_a_drain() -> None:
     reached: dict[str, set[object]] = {"answered": set(), "write began": set(), "drained": set()}
     for number in range(200):
         simulation = Simulation(number)
@@ -89,7 +89,7 @@ def test_the_seeds_reach_every_answer_every_turn_and_every_end_of_a_drain() -> N
 
 
 def broken_seeds(first: int) -> list[int]:
-    """Return those of a block of seeds that break a rule."""
+    """Return the seeds of a block that violate a rule."""
     with structlog.testing.capture_logs():
         return [n for n in range(first, first + BLOCK) if violation_of(Simulation(n))]
 
@@ -103,7 +103,7 @@ def violation_of(simulation: Simulation) -> Violation | None:
 
 
 def replay(seed: int) -> list[str]:
-    """Return what happens in *seed*, a line each: the time, the step, and what."""
+    """Return the trace of *seed*, one line per event with its time and step."""
     simulation = Simulation(seed)
     violation_of(simulation)
     return [

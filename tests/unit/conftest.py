@@ -1,4 +1,4 @@
-"""Set-up of all unit tests: plain tracebacks in logs, because rich ones take 0.3 s."""
+"""Fixture of all unit tests: plain tracebacks in logs, because rich ones take 0.3 s."""
 
 import pytest
 import structlog

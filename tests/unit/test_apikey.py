@@ -36,7 +36,7 @@ def test_no_two_minted_keys_are_alike() -> None:
     assert len({mint().text for _ in range(100)}) == 100
 
 
-def test_any_mistyped_character_is_found() -> None:
+def test_every_mistyped_character_is_detected() -> None:
     text = mint().text
     for place, character in enumerate(text):
         other = "a" if character != "a" else "b"
@@ -55,13 +55,13 @@ def test_any_mistyped_character_is_found() -> None:
         with_check("fb1_abcdefghijkla" + "a" * 32),
     ],
 )
-def test_another_shape_is_no_key(text: str) -> None:
+def test_a_text_of_another_form_is_not_a_key(text: str) -> None:
     assert parse(text) is None
 
 
 @pytest.mark.parametrize("character", ["\0", "_", " ", "\n", "-", "\x7f"])
-def test_a_key_is_letters_and_digits_though_its_check_be_right(character: str) -> None:
-    # PostgreSQL cannot be asked for a text with a NUL: it would look like a database that is away.
+def test_a_key_with_other_characters_is_refused_even_if_its_check_matches(character: str) -> None:
+    # PostgreSQL refuses a text with NUL: the look-up would fail, and the answer be 503.
     assert parse(with_check(f"fb1_abcdefghijk{character}_" + "a" * 32)) is None
     assert parse(with_check("fb1_abcdefghijkl_" + "a" * 31 + character)) is None
 

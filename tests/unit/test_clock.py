@@ -1,5 +1,5 @@
 """
-Clocks.
+The clock of the service, and the conversion of times.
 
 If these tests fail: events have wrong arrival times.
 """
@@ -10,7 +10,7 @@ from service.clock import SystemClock, moment
 from tests.doubles import NOON, FixedClock
 
 
-def test_the_systems_clock_is_utc_and_never_steps_back() -> None:
+def test_the_system_clock_is_utc_and_its_monotonic_clock_never_steps_back() -> None:
     clock = SystemClock()
 
     assert timedelta() == clock.now().utcoffset()

@@ -1,8 +1,8 @@
 """
-Settings: their sources, and the messages about wrong values.
+Settings: their sources, and the messages about invalid values.
 
-If these tests fail: the service starts with wrong settings, or an operator cannot tell which one is
-wrong.
+If these tests fail: the service starts with wrong settings, or its message does not name the
+invalid one.
 """
 
 import os
@@ -40,7 +40,7 @@ def as_text(value: Any) -> str:
     return str(int(value)) if value == int(value or 0) else str(value)
 
 
-def test_without_an_environment_the_defaults_count() -> None:
+def test_without_variables_the_defaults_apply() -> None:
     assert Config() == config.load({})
 
 
@@ -55,7 +55,7 @@ def test_every_setting_is_read_from_its_variable(field: msgspec.structs.FieldInf
 
 
 def odd_values(field: msgspec.structs.FieldInfo) -> list[str]:
-    """Values that no setting of this kind may have."""
+    """Invalid values for settings of this kind."""
     kind = field.type.__origin__
     meta = next(part for part in field.type.__metadata__ if isinstance(part, Meta))
     if kind in {int, float}:
@@ -114,7 +114,7 @@ def test_bounds_are_allowed_and_white_space_around_a_value_is_not_part_of_it(
         ("drain_timeout_s", "0.5", 0.5),
     ],
 )
-def test_other_spellings_that_can_only_mean_one_thing_are_taken(
+def test_unambiguous_spellings_of_a_value_are_accepted(
     name: str, value: str, expected: object
 ) -> None:
     loaded = getattr(config.load({variable(name): value}), name)
@@ -137,7 +137,7 @@ KUBERNETES = {
 }
 
 
-def test_variables_that_kubernetes_makes_for_services_are_not_settings() -> None:
+def test_variables_that_kubernetes_sets_for_services_are_ignored() -> None:
     environment = KUBERNETES | {"FOREBAY_WORKERS": "3"}
 
     assert msgspec.structs.replace(Config(), workers=3) == config.load(environment)
@@ -157,14 +157,14 @@ def test_variables_that_kubernetes_makes_for_services_are_not_settings() -> None
         ("FOREBAY_SERVICE", "forebay"),
     ],
 )
-def test_what_only_resembles_a_variable_of_kubernetes_stops_the_start(
+def test_a_variable_that_only_resembles_one_of_kubernetes_stops_the_start(
     name: str, value: str
 ) -> None:
     with pytest.raises(ConfigError, match=name):
         config.load({name: value})
 
 
-def test_the_connect_timeout_of_the_url_counts_unless_ours_is_set() -> None:
+def test_connect_timeout_of_the_url_applies_unless_the_setting_is_set() -> None:
     url = {"DATABASE_URL": "postgresql://u:p@h/d?connect_timeout=7"}
 
     assert 7.0 == config.load(url).connect_timeout_s
@@ -179,7 +179,7 @@ def test_the_connect_timeout_of_the_url_counts_unless_ours_is_set() -> None:
         (b"FOREBAY_PORT=1\nthis is not an assignment\n", "line 2, is not NAME=value"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_one_sentence(
+def test_an_invalid_env_file_is_reported_in_one_sentence(
     content: bytes, words: str, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_bytes(content)
@@ -191,11 +191,11 @@ def test_a_file_that_cannot_be_read_is_one_sentence(
     assert "canary" not in str(caught.value)
 
 
-def test_a_virtual_environment_of_that_name_is_no_file_of_settings(tmp_path: Path) -> None:
+def test_a_virtual_environment_named_dot_env_is_ignored(tmp_path: Path) -> None:
     assert dict(os.environ) == config.read_environment(tmp_path)
 
 
-def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path: Path) -> None:
+def test_an_unreadable_env_file_is_reported_in_one_sentence(tmp_path: Path) -> None:
     loop = tmp_path / ".env"
     loop.symlink_to(loop)
 
@@ -203,7 +203,7 @@ def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path: Path) -> None:
         config.read_environment(loop)
 
 
-def test_of_several_lines_for_one_setting_the_last_counts(tmp_path: Path) -> None:
+def test_the_last_of_several_lines_for_a_setting_applies(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfFOREBAY_X=1\r\nFOREBAY_X=2\r\n")
 
     assert "2" == config.read_environment(tmp_path / ".env")["FOREBAY_X"]
@@ -219,7 +219,7 @@ def test_other_variables_are_ignored() -> None:
     assert Config() == config.load({"PORT": "1", "DATABASE_URL": "postgresql://", "PATH": "/"})
 
 
-def test_the_environment_comes_first_and_the_file_fills_up(
+def test_the_environment_has_precedence_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".env").write_text("FOREBAY_PORT=1\nFOREBAY_WORKERS=3\nFOREBAY_BARE\n# a comment\n")
@@ -231,7 +231,7 @@ def test_the_environment_comes_first_and_the_file_fills_up(
     assert (2, 3) == (loaded.port, loaded.workers)
 
 
-def test_without_a_file_there_is_only_the_environment(tmp_path: Path) -> None:
+def test_without_a_file_only_the_environment_is_read(tmp_path: Path) -> None:
     environment = config.read_environment(tmp_path / ".env")
 
     assert Config() == config.load(environment)
@@ -247,7 +247,7 @@ def test_the_database_is_read_from_the_file_too(
 
 
 @pytest.mark.parametrize("environment", [{}, {"DATABASE_URL": ""}])
-def test_no_database_is_none(environment: dict[str, str]) -> None:
+def test_without_database_url_the_setting_is_none(environment: dict[str, str]) -> None:
     assert config.database_url(environment) is None
 
 
@@ -260,7 +260,7 @@ def test_lists_are_split_at_commas() -> None:
     assert frozenset() == loaded.origins
 
 
-def test_the_example_file_is_what_the_code_says() -> None:
+def test_the_example_file_is_up_to_date() -> None:
     assert config.example() == (ROOT / ".env.example").read_text()
 
 

@@ -1,5 +1,5 @@
 """
-The content of an event as a JSON object.
+The JSON object of an event that goes into quarantine.
 
 If these tests fail: an analyst reads an event in quarantine that differs from what was sent.
 """

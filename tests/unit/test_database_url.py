@@ -49,13 +49,13 @@ PASSWORDS = [
 CASES = [
     template.format(word)
     for template, word in itertools.product(TEMPLATES, PASSWORDS)
-    # With its host forgotten, a password that holds one @ makes another URL that is complete.
+    # Without its host, a URL whose password contains an @ is another complete URL.
     if not (template.endswith("u:{}") and word.count("@") == 1)
 ]
 
 
 def resolved(text: str) -> tuple[Any, Any]:
-    """Return what asyncpg makes of it: addresses and parameters."""
+    """Return the addresses and parameters that asyncpg uses for the URL."""
     given = dict.fromkeys(("host", "port", "user", "password", "passfile", "database", "ssl"))
     given |= dict.fromkeys(("service", "servicefile", "direct_tls", "server_settings"))
     given |= dict.fromkeys(("target_session_attrs", "krbsrvname", "gsslib"))
@@ -64,7 +64,7 @@ def resolved(text: str) -> tuple[Any, Any]:
     return addresses, parameters
 
 
-def test_no_message_repeats_a_piece_of_a_password() -> None:
+def test_no_message_contains_a_part_of_a_password() -> None:
     refused = 0
     for text in CASES:
         try:
@@ -79,7 +79,7 @@ def test_no_message_repeats_a_piece_of_a_password() -> None:
     assert len(CASES) / 4 < refused < len(CASES)
 
 
-def test_every_refusal_reaches_the_commands_as_a_sentence_about_the_variable() -> None:
+def test_every_refusal_is_a_sentence_about_the_variable_database_url() -> None:
     said = set()
     for text in CASES:
         try:
@@ -133,13 +133,13 @@ def test_without_a_host_the_environment_and_the_local_sockets_decide(
     assert [("db.internal", 5432)] == resolved("postgresql:///d")[0]
 
 
-def test_of_several_hosts_the_primary_is_wanted() -> None:
+def test_of_several_hosts_the_primary_is_used() -> None:
     assert "primary" == resolved("postgresql://a,b/d")[1].target_session_attrs
     assert "any" == resolved("postgresql://a,b/d?target_session_attrs=any")[1].target_session_attrs
     assert "any" == resolved("postgresql://a/d")[1].target_session_attrs
 
 
-def test_parameters_of_the_driver_and_of_the_server_stay_apart() -> None:
+def test_parameters_of_the_driver_and_of_the_server_are_separated() -> None:
     parsed = parse(
         "postgresql://u:p@h/d?sslmode=require&search_path=a%2Cb&synchronous_commit=remote_apply"
         "&application_name=orders&connect_timeout=5&options=-c%20jit%3Doff"
@@ -184,14 +184,12 @@ def test_parameters_of_the_driver_and_of_the_server_stay_apart() -> None:
         ("client_encoding=latin1", "client_encoding has to be utf8"),
         ("replication=true", "replication has to be false"),
         ("require_auth=md5", "require_auth"),
-        ("port=1,2", "names 2 ports for 1 hosts"),
+        ("port=1,2", "has 2 ports for 1 hosts"),
         ("sslmode", "a parameter after the ? has no value"),
-        ("a-b=1", "not one of PostgreSQL's"),
+        ("a-b=1", "not a parameter of PostgreSQL"),
     ],
 )
-def test_a_parameter_that_cannot_be_honoured_is_named_with_what_to_do(
-    parameter: str, words: str
-) -> None:
+def test_an_unsupported_parameter_is_named_with_what_to_do(parameter: str, words: str) -> None:
     with pytest.raises(DatabaseUrlError) as caught:
         parse(f"postgresql://u:{CANARY}@h/d?{parameter}")
 
@@ -200,7 +198,7 @@ def test_a_parameter_that_cannot_be_honoured_is_named_with_what_to_do(
 
 
 def test_every_parameter_of_libpq_is_understood_or_refused_by_name(tmp_path: Path) -> None:
-    """None of them goes to the server, which does not know them; `options` it does."""
+    """None of them is sent to the server as a setting, except `options`."""
     file = tmp_path / "file"
     file.touch()
     for name in LIBPQ:

@@ -1,7 +1,7 @@
 """
-One timer for the deadlines of many tasks: exceeded in order, never early, and never for ended uses.
+One timer for the deadlines of many tasks: in order, never early, and never for ended uses.
 
-If these tests fail: requests and flushes hang past their timeout, or are cut off before it.
+If these tests fail: requests hang past their timeout, or end before it.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ async def never() -> None:
 
 
 class Limited:
-    """Awaits with a timeout, as the reader of a request body does."""
+    """Awaits with a timeout, like the reader of a request body."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.deadlines = Deadlines(cancel, monotonic)

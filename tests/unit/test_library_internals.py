@@ -33,7 +33,7 @@ def test_values_can_be_kept_in_memory_of_the_process() -> None:
     assert callable(values.ValueClass)
 
 
-def test_a_file_of_metrics_can_be_read_and_added_to(tmp_path: Path) -> None:
+def test_a_metric_file_can_be_read_and_extended(tmp_path: Path) -> None:
     path = str(tmp_path / "counter_1.db")
     file = MmapedDict(path)  # type: ignore[no-untyped-call]
     file.write_value("key", 3.0, 0.0)  # type: ignore[no-untyped-call]
@@ -45,16 +45,16 @@ def test_a_file_of_metrics_can_be_read_and_added_to(tmp_path: Path) -> None:
     assert [("key", 3.0)] == [(key, value) for key, value, *_ in rows]
 
 
-def test_no_file_of_metrics_is_smaller_than_the_library_makes_it() -> None:
+def test_no_metric_file_is_smaller_than_the_library_creates_it() -> None:
     assert mmap_dict._INITIAL_MMAP_SIZE <= min(metrics_folder._FILE_BYTES.values())
 
 
 @pytest.mark.parametrize("name", ["_serve", "_spawn_worker"])
-def test_granians_server_has_the_method(name: str) -> None:
+def test_granians_server_has_the_private_methods(name: str) -> None:
     assert callable(getattr(MPServer, name))
 
 
-def test_granians_workers_are_made_from_a_number_a_target_and_a_loader() -> None:
+def test_granian_creates_workers_from_a_number_a_target_and_a_loader() -> None:
     parameters = list(inspect.signature(MPServer._spawn_worker).parameters)
 
     assert ["self", "idx", "target", "callback_loader"] == parameters

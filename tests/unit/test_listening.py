@@ -20,7 +20,7 @@ from service.listening import ListenError, checked_addresses, in_order
         (["fd00::2", "fd00::1"], ["fd00::2", "fd00::1"]),
     ],
 )
-def test_of_several_addresses_the_first_of_ipv4_is_taken(
+def test_of_several_addresses_the_first_ipv4_address_is_used(
     found: list[str], expected: list[str]
 ) -> None:
     assert expected == in_order(found)
@@ -41,7 +41,7 @@ def test_a_name_is_resolved_and_brackets_are_not_part_of_an_address() -> None:
     assert ("[127.0.0.1]", "127.0.0.1", ports[1]) == metrics[:3]
 
 
-def test_a_taken_port_is_named_with_what_to_set() -> None:
+def test_the_message_about_a_taken_port_has_the_port_and_the_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ListenError, match=rf"port {port} .*: set --port or FOREBAY_PORT$"):

@@ -25,7 +25,7 @@ def test_a_worker_that_leaves_accepts_no_further_connection_and_another_does() -
             listener.accept()[0].close()
 
         link.stop_accepting()
-        # A worker has an event queue of its own; this one began after the other had left.
+        # A worker has its own event queue; this one began after the other worker had left.
         serving.register(listener, select.EPOLLIN | select.EPOLLET)
         with socket.create_connection(listener.getsockname()):
             assert serving.poll(10)

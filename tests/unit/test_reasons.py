@@ -1,5 +1,5 @@
 """
-Reasons: a closed set, each with an answer.
+Reasons: a closed set in which each has its answer.
 
 If these tests fail: senders get wrong status codes, so that SDKs drop or repeat events.
 """
@@ -14,7 +14,7 @@ def test_every_code_of_the_core_is_a_reason() -> None:
     assert set(_native.violation_codes()) <= set(Reason)
 
 
-def test_every_reason_is_a_fault_a_conflict_or_of_one_event() -> None:
+def test_every_reason_has_an_answer_or_is_of_one_event() -> None:
     of_one_event = set(_native.violation_codes()) | {
         Reason.INVALID_TIMESTAMP,
         Reason.STORE_REFUSED,
@@ -26,7 +26,7 @@ def test_every_reason_is_a_fault_a_conflict_or_of_one_event() -> None:
 
 
 @pytest.mark.parametrize("reason", ERROR_RESPONSES)
-def test_a_fault_says_what_it_is_in_a_sentence(reason: Reason) -> None:
+def test_the_message_of_every_error_is_a_sentence(reason: Reason) -> None:
     fault = ERROR_RESPONSES[reason]
 
     assert 400 <= fault.status < 600
@@ -42,7 +42,7 @@ def test_every_temporary_refusal_has_a_retry_after(reason: Reason) -> None:
 
 
 def test_no_reason_has_status_408() -> None:
-    """Three SDKs drop a batch for it."""
+    """Three SDKs drop a batch after 408."""
     assert 408 not in {fault.status for fault in ERROR_RESPONSES.values()}
 
 

@@ -1,7 +1,8 @@
 """
-Background tasks: each one that ends is restarted, and its state is visible.
+Background tasks: a task that ends is started again, and its state is reported.
 
-If these tests fail: after an error a worker no longer creates partitions or hears of revoked keys.
+If these tests fail: after an error a worker creates no more partitions, and events get 503 from
+some midnight on, or it accepts revoked keys until they expire in its cache.
 """
 
 import asyncio
@@ -81,7 +82,7 @@ async def test_a_task_continues_after_any_error_of_its_run_or_of_the_counter(
     await supervisor.stop()
 
 
-async def test_a_cancel_that_did_not_come_from_stop_ends_one_run_alone() -> None:
+async def test_a_cancellation_other_than_stop_ends_only_one_run() -> None:
     supervisor = Supervisor(lambda _task: None, pause_min_s=0.001)
     runs: list[asyncio.Task[None]] = []
     again = asyncio.Event()

@@ -1,1 +1,1 @@
-"""The naive peer: the same API as a user would write it in an afternoon."""
+"""The naive peer: the same API as a developer would write it in an afternoon."""

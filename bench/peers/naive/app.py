@@ -39,7 +39,7 @@ def _named(name: str, camel_case: str) -> Any:
 
 
 class NaiveEvent(BaseModel):
-    """One event in either spelling; unknown members go to `extra`."""
+    """One event; each field has both spellings, and unknown members go to `extra`."""
 
     model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True)
 
@@ -105,7 +105,7 @@ class KeyOwner(NamedTuple):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Hold a pool, of asyncpg's default size, while the worker runs."""
+    """Open a pool of asyncpg's default size while the worker runs."""
     async with asyncpg.create_pool(os.environ["DATABASE_URL"], init=_write_json) as pool:
         app.state.pool, app.state.owners = pool, {}
         yield
@@ -115,7 +115,7 @@ app = FastAPI(lifespan=lifespan)
 
 
 async def owner_of(request: Request) -> KeyOwner:
-    """Return the owner of the key; the database is asked once for each key."""
+    """Return the owner of the key; each key is looked up once."""
     owners: dict[str, KeyOwner] = request.app.state.owners
     key = _key_of(request)
     if (owner := owners.get(key)) is None:
@@ -180,8 +180,8 @@ async def _store(
         if len(rows) == 1:
             new = [await connection.fetchval(_INSERT, *rows[0])]
         else:
-            # As `executemany`, without a round trip for each INSERT, but it returns rows: they
-            # tell new events from duplicates.
+            # Like `executemany`, without a round trip per INSERT; the returned rows are the
+            # new events, the others are duplicates.
             async with connection.transaction():
                 new = [row["event_id"] for row in await connection.fetchmany(_INSERT, rows)]
     stored = set(new)

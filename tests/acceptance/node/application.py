@@ -19,7 +19,7 @@ from tests.acceptance.running import until
 FOLDER: Final = Path(__file__).parent
 _MANIFEST: Final = FOLDER / "package.json"
 SDK: Final = "@segment/analytics-node"
-# Set where a machine is meant to have Node: then what is missing is a failure, not a skip.
+# Set on machines that must have Node: there, missing programs are a failure, not a skip.
 REQUIRED: Final = "TESTS_REQUIRE_NODE"
 _INSTALL: Final = ("install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
 _INSTALL_TIMEOUT_S: Final = 45
@@ -30,12 +30,12 @@ Said = dict[str, Any]
 
 
 def sdk_version() -> str:
-    """Return the version that the tests ask for."""
+    """Return the required version of the SDK."""
     return _wanted()[SDK]
 
 
 class Application:
-    """A running application. `said` holds what it printed, in order."""
+    """A running application. `said` is the list of its printed messages."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -47,12 +47,12 @@ class Application:
 
     @property
     def statuses(self) -> list[int]:
-        """Status of every answer that the SDK got."""
+        """Status of every answer that the SDK received."""
         return [line["status"] for line in self.all_said("response")]
 
     @property
     def in_flight_max(self) -> int:
-        """The largest number of requests without an answer at the same time."""
+        """The largest number of concurrent requests."""
         steps = {"request": 1, "response": -1}
         depth = deepest = 0
         for line in self.said:
@@ -61,7 +61,7 @@ class Application:
         return deepest
 
     async def see(self, has_come: Callable[[], bool], promise: str) -> None:
-        """Wait until the application has printed something."""
+        """Wait until *has_come*, which reads the printed messages, is true."""
 
         async def has_said() -> bool:
             return has_come()
@@ -69,14 +69,14 @@ class Application:
         await until(has_said, 20, promise)
 
     async def ended(self, timeout_s: float = 50) -> None:
-        """Wait until it has ended without an error."""
+        """Wait for its exit, which must be without an error."""
         async with asyncio.timeout(timeout_s):
             await asyncio.shield(self._listening)
             assert await self._process.wait() == 0
         assert self.said[-1] == {"said": "closed"}
 
     async def delivered(self) -> list[Said]:
-        """Wait for its end; return the events in the order of the calls, none with an error."""
+        """Wait for its exit; return the events, which have no error, in the order of the calls."""
         await self.ended()
         assert self.all_said("error") == []
         delivered = sorted(self.all_said("delivered"), key=lambda line: int(line["call"]))
@@ -84,7 +84,7 @@ class Application:
         return [line["event"] for line in delivered]
 
     async def end(self) -> None:
-        """Kill it, if it runs."""
+        """Kill the application if it runs."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         await self._process.wait()
@@ -100,7 +100,7 @@ class Application:
 async def application(
     url: str, key: str, calls: list[Call], **options: Any
 ) -> AsyncIterator[Application]:
-    """Run one that makes *calls*; *options* are the SDK's, its defaults where none is given."""
+    """Run an application that makes *calls*; *options* replace defaults of the SDK."""
     node = await asyncio.to_thread(_node)
     process = await asyncio.create_subprocess_exec(
         node,
@@ -122,7 +122,7 @@ async def application(
 
 
 def _node() -> str:
-    """Return the path of Node; the test ends here when it, npm or the SDK cannot be had."""
+    """Return the path of Node; skip or fail the test if Node, npm or the SDK is missing."""
     node = shutil.which("node") or ""
     missing = _missing()
     if missing is not None:
@@ -134,7 +134,7 @@ def _node() -> str:
 
 @functools.cache
 def _missing() -> str | None:
-    """Install the SDK where it is not there yet; return what is in the way, tried only once."""
+    """Install the SDK if it is missing; return the reason of a failure. Tried only once."""
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             return f"{SDK} needs {program}, which is not on this machine"
@@ -153,13 +153,13 @@ def _missing() -> str | None:
 
 
 def _wanted() -> dict[str, str]:
-    """Return the versions that the tests ask for, by package."""
+    """Return the required versions, by package."""
     dependencies: dict[str, str] = json.loads(_MANIFEST.read_bytes())["dependencies"]
     return dependencies
 
 
 def _installed() -> dict[str, str]:
-    """Return the versions in npm's own list, which it writes when all is in its place."""
+    """Return the installed versions from npm's list, which npm writes last."""
     listed = FOLDER / "node_modules" / ".package-lock.json"
     if not listed.exists():
         return {}

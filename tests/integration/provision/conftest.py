@@ -1,4 +1,4 @@
-"""Commands as a user runs them, and folders for embedded servers."""
+"""Fixtures that run commands, and folders for embedded servers."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ Provision = Callable[..., Done]
 
 
 def command_environment(**variables: str) -> dict[str, str]:
-    """Return our environment for a child; the sources are found from any folder."""
+    """Return the environment of a child process that finds the sources from any folder."""
     return os.environ | {"PYTHONPATH": str(ROOT)} | variables
 
 
@@ -34,14 +34,14 @@ def provision(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Provision:
-    """Run `provision …` on the test's own database, in an empty folder and in this process."""
+    """Run `provision …` on the test's database, in an empty folder and in this process."""
 
     def run(*arguments: str, url: str = database_url) -> Done:
         monkeypatch.setenv("DATABASE_URL", url)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["provision", *arguments])
         capsys.readouterr()
-        # In a thread of its own, as the command has an event loop of its own.
+        # In another thread, because the command runs its own event loop.
         with ThreadPoolExecutor(1) as pool, pytest.raises(SystemExit) as ended:
             pool.submit(main).result()
         output = capsys.readouterr()
@@ -52,14 +52,14 @@ def provision(
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """Return a folder that the embedded server's user can reach."""
+    """Create a folder that the user of the embedded server can read."""
     with make_open_folder() as folder:
         yield folder
 
 
 @contextlib.contextmanager
 def make_open_folder() -> Iterator[Path]:
-    """Lend such a folder."""
+    """A folder that the user of the embedded server can read."""
     folder = Path(tempfile.mkdtemp(prefix="forebay-tests-"))
     folder.chmod(0o711)
     yield folder
@@ -68,7 +68,7 @@ def make_open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def closed_folder(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder that only root may enter."""
+    """A folder that only root may enter."""
     if os.geteuid() != 0:
         pytest.skip("only root's server runs as another user")
     folder = tmp_path / "closed"

@@ -1,5 +1,5 @@
 """
-DATABASE_URL as the commands use it, with a real server.
+DATABASE_URL in the commands, with a real server.
 
 If these tests fail: a command prints a password, or cannot connect with a URL that is supported.
 """
@@ -34,7 +34,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids="-".join)
-def test_no_command_prints_a_piece_of_a_password(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_no_command_prints_a_part_of_a_password(command: tuple[str, ...], tmp_path: Path) -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", *command],
@@ -53,7 +53,7 @@ def test_no_command_prints_a_piece_of_a_password(command: tuple[str, ...], tmp_p
 
 
 @pytest.mark.parametrize("command", ["status", "migrate"])
-def test_a_server_that_cannot_be_reached_is_one_sentence_without_the_password(
+def test_an_unreachable_server_is_reported_in_one_sentence_without_the_password(
     provision: Provision, command: str
 ) -> None:
     done = provision(command, url=f"postgresql://u:{CANARY}@127.0.0.1:1,[::1]:1/x")
@@ -70,7 +70,7 @@ def test_a_server_that_cannot_be_reached_is_one_sentence_without_the_password(
         ("synchronous_commit=maybe", "synchronous_commit"),
     ],
 )
-def test_what_the_server_does_not_know_is_one_sentence_with_the_name(
+def test_a_parameter_that_the_server_refuses_is_named_in_one_sentence(
     provision: Provision, database_url: str, parameter: str, words: str
 ) -> None:
     done = provision("status", url=f"{database_url}?{parameter}")
@@ -103,7 +103,7 @@ async def test_of_several_hosts_the_one_that_answers_is_migrated(bare_database_u
 
 @pytest.fixture(scope="module")
 def socket_postgres() -> Iterator[tuple[OwnPostgres, Path]]:
-    """Lend a server that listens on a socket too."""
+    """A server that also listens on a Unix socket."""
     with make_open_folder() as folder:
         folder.chmod(0o777)
         with lent_postgres(unix_socket_directories=str(folder)) as own:

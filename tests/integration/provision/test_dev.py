@@ -1,8 +1,8 @@
 """
-`forebay dev`: from an empty folder to a stored event, and stopped in order.
+`forebay dev`: the start in an empty folder, stored events, the stop, and leftovers of a kill.
 
-If these tests fail: a developer cannot try Forebay, loses stored events, or has processes left
-running.
+If these tests fail: a developer cannot try Forebay, loses stored events, or finds processes that
+still run.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ def start_dev(open_folder: Path) -> Iterator[StartDev]:
         dev = subprocess.Popen(
             [sys.executable, "-m", "provision.forebay", "dev", "--workers", "1", *arguments],
             cwd=open_folder,
-            # What a killed service leaves behind goes with the folder.
+            # Temporary files of a killed service are removed with the folder.
             env=command_environment(TMPDIR=str(open_folder), **variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -114,7 +114,7 @@ def test_the_printed_key_works_only_one_dev_runs_and_data_stays(
         if text.startswith("Ctrl-C"):
             break
     for name, expected in (("curl", '"status":"accepted"'), ("DATABASE_URL", "Tried Forebay")):
-        # From another folder, as in another terminal.
+        # From another folder, as in a second terminal.
         done = subprocess.run(
             ["sh", "-c", commands[name]],
             cwd="/",
@@ -158,7 +158,7 @@ def test_leftovers_of_a_killed_dev_are_replaced_and_a_dead_service_stops_dev(
     first = running(dev)
     track(first["url"], first["api_key"])
     dev.kill()
-    dev.wait()  # its pipes stay open in the service
+    dev.wait()  # the service keeps its pipes open
 
     dev = start_dev("--json", **ports)
     second = running(dev)
@@ -179,7 +179,7 @@ def test_leftovers_of_a_killed_dev_are_replaced_and_a_dead_service_stops_dev(
     assert not is_listening(second["url"] + "/")
 
 
-def test_a_taken_port_is_one_line_before_anything_starts(
+def test_a_taken_port_is_reported_in_one_line_before_anything_starts(
     start_dev: StartDev, open_folder: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -206,7 +206,7 @@ def test_a_given_database_is_used_and_marked_and_a_revoked_demo_key_is_replaced(
     start_dev: StartDev, bare_database_url: str, open_folder: Path
 ) -> None:
     keys = []
-    for _ in range(2):  # the second time it has tables, and the mark
+    for _ in range(2):  # in the second round the database has tables and the mark
         dev = start_dev("--json", "--port", free_port(), DATABASE_URL=bare_database_url)
         answer = running(dev)
         assert "accepted" == track(answer["url"], answer["api_key"])["status"]

@@ -1,7 +1,7 @@
 """
-The SQL functions for ids, compared with the same in Python.
+The SQL functions for ids, compared with the functions in Python.
 
-If these tests fail: an analyst who looks an event up by its id finds another one, or none.
+If these tests fail: an analyst who searches an event by its id finds another event, or none.
 """
 
 import hashlib
@@ -50,7 +50,9 @@ async def test_base36_shows_the_unsigned_value(connection: Any, values: list[int
     assert sorted(shown) == shown
 
 
-async def test_base36_to_bigint_is_the_way_back(connection: Any, values: list[int]) -> None:
+async def test_base36_to_bigint_is_the_inverse_of_base36(
+    connection: Any, values: list[int]
+) -> None:
     query = (
         "SELECT base36_to_bigint(v) FROM unnest($1::text[]) WITH ORDINALITY AS t (v, n) ORDER BY n"
     )
@@ -61,7 +63,7 @@ async def test_base36_to_bigint_is_the_way_back(connection: Any, values: list[in
 
 
 @pytest.mark.parametrize("text", ["", "abc", "0" * 12, "0" * 14, "000000000000A", "00000000 0000"])
-async def test_what_is_no_id_is_refused(connection: Any, text: str) -> None:
+async def test_a_text_that_is_not_an_id_is_refused(connection: Any, text: str) -> None:
     with pytest.raises(asyncpg.InvalidTextRepresentationError, match="not an id"):
         await connection.fetchval("SELECT base36_to_bigint($1)", text)
 
@@ -72,7 +74,7 @@ async def test_more_than_64_bits_are_refused(connection: Any) -> None:
 
 
 @pytest.mark.parametrize("event_id", ["abc", "", "é", "日本語", "x" * 200, r"back\slash", "a'b"])
-async def test_event_key_is_the_head_of_sha256(connection: Any, event_id: str) -> None:
+async def test_event_key_is_the_first_128_bits_of_sha256(connection: Any, event_id: str) -> None:
     key = await connection.fetchval("SELECT event_key($1)", event_id)
 
     assert uuid.UUID(bytes=hashlib.sha256(event_id.encode()).digest()[:16]) == key
@@ -87,7 +89,7 @@ async def test_null_gives_null(connection: Any) -> None:
 
 
 async def test_the_database_and_the_commands_allow_the_same_names(connection: Any) -> None:
-    # Every character of the first plane at the beginning, in the middle and at the end.
+    # Every character of the Basic Multilingual Plane, at the beginning, in the middle, at the end.
     characters = [chr(n) for n in range(1, 0x10000) if not 0xD800 <= n <= 0xDFFF]
     names = [name for c in characters for name in (f"{c}a", f"a{c}a", f"a{c}", c)]
     names += ["", "x" * 100, "x" * 101, "\U0001f600", "\U0001f600" * 101]

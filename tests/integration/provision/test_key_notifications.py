@@ -1,5 +1,5 @@
 """
-Notifications that a change of a key sends, with the id of the key.
+Notifications about changed keys, which contain the id of the key.
 
 If these tests fail: a revoked key is accepted until its cache entry expires.
 """
@@ -16,7 +16,7 @@ from tests.conftest import MakeTenant
 
 
 class Listener:
-    """Hears the channel; `heard` says what came until a mark that we send ourselves."""
+    """Listens on the channel; `heard` returns the notifications before a mark that it sends."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -29,7 +29,7 @@ class Listener:
         self._payloads.put_nowait(arguments[3])
 
     async def heard(self) -> list[str]:
-        # Notifications come in the order of commits, so what stands before the mark is all.
+        # Notifications arrive in the order of commits, so none can follow the mark.
         await self._connection.execute("SELECT pg_notify('forebay_keys', 'mark')")
         payloads: list[str] = []
         while (payload := await self._payloads.get()) != "mark":
@@ -60,7 +60,7 @@ async def test_a_new_key_is_announced(listener: Listener, tenant: NewKey) -> Non
         "secret_sha256 = sha256('')",
     ],
 )
-async def test_a_change_that_matters_is_announced(
+async def test_a_change_that_affects_authentication_or_limits_is_announced(
     listener: Listener, tenant: NewKey, connection: Any, change: str
 ) -> None:
     await listener.heard()
@@ -114,7 +114,7 @@ async def test_a_disabled_tenant_announces_its_own_keys_only(
     assert [tenant.key_id] == await listener.heard()
 
 
-async def test_a_key_never_joins_one_tenant_to_anothers_workspace(
+async def test_a_key_cannot_refer_to_a_workspace_of_another_tenant(
     tenant: NewKey, make_tenant: MakeTenant, connection: Any
 ) -> None:
     other = await make_tenant("other")

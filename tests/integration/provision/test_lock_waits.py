@@ -26,7 +26,7 @@ from provision.migrate import FOLDER, migrate
 HOLDER: Final = "deploy of yesterday"
 PAGE: Final = Path(__file__).parents[3] / "docs/how-to/partitions.md"
 DAY: Final = date(2026, 11, 21)
-# Of each event, while DDL waits. The promise is 1 s at the 99th percentile of an idle machine.
+# Limit for each event while DDL waits. Documented: 1 s at the 99th percentile on an idle machine.
 DEADLINE_S: Final = 5 * 1.0
 WAIT_S: Final = 3.0
 INSERT: Final = (
@@ -80,7 +80,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def reader(database_url: str, connection: Any) -> AsyncIterator[Any]:
-    """Lend a session with an open transaction that has read `events`."""
+    """A session with an open transaction that has read `events`."""
     await connection.execute("SELECT ensure_event_partitions_v1($1, $1)", DAY)
     lent = await asyncpg.connect(database_url, server_settings={"application_name": "an analyst"})
     await lent.execute(
@@ -92,7 +92,7 @@ async def reader(database_url: str, connection: Any) -> AsyncIterator[Any]:
 
 @contextlib.asynccontextmanager
 async def writing(url: str, day: date = DAY) -> AsyncIterator[list[float]]:
-    """Store events of *day*, one after the other, and lend the seconds that each took."""
+    """Store events of *day* one after the other during the block; return the seconds of each."""
     start = datetime.combine(day, datetime.min.time(), UTC)
     writer, took_s = await asyncpg.connect(url), list[float]()
 
@@ -117,7 +117,7 @@ async def writing(url: str, day: date = DAY) -> AsyncIterator[list[float]]:
 
 
 async def migrate_beside(reader: Any, url: str, folder: Path) -> list[str]:
-    """Migrate, end the reader's transaction when it is named, and return what was said of it."""
+    """Migrate, end the reader's transaction when a message names it, and return the messages."""
     told: list[str] = []
     has_told = asyncio.Event()
 
@@ -137,7 +137,7 @@ async def migrate_beside(reader: Any, url: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("change", [COLUMN, INDEX], ids=["column", "index"])
-async def test_a_migration_waits_for_a_reader_and_says_for_whom(
+async def test_a_migration_waits_for_a_reader_and_names_its_session(
     database_url: str, folder: Path, reader: Any, change: str
 ) -> None:
     (folder / "9999_more.sql").write_text(change)
@@ -169,7 +169,7 @@ async def test_a_migration_that_does_not_get_its_lock_gives_up_and_leaves_nothin
     assert await connection.fetchval(HAS_COLUMN)
 
 
-async def test_an_index_that_was_given_up_is_made_the_next_time(
+async def test_an_index_whose_creation_was_given_up_is_created_the_next_time(
     database_url: str, folder: Path, reader: Any, connection: Any
 ) -> None:
     (folder / "9999_more.sql").write_text(INDEX)
@@ -234,7 +234,7 @@ async def test_new_partitions_do_not_wait_for_a_reader(
 
 
 def removal() -> dict[str, str]:
-    """Return the statements that the documentation gives to remove a day, by their first words."""
+    """Return the documented statements to remove a day, by their first words."""
     page = PAGE.read_text(encoding="utf-8")
     section = page.partition("## Remove old days")[2].partition("\n## ")[0]
     blocks = re.findall(r"^```\w+[^\n]*\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
@@ -265,10 +265,10 @@ async def test_a_day_is_removed_as_documented_while_a_transaction_has_it_in_its_
     assert [f"events_{tomorrow:%Y%m%d}"] == [row[0] for row in await connection.fetch(PARTITIONS)]
 
 
-async def test_no_migration_comes_between_the_two_halves_of_a_detach(
+async def test_no_migration_runs_between_the_two_steps_of_a_detach(
     database_url: str, folder: Path, reader: Any, connection: Any
 ) -> None:
-    """A column that came then would be missing in the partition, and FINALIZE would fail."""
+    """A column added then would be missing in the partition, and FINALIZE would fail."""
     (folder / "9999_more.sql").write_text(COLUMN)
     do = removal()
     await connection.execute(do["set"])
@@ -287,14 +287,14 @@ async def test_no_migration_comes_between_the_two_halves_of_a_detach(
 
 @pytest.fixture
 async def holder(database_url: str) -> AsyncIterator[Any]:
-    """Hold the lock as a session that was left behind does."""
+    """A session that holds the lock, such as one that a killed command left."""
     connection = await asyncpg.connect(database_url, server_settings={"application_name": HOLDER})
     assert await connection.fetchval(statement("try_lock_migrations"))
     yield connection
     connection.terminate()
 
 
-async def test_a_wait_is_bounded_and_ends_with_who_is_waited_for(
+async def test_the_wait_for_another_migrate_is_limited_and_its_error_names_the_session(
     database_url: str, holder: Any
 ) -> None:
     said: list[str] = []
@@ -311,7 +311,7 @@ async def test_a_wait_is_bounded_and_ends_with_who_is_waited_for(
     assert who in said[0]
 
 
-async def test_a_lock_that_is_given_up_is_taken(database_url: str, holder: Any) -> None:
+async def test_a_lock_that_is_released_is_taken(database_url: str, holder: Any) -> None:
     async with connected(database_url) as connection:
         said: list[str] = []
 

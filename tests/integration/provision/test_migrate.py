@@ -53,7 +53,7 @@ def test_four_processes_at_once_apply_each_file_once(bare_database_url: str) -> 
     assert [(len(names),)] == recorded
 
 
-async def test_the_second_time_there_is_nothing_to_do(database_url: str) -> None:
+async def test_a_second_run_applies_nothing(database_url: str) -> None:
     assert [] == await migrate(database_url)
 
 
@@ -93,7 +93,9 @@ async def test_an_older_release_refuses_a_schema_that_is_newer_and_breaking(
         await migrate(database_url)
 
 
-async def test_an_older_release_lets_a_newer_schema_be(database_url: str, folder: Path) -> None:
+async def test_an_older_release_leaves_a_newer_compatible_schema_unchanged(
+    database_url: str, folder: Path
+) -> None:
     (folder / "9999_kind.sql").write_text("-- migrate:up\nSELECT 1;\n\n-- migrate:down\n")
     await migrate(database_url, folder)
 
@@ -113,7 +115,7 @@ async def test_a_file_that_fails_leaves_nothing_behind_and_is_named(
     assert [(None,)] == await fetch(database_url, "SELECT to_regclass('half')::text")
 
 
-async def test_what_was_applied_but_not_recorded_is_recorded_the_next_time(
+async def test_a_missing_checksum_of_an_applied_file_is_recorded_by_the_next_run(
     database_url: str,
 ) -> None:
     await fetch(database_url, "DELETE FROM schema_checksums WHERE version = '0003' RETURNING 1")

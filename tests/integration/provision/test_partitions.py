@@ -1,7 +1,7 @@
 """
-Day partitions of events and rejected_events, also beside partitions made by administrators.
+Day partitions of events and rejected_events, also with partitions of administrators.
 
-If these tests fail: events of a day cannot be stored, or partitions of administrators are damaged.
+If these tests fail: events of a day get 503, or partitions of administrators are changed.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ async def ensure_events(connection: Any, first: date = FROM, last: date = FROM) 
 
 @pytest.fixture
 async def other(database_url: str) -> AsyncIterator[Any]:
-    """Lend a second session."""
+    """A second session."""
     lent = await asyncpg.connect(
         database_url, server_settings={"application_name": "an analyst", "timezone": "UTC"}
     )
@@ -52,11 +52,13 @@ async def other(database_url: str) -> AsyncIterator[Any]:
     lent.terminate()
 
 
-async def test_a_migrated_database_has_none_yet(connection: Any) -> None:
+async def test_a_migrated_database_has_no_partitions_yet(connection: Any) -> None:
     assert [] == await names(connection)
 
 
-async def test_both_days_are_included_and_each_is_returned(connection: Any) -> None:
+async def test_both_ends_of_the_range_are_included_and_each_day_is_returned(
+    connection: Any,
+) -> None:
     made = [row["made"] for row in await ensure(connection, FROM, TO)]
 
     assert sorted(made) == await names(connection)
@@ -65,18 +67,18 @@ async def test_both_days_are_included_and_each_is_returned(connection: Any) -> N
     assert 20 == len(made)
 
 
-async def test_only_what_is_missing_is_made(connection: Any) -> None:
+async def test_only_missing_partitions_are_created(connection: Any) -> None:
     await ensure(connection, FROM, TO)
 
     assert [] == await ensure(connection, FROM, TO)
     assert 2 == len(await ensure(connection, FROM, TO + timedelta(days=1)))
 
 
-async def test_an_empty_range_is_nothing_to_do(connection: Any) -> None:
+async def test_an_empty_range_creates_no_partition(connection: Any) -> None:
     assert [] == await ensure(connection, TO, FROM)
 
 
-async def test_an_absurd_range_is_refused(connection: Any) -> None:
+async def test_a_range_of_more_than_400_days_is_refused(connection: Any) -> None:
     with pytest.raises(asyncpg.InvalidParameterValueError, match="at most 400 days"):
         await ensure(connection, FROM, date(2036, 1, 1))
 
@@ -93,7 +95,7 @@ async def test_eight_workers_at_once_make_each_partition_once(database_url: str)
             worker.terminate()
 
 
-async def test_the_release_before_makes_its_partitions_beside_ours(connection: Any) -> None:
+async def test_the_function_of_earlier_releases_still_creates_partitions(connection: Any) -> None:
     of_before = "SELECT ensure_event_partitions($1, $2)"
 
     assert 2 == await connection.fetchval(of_before, FROM, FROM)
@@ -176,10 +178,10 @@ async def test_partitions_that_divide_a_day_cover_it(connection: Any) -> None:
     assert [] == await ensure_events(connection)
 
 
-async def test_a_partition_that_ends_within_a_day_leaves_its_rest_to_be_made(
+async def test_the_rest_of_a_partly_covered_day_gets_a_partition(
     connection: Any,
 ) -> None:
-    """Months by the clock of an administrator east of Greenwich end in the middle of a UTC day."""
+    """Month partitions in a time zone other than UTC end in the middle of a UTC day."""
     await connection.execute(
         "CREATE TABLE events_november PARTITION OF events"
         " FOR VALUES FROM ('2026-11-01 00:00:00+01') TO ('2026-12-01 00:00:00+01')"
@@ -211,7 +213,7 @@ async def test_a_default_partition_with_rows_takes_the_rows_and_is_reported(
     assert 10 == len([name for name in await names(connection) if name.startswith("rejected")])
 
 
-async def test_a_partition_of_another_shape_is_left_alone(connection: Any) -> None:
+async def test_a_table_events_with_other_columns_gets_no_partition(connection: Any) -> None:
     await connection.execute(
         "DROP TABLE events; CREATE TABLE events (id int, received_at timestamptz)"
     )
@@ -220,7 +222,7 @@ async def test_a_partition_of_another_shape_is_left_alone(connection: Any) -> No
 
 
 async def test_a_day_that_fails_does_not_prevent_the_other_days(connection: Any) -> None:
-    """A partition whose DETACH CONCURRENTLY was cut off takes no rows, and no other can."""
+    """A partition that is pending detach accepts no rows, and no other one can replace it."""
     await ensure(connection)
     await connection.execute(
         "UPDATE pg_inherits SET inhdetachpending = true"
@@ -264,7 +266,7 @@ async def test_a_session_that_reads_an_empty_default_partition_is_named_too(
     assert f"waiting for pid {other.get_server_pid()}, an analyst" in row["advice"]
 
 
-async def test_a_function_whose_owner_may_not_create_is_a_problem_with_its_cure(
+async def test_a_function_owner_without_the_create_privilege_is_reported_with_advice(
     connection: Any, make_role: MakeRole
 ) -> None:
     role = await make_role("SELECT")

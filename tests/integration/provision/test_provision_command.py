@@ -1,8 +1,8 @@
 """
-The command `provision` as a script uses it: exit codes, stdout, stderr.
+The command `provision`: exit codes, stdout and stderr.
 
-If these tests fail: an operator cannot make or revoke keys, or a script gets another output or exit
-code.
+If these tests fail: an operator cannot create or revoke keys, or a script gets a wrong output or
+exit code.
 """
 
 import json
@@ -81,7 +81,9 @@ async def test_a_name_that_is_not_allowed_is_refused_and_nothing_is_made(
 
 
 @pytest.mark.usefixtures("tenant")
-def test_workspaces_are_made_listed_and_refused_twice(provision: Provision) -> None:
+def test_workspaces_are_created_and_listed_and_a_taken_name_is_refused(
+    provision: Provision,
+) -> None:
 
     assert 0 == provision("workspace", "create", "acme", "web").returncode
     assert 4 == provision("workspace", "create", "acme", "web").returncode
@@ -109,7 +111,7 @@ def test_keys_are_made_listed_and_revoked(provision: Provision) -> None:
 
 
 @pytest.mark.usefixtures("tenant")
-def test_away_from_a_terminal_lists_are_lines_with_tabs(provision: Provision) -> None:
+def test_without_a_terminal_lists_are_tab_separated_lines(provision: Provision) -> None:
 
     lines = provision("tenant", "list").stdout.splitlines()
 
@@ -203,7 +205,7 @@ def test_without_a_database_a_command_says_what_is_missing(
     assert 1 == done.stderr.count("\n")
 
 
-def test_a_database_url_in_dotenv_counts(database_url: str, tmp_path: Path) -> None:
+def test_database_url_is_read_from_dotenv(database_url: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"DATABASE_URL={database_url}\n")
     done = subprocess.run(
         [sys.executable, "-m", "provision", "tenant", "list", "--json"],

@@ -1,7 +1,7 @@
 """
-`provision status` on partitions, rights and servers, and `provision partitions`.
+`provision status` about partitions, privileges and servers, and `provision partitions`.
 
-If these tests fail: an operator is not told that events cannot be stored soon.
+If these tests fail: `provision status` does not warn an operator that events soon cannot be stored.
 """
 
 import json
@@ -36,9 +36,7 @@ async def test_status_reports_no_problem_of_partitions_that_the_service_made(
     assert [9, 9] == [table["partitions"] for table in status["partitions"]]
 
 
-async def test_what_is_wrong_with_the_coming_days_is_named(
-    provision: Provision, connection: Any
-) -> None:
+async def test_problems_of_the_coming_days_are_named(provision: Provision, connection: Any) -> None:
     provision("partitions")
     for days in (0, 1):
         await connection.execute(f"ALTER TABLE events DETACH PARTITION {partition(days)}")
@@ -100,7 +98,7 @@ async def test_status_names_each_right_that_a_role_for_writing_lacks(
 
 @pytest.fixture(params=["LATIN1", "SQL_ASCII"])
 def database_in(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[tuple[str, str]]:
-    """Lend a bare database in an encoding that Forebay cannot use: the encoding, the URL."""
+    """An empty database in an encoding that Forebay cannot use: the encoding and the URL."""
     options = f"TEMPLATE template0 ENCODING '{request.param}' LOCALE_PROVIDER libc LOCALE 'C'"
     for url in own_database(postgres_url, options):
         yield str(request.param), url

@@ -1,4 +1,4 @@
-"""A client of the edge without a network: the real parts, with a store in memory."""
+"""A client of the edge without a network: the real edge and pipeline with a store in memory."""
 
 import json
 from collections.abc import Callable, MutableMapping
@@ -33,7 +33,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class EdgeBench:
-    """An edge with one key, and the parts behind it."""
+    """An edge with one key, and the objects that it uses."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class EdgeBench:
         headers: Headers | None = None,
         messages: list[MutableMapping[str, Any]] | None = None,
     ) -> Answer:
-        """Send a request; *messages* are its body, message by message."""
+        """Send a request; *messages* are the ASGI messages of its body."""
         return await ask(self.edge, method, path, body, headers, messages)
 
     async def post(self, path: str, content: Any, *headers: tuple[bytes, bytes]) -> Answer:
@@ -137,7 +137,7 @@ async def ask(
     headers: Headers | None = None,
     messages: list[MutableMapping[str, Any]] | None = None,
 ) -> Answer:
-    """Send *edge* a request; *messages* are its body, message by message."""
+    """Send a request to *edge*; *messages* are the ASGI messages of its body."""
     coming = messages or [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> MutableMapping[str, Any]:

@@ -1,7 +1,7 @@
 """
-The ASGI application: which path, method and headers get which answer.
+The ASGI application: the answer to each path, method and header.
 
-If these tests fail: SDKs get answers that they cannot handle, and lose events.
+If these tests fail: SDKs get a status or a body that they cannot handle, and drop events.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ async def test_another_path_is_404(bench: EdgeBench, path: str) -> None:
         ("DELETE", "/", b"GET, HEAD"),
     ],
 )
-async def test_another_method_is_405_with_those_that_are_allowed(
+async def test_another_method_is_405_with_the_allowed_methods(
     bench: EdgeBench, method: str, path: str, allow: bytes
 ) -> None:
     answer = await bench.ask(method, path)
@@ -102,7 +102,7 @@ async def test_every_answer_carries_its_request_id_and_length(bench: EdgeBench) 
     assert "0000000000002" == answers[1].content["request_id"]
 
 
-async def test_pages_may_read_answers_errors_too(bench: EdgeBench) -> None:
+async def test_pages_may_read_every_answer_including_errors(bench: EdgeBench) -> None:
     fine = await bench.post("/v1/page", {}, PAGE)
     refused = await bench.post("/v1/page", b"{", PAGE)
     nobody = await bench.ask("POST", "/v1/page", b"{}", [PAGE])
@@ -125,14 +125,14 @@ async def test_a_preflight_needs_no_key(bench: EdgeBench) -> None:
     assert b"https://shop.example" == answer.headers[b"access-control-allow-origin"]
 
 
-async def test_a_header_that_is_there_twice_is_refused(bench: EdgeBench) -> None:
+async def test_a_duplicate_header_is_refused(bench: EdgeBench) -> None:
     answer = await bench.post("/v1/page", {}, (b"authorization", b"Bearer other"))
 
     assert (400, "authorization") == (answer.status, answer.content["field"])
 
 
 @pytest.mark.parametrize("path", ["/v1/page", "/nowhere", "/health"])
-async def test_a_length_that_cannot_be_read_is_answered_like_any_request(
+async def test_an_invalid_content_length_gets_an_answer_with_a_request_id(
     bench: EdgeBench, path: str
 ) -> None:
     length = (b"content-length", b"0" * 4_301)
@@ -158,7 +158,7 @@ async def test_a_request_whose_sender_disconnected_stores_nothing(
 
 
 class FaultyChecker(Checker):
-    """Has a fault of ours."""
+    """Raises an exception, as a bug of the service would."""
 
     def check(self, scanned: Scan, arrival: Arrival) -> Checked:
         raise ValueError(scanned, arrival)
@@ -178,7 +178,7 @@ class Panic(BaseException):
 
 
 class PanickingChecker(Checker):
-    """Panics at a page, and does its work for the rest."""
+    """Panics at a page event, and checks all others."""
 
     def check(self, scanned: Scan, arrival: Arrival) -> Checked:
         checked = super().check(scanned, arrival)
@@ -198,7 +198,7 @@ async def test_a_panic_of_the_core_affects_only_its_request() -> None:
 
 
 async def test_a_request_that_is_dropped_while_it_waits_is_not_answered(bench: EdgeBench) -> None:
-    """As the interpreter does with those that are left when it ends."""
+    """The interpreter closes such coroutines when it exits."""
     await bench.post("/v1/page", EVENT)
     sent: list[object] = []
 

@@ -1,7 +1,7 @@
 """
-Answers: status, headers and body of each.
+Answers: their status, headers and body.
 
-If these tests fail: SDKs cannot read the answers, and lose events or send them forever.
+If these tests fail: SDKs cannot read the answers, and drop events or send them endlessly.
 """
 
 import json
@@ -66,7 +66,7 @@ def test_a_batch_is_answered_event_by_event_in_order() -> None:
 
 
 @pytest.mark.parametrize("event_id", ["a1", 'quote " and \\', "é 😀", "a/b", "\u2028", None])
-def test_what_is_put_together_from_bytes_is_what_an_encoder_writes(event_id: str | None) -> None:
+def test_an_answer_joined_from_bytes_equals_that_of_a_json_encoder(event_id: str | None) -> None:
     verdicts = AcceptedVerdicts(Sender().rows(make_event(event_id), make_event("last")))
     one = AcceptedVerdicts(Sender().rows(make_event(event_id)))
 
@@ -127,7 +127,7 @@ def test_a_fault_has_code_and_message_as_texts_on_top(reason: Reason) -> None:
 @pytest.mark.parametrize(
     "reason", [r for r in ERROR_RESPONSES if ERROR_RESPONSES[r].status in {429, 503}]
 )
-def test_a_refusal_that_may_end_has_retry_after(reason: Reason) -> None:
+def test_a_temporary_refusal_has_retry_after(reason: Reason) -> None:
     headers = dict(replies.refused(REQUEST, RefusedError(reason)).headers)
 
     assert int(headers[b"retry-after"]) >= 1
@@ -140,7 +140,7 @@ def test_a_permanent_refusal_has_no_retry_after(reason: Reason) -> None:
     assert b"retry-after" not in dict(replies.refused(REQUEST, RefusedError(reason)).headers)
 
 
-def test_a_reason_of_one_event_is_400_when_it_stands_for_the_request() -> None:
+def test_a_request_refused_for_a_reason_of_one_event_is_400() -> None:
     refusal = RefusedError(Reason.INVALID_FIELD, "context is too large.", field="context", limit=9)
 
     reply = replies.refused(REQUEST, refusal)

@@ -19,7 +19,7 @@ def read_headers(pairs: list[tuple[bytes, bytes]]) -> Headers:
     return headers
 
 
-def test_of_a_repeated_header_the_last_counts() -> None:
+def test_the_last_of_repeated_headers_is_used() -> None:
     assert {b"accept": b"b"} == read_headers([(b"accept", b"a"), (b"accept", b"b")])
 
 
@@ -35,7 +35,7 @@ def test_of_a_repeated_header_the_last_counts() -> None:
         "x-write-key",
     ],
 )
-def test_a_header_that_decides_something_must_not_be_duplicated(name: str) -> None:
+def test_a_duplicate_of_each_unique_header_is_refused(name: str) -> None:
     pairs = [(name.encode(), b"1"), (name.encode(), b"1")]
 
     with pytest.raises(RefusedError, match=f"Duplicate header: {name}") as caught:
@@ -44,7 +44,7 @@ def test_a_header_that_decides_something_must_not_be_duplicated(name: str) -> No
     assert (Reason.INVALID_REQUEST, name) == (caught.value.reason, caught.value.details["field"])
 
 
-def test_a_body_has_one_length() -> None:
+def test_a_content_length_beside_chunked_is_refused() -> None:
     with pytest.raises(RefusedError) as caught:
         read_headers([(b"content-length", b"1"), (b"transfer-encoding", b"chunked")])
 
@@ -85,7 +85,7 @@ def test_a_transfer_coding_other_than_chunked_is_refused(coding: bytes) -> None:
 
 
 @pytest.mark.parametrize("coding", [b"chunked", b" Chunked "])
-def test_chunked_is_taken(coding: bytes) -> None:
+def test_chunked_transfer_coding_is_accepted(coding: bytes) -> None:
     assert content_length(read_headers([(b"transfer-encoding", coding)])) is None
 
 
@@ -117,7 +117,7 @@ def test_a_key_is_read_from_the_first_header_that_may_hold_one(
 
 
 @pytest.mark.parametrize("value", [b"Basic", b"Basic ***", b"Basic a2V5O", b"Bearer", b"bearer "])
-def test_an_authorization_of_ours_without_a_readable_key_is_a_bad_key(value: bytes) -> None:
+def test_basic_and_bearer_without_a_readable_key_are_an_invalid_key(value: bytes) -> None:
     assert b"" == key_text({b"authorization": value, b"x-api-key": b"another"})
 
 

@@ -25,12 +25,12 @@ from service.reasons import Reason, RefusedError
 
 PLAIN: Final = b'{"event": "Signed Up"}'
 BYTES_MAX: Final = 1_000
-# Content that no encoder makes smaller.
+# Incompressible content.
 NOISE: Final = bytes((i * i * 7919 >> 5) % 256 for i in range(BYTES_MAX))
 
 
 class Body:
-    """What a server hands over, chunk by chunk; then nothing more ever comes."""
+    """The ASGI messages of a body, chunk by chunk; after the last chunk no message arrives."""
 
     def __init__(self, chunks: Iterable[bytes], *, is_whole: bool = True) -> None:
         self.left = list(chunks)
@@ -90,7 +90,7 @@ async def test_a_chunked_body_is_put_together() -> None:
     assert PLAIN == await read([PLAIN[:5], b"", PLAIN[5:]])
 
 
-async def test_a_body_with_a_length_is_not_waited_for_past_its_last_byte() -> None:
+async def test_a_body_with_a_length_ends_at_its_last_byte() -> None:
     body = Body([PLAIN], is_whole=False)
     headers = {b"content-length": b"%d" % len(PLAIN)}
 
@@ -107,13 +107,13 @@ def test_a_length_is_digits(headers: Headers, expected: int | None) -> None:
     assert expected == RequestBody(headers, gone, body_deadlines(), 5).length
 
 
-async def test_no_body_is_empty() -> None:
+async def test_a_missing_body_is_read_as_empty() -> None:
     assert b"" == await read([b""])
     assert b"" == await read([], {b"content-length": b"0"})
 
 
 @pytest.mark.parametrize("encoding", [b"identity", b"", b" Identity "])
-async def test_identity_is_the_body_as_it_is(encoding: bytes) -> None:
+async def test_identity_leaves_the_body_unchanged(encoding: bytes) -> None:
     assert PLAIN == await read([PLAIN], {b"content-encoding": encoding})
 
 
@@ -127,7 +127,7 @@ async def test_an_encoded_body_is_decoded_however_it_is_cut(encoding: bytes) -> 
     assert PLAIN == await read([bytes([byte]) for byte in body], header(encoding))
 
 
-async def test_the_name_of_an_encoding_has_no_case() -> None:
+async def test_the_name_of_an_encoding_is_case_insensitive() -> None:
     assert PLAIN == await read([gzip.compress(PLAIN)], {b"content-encoding": b" GZip"})
     assert PLAIN == await read([gzip.compress(PLAIN)], {b"content-encoding": b"x-gzip"})
 
@@ -160,7 +160,7 @@ async def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
     assert 1 == len(body.left)
 
 
-async def test_a_chunked_body_over_the_limit_is_refused_when_it_gets_there() -> None:
+async def test_a_chunked_body_is_refused_as_soon_as_it_exceeds_the_limit() -> None:
     body = Body([b"a" * BYTES_MAX, b"a", b"never read"])
 
     with pytest.raises(RefusedError) as caught:
@@ -192,8 +192,8 @@ async def test_a_gzip_bomb_is_never_decoded_past_the_limit(encoding: bytes) -> N
     assert peak_bytes < 2 * 1024 * 1024
 
 
-async def test_encoded_bytes_that_decode_to_nothing_are_bounded_too() -> None:
-    # Empty stored blocks of deflate: five bytes each, and nothing comes of them.
+async def test_encoded_bytes_that_decode_to_nothing_are_limited() -> None:
+    # Empty stored blocks of deflate: five bytes each, which decode to nothing.
     nothing = b"\x78\x9c" + b"\x00\x00\x00\xff\xff" * (BYTES_MAX // 5)
 
     refused = await refusal([nothing, b"\x03\x00\x00\x00\x00\x01"], header(b"deflate"))
@@ -210,7 +210,7 @@ async def test_a_body_that_is_cut_off_is_refused(encoding: bytes) -> None:
 
 
 @pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
-async def test_an_empty_body_is_no_encoded_one(encoding: bytes) -> None:
+async def test_an_empty_body_is_not_a_valid_encoded_body(encoding: bytes) -> None:
     refused = await refusal([b""], header(encoding))
 
     assert Reason.INVALID_ENCODING == refused.reason
@@ -245,7 +245,7 @@ async def test_the_limit_counts_all_members() -> None:
     assert Reason.PAYLOAD_TOO_LARGE == refused.reason
 
 
-async def test_members_are_bounded_by_the_bytes_that_they_take_as_sent() -> None:
+async def test_gzip_members_are_limited_by_their_encoded_bytes() -> None:
     nothing = gzip.compress(b"")
 
     assert b"" == await read([nothing * (BYTES_MAX // len(nothing))], header(b"gzip"))
@@ -253,7 +253,7 @@ async def test_members_are_bounded_by_the_bytes_that_they_take_as_sent() -> None
     assert Reason.PAYLOAD_TOO_LARGE == refused.reason
 
 
-async def test_members_are_bounded_in_number() -> None:
+async def test_the_number_of_gzip_members_is_limited() -> None:
     nothing = gzip.compress(b"")
 
     assert b"" == await read([nothing * 1_000], header(b"gzip"), bytes_max=100_000)
@@ -272,8 +272,8 @@ async def test_members_are_bounded_in_number() -> None:
         (b"\x1f\x8b\x09" + bytes(9), "compression method"),
     ],
 )
-async def test_what_follows_a_gzip_member_is_a_whole_member(rest: bytes, fault: str) -> None:
-    """RFC 1952: nothing stands before, between or after members, no padding either."""
+async def test_bytes_after_a_gzip_member_must_be_a_whole_member(rest: bytes, fault: str) -> None:
+    """RFC 1952 allows no bytes before, between or after members, not even padding."""
     refused = await refusal([gzip.compress(PLAIN) + rest], header(b"gzip"))
 
     assert Reason.INVALID_ENCODING == refused.reason
@@ -287,7 +287,7 @@ async def test_a_deflate_body_is_one_stream() -> None:
 
 
 @pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
-async def test_a_body_that_is_not_encoded_as_it_says_is_refused(encoding: bytes) -> None:
+async def test_a_plain_body_with_a_content_encoding_is_refused(encoding: bytes) -> None:
     refused = await refusal([PLAIN], header(encoding))
 
     assert Reason.INVALID_ENCODING == refused.reason
@@ -309,8 +309,8 @@ async def test_a_body_that_does_not_arrive_in_time_is_given_up() -> None:
     assert Reason.BODY_TIMEOUT == caught.value.reason
 
 
-async def test_a_body_that_never_stops_arriving_is_given_up_as_well() -> None:
-    """The deadline is the body's: a sender cannot put it off by one more chunk."""
+async def test_further_chunks_do_not_extend_the_deadline_of_a_body() -> None:
+    """A body has one deadline, which a further chunk does not extend."""
 
     async def drip() -> MutableMapping[str, Any]:
         await asyncio.sleep(0)

@@ -1,7 +1,7 @@
 """
 Request log lines: those of one iteration of the event loop are written together and in order.
 
-If these tests fail: an operator misses lines of requests, or they have wrong times.
+If these tests fail: the log lacks lines of requests, or lines have wrong times.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from service.obs.log import Lines
 
 
 class Said(msgspec.Struct):
-    """A line that says one thing."""
+    """A log line with one value."""
 
     text: str
     timestamp: datetime | None = None
 
 
 class Pipe(io.BytesIO):
-    """Keeps what each write brought."""
+    """Records the bytes of each write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Pipe(io.BytesIO):
 
 
 def said(part: bytes) -> list[str]:
-    """Return what the lines of *part* say."""
+    """Return the values of the lines in *part*."""
     return [json.loads(line)["text"] for line in part.splitlines()]
 
 

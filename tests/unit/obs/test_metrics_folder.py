@@ -1,8 +1,8 @@
 """
-The folder of the workers' metrics is removed with its parent process, however that ends.
+The folder of the metric files is removed after its parent process has ended or was killed.
 
-If these tests fail: each restart leaves files in the temporary folder, or one service removes the
-metrics of another.
+If these tests fail: each restart leaves files in the temporary folder, or one service deletes the
+metrics of another one.
 """
 
 import os
@@ -22,7 +22,7 @@ def temp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def age(folder: Path) -> None:
-    """Let *folder* look an hour old."""
+    """Make the modification time of *folder* an hour old."""
     os.utime(folder, (folder.stat().st_atime, folder.stat().st_mtime - 3_600))
 
 

@@ -1,8 +1,8 @@
 """
-The queue of log output and its thread: it blocks nobody, and counts each lost line.
+The queue of log output and its thread: no caller waits, and each lost line is counted.
 
-If these tests fail: a full disk or a stopped log reader stops the service, or lines are lost
-without notice.
+If these tests fail: senders get no answer because a disk is full or a log reader has stopped, or
+log lines are missing without a message.
 """
 
 import json
@@ -20,7 +20,7 @@ import pytest
 
 from service.obs.sink import Sink
 
-# Only a hang is to be ended.
+# Ends only tests that hang.
 TIMEOUT_S: Final = 10.0
 RETRY_S: Final = 0.01
 
@@ -34,14 +34,14 @@ def line(number: int, padding: int = 0) -> bytes:
 
 
 class Pipe:
-    """A pipe; what it is given is read on demand."""
+    """A pipe that is read on demand."""
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
         self.text = b""
 
     def fill(self) -> int:
-        """Write lines until there is no room left; return how many."""
+        """Write lines until the pipe is full; return their number."""
         os.set_blocking(self.writer, False)
         count = 0
         try:
@@ -54,7 +54,7 @@ class Pipe:
             os.set_blocking(self.writer, True)
 
     def read_until(self, condition: Callable[[bytes], bool]) -> bytes:
-        """Read until *condition* holds for all that was read."""
+        """Read until *condition* is true for all bytes read."""
         end = time.monotonic() + TIMEOUT_S
         while not condition(self.text):
             left = end - time.monotonic()
@@ -66,7 +66,7 @@ class Pipe:
 
 @pytest.fixture
 def pipe() -> Pipe:
-    """Return a pipe. It stays open, as its sink's thread outlives the test."""
+    """A pipe. It stays open, because the thread of its sink outlives the test."""
     return Pipe()
 
 
@@ -77,13 +77,13 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def test_the_lines_of_each_thread_come_out_whole_and_in_order(pipe: Pipe) -> None:
+def test_the_lines_of_each_thread_are_written_whole_and_in_order(pipe: Pipe) -> None:
     sink = Sink(pipe.writer, notice)
 
     def put_all() -> None:
         thread = threading.current_thread().name.encode()
         for number in range(300):
-            # Long enough that the pipe is full after some of the lines, and the others queue.
+            # Long lines, so that the pipe is full after some of them and the others are queued.
             sink.put(b'{"thread":"%s","n":%d%300s}\n' % (thread, number, b""))
 
     names = ["a", "b", "c"]
@@ -106,7 +106,7 @@ def test_a_pipe_without_a_reader_blocks_nothing_and_dropped_lines_are_reported(p
     sink = Sink(pipe.writer, notice, bytes_max=1_000)
     assert sink.drain(TIMEOUT_S)
 
-    sink.put(line(0))  # the thread takes it, and is blocked
+    sink.put(line(0))  # the thread takes this line, and is blocked
     eventually(lambda: not sink._queue)
     for number in range(1, 400):
         sink.put(line(number))
@@ -123,7 +123,7 @@ def test_a_pipe_without_a_reader_blocks_nothing_and_dropped_lines_are_reported(p
     pipe.read_until(lambda text: b'{"n":400}' in text)
 
 
-def test_at_the_end_the_wait_for_a_pipe_without_a_reader_is_bounded(pipe: Pipe) -> None:
+def test_at_the_exit_the_wait_for_a_pipe_without_a_reader_is_limited(pipe: Pipe) -> None:
     pipe.fill()
     sink = Sink(pipe.writer, notice)
     sink.put(line(1))
@@ -132,7 +132,7 @@ def test_at_the_end_the_wait_for_a_pipe_without_a_reader_is_bounded(pipe: Pipe) 
     pipe.read_until(lambda text: text.endswith(line(1)))
 
 
-def test_at_the_end_all_that_is_queued_is_written(pipe: Pipe) -> None:
+def test_at_the_exit_all_queued_lines_are_written(pipe: Pipe) -> None:
     sink = Sink(pipe.writer, notice)
     for number in range(100):
         sink.put(line(number))
@@ -142,8 +142,8 @@ def test_at_the_end_all_that_is_queued_is_written(pipe: Pipe) -> None:
     assert 100 == os.read(pipe.reader, 65_536).count(b"\n")
 
 
-def test_no_write_is_so_long_that_a_pipe_could_cut_a_line() -> None:
-    """A socket that keeps the bounds of writes shows them."""
+def test_every_write_ends_at_the_end_of_a_line() -> None:
+    """A sequenced-packet socket preserves the boundaries of writes."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.settimeout(TIMEOUT_S)
     long = b"x" * 2 * select.PIPE_BUF + b"\n"
@@ -156,7 +156,7 @@ def test_no_write_is_so_long_that_a_pipe_could_cut_a_line() -> None:
 
     assert text == b"".join(writes)
     assert all(part.endswith(b"\n") for part in writes)
-    # A line that is longer by itself cannot be helped.
+    # Only a single line may be longer.
     assert [long] == [part for part in writes if len(part) > select.PIPE_BUF]
     theirs.close()
 
@@ -196,10 +196,10 @@ def test_without_a_reader_lines_wait_and_a_new_reader_gets_them(tmp_path: Path) 
     assert {"write_failed": lost} == dropped
 
 
-def test_a_line_that_a_full_disk_cuts_is_counted_and_no_other_is_glued_to_it(
+def test_a_line_that_a_full_disk_truncates_is_counted_and_no_other_line_is_joined_to_it(
     tmp_path: Path,
 ) -> None:
-    """A limit on the size of files stands for the disk: it cuts one write and fails the next."""
+    """A limit on the file size replaces the full disk: it truncates one write, the next fails."""
     path = tmp_path / "log"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with path.open("wb", buffering=0) as file:
@@ -221,7 +221,7 @@ def test_a_line_that_a_full_disk_cuts_is_counted_and_no_other_is_glued_to_it(
 
 
 def test_every_line_of_a_batch_that_cannot_be_written_is_counted(pipe: Pipe) -> None:
-    """And a later line says how many there were."""
+    """A later line has the number of the lost lines."""
     is_broken = threading.Event()
     is_broken.set()
 
@@ -233,7 +233,7 @@ def test_every_line_of_a_batch_that_cannot_be_written_is_counted(pipe: Pipe) -> 
             super()._write(rest)
 
     sink = Breaking(pipe.writer, notice)
-    pipe.fill()  # or `put` writes the lines itself
+    pipe.fill()  # otherwise `put` writes the lines itself
     sink.put(line(1) + line(2) + line(3))
     eventually(lambda: not is_broken.is_set())
     pipe.read_until(lambda text: text.endswith(notice(3)))

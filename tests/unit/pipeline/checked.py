@@ -1,4 +1,4 @@
-"""The result of checking one event: the columns that are stored, or the row in quarantine."""
+"""Helpers that check one event, and return its stored columns or its quarantine row."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def rejected(sender: Sender, event: Any, **envelope: Any) -> RejectedRow:
 
 
 def accepted(sender: Sender, event: Any, **envelope: Any) -> dict[str, Any]:
-    """Return the columns that are stored of *event*, and its hash."""
+    """Return the stored columns of *event*, and its hash."""
     payload = sender.check(event, **envelope).payload
     assert payload.rejected == []
     row: dict[str, Any] = only(read_copy(payload.events.copy_data()))

@@ -1,4 +1,4 @@
-"""A batcher with a store whose writes wait for the test."""
+"""A batcher with a store whose writes wait until the test continues them."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ Task = asyncio.Task[Sequence[Verdict]]
 
 
 class Write:
-    """One call of the store, which the test lets go on, or fail."""
+    """One call of the store, which the test completes or fails."""
 
     def __init__(self, payloads: list[Payload], deadline: float) -> None:
         self.payloads = payloads
@@ -35,7 +35,7 @@ class Write:
 
 
 class GatedStore(MemoryStore):
-    """A store whose writes wait for the test."""
+    """A store whose writes wait until the test continues them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class GatedStore(MemoryStore):
         return await super().write(payloads, deadline)
 
     def open(self) -> None:
-        """Let writes through from now on."""
+        """Let all further writes complete immediately."""
         self._is_open = True
 
     async def next_write(self) -> Write:
@@ -62,7 +62,7 @@ class GatedStore(MemoryStore):
 
 
 class Bench:
-    """A batcher over a gated store, and what is sent to it."""
+    """A batcher over a gated store, with helpers that send requests."""
 
     def __init__(self) -> None:
         self.clock = FixedClock()
@@ -93,7 +93,7 @@ class Bench:
             clock=self.clock,
             limits=limits,
             flushes_max=flushes_max,
-            # A flush counts as stalled after a quarter of this at the latest.
+            # A flush counts as stalled after a quarter of this timeout at the latest.
             timeout_s=max(5.0, 4 * stalled_s) if timeout_s is None else timeout_s,
             further_rows_min=further_rows_min,
             stalled_s=stalled_s,

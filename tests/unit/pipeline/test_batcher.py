@@ -1,7 +1,7 @@
 """
-The batcher: payloads are stored together, and each is answered after its commit.
+The batcher stores payloads together, and answers each one after its commit.
 
-If these tests fail: senders get a 200 for events that are not stored, or no answer.
+If these tests fail: senders get 200 for events that are not stored, or no answer.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ async def test_payloads_queue_while_a_flush_is_in_progress(bench: Bench) -> None
     first = bench.send("a")
     held = await bench.store.next_write()
     later = [bench.send("b")]
-    await asyncio.sleep(0)  # another turn of the loop
+    await asyncio.sleep(0)  # in the next iteration of the event loop
     later.append(bench.send("c"))
     await asyncio.sleep(0)
     assert bench.store.is_idle
@@ -74,7 +74,7 @@ async def test_payloads_queue_while_a_flush_is_in_progress(bench: Bench) -> None
     assert [["b"], ["c"]] == following.event_ids
 
 
-async def test_no_more_flushes_are_under_way_than_allowed(bench: Bench) -> None:
+async def test_no_more_flushes_run_than_allowed(bench: Bench) -> None:
     bench.make(flushes_max=2, batch_rows_max=1)
     requests = [bench.send(name) for name in "abc"]
 
@@ -172,7 +172,7 @@ async def test_a_failed_write_answers_all_its_requests_and_the_batcher_continues
 
 
 async def test_each_request_gets_a_refusal_of_its_own(bench: Bench) -> None:
-    """One exception raised in many tasks would gather the tracebacks of all."""
+    """An exception that many tasks raise would collect all their tracebacks."""
     requests = [bench.send("a"), bench.send("b")]
     (await bench.store.next_write()).fail(RefusedError(Reason.STORE_UNAVAILABLE, "It is away."))
 
@@ -182,7 +182,7 @@ async def test_each_request_gets_a_refusal_of_its_own(bench: Bench) -> None:
     assert ["It is away."] * 2 == [str(one), str(two)]
 
 
-async def test_a_write_that_answers_too_few_is_a_fault_not_a_hang(bench: Bench) -> None:
+async def test_a_write_with_too_few_verdicts_fails_its_requests(bench: Bench) -> None:
     class Forgetful(MemoryStore):
         async def write(self, payloads: list[Payload], deadline: float) -> list[list[Verdict]]:
             return (await super().write(payloads, deadline))[:1]
@@ -210,10 +210,12 @@ async def test_a_cancelled_flush_answers_all_its_requests(bench: Bench) -> None:
     assert accepted("c") == await working
 
 
-async def test_a_flush_that_is_cancelled_before_its_first_step_answers_too(bench: Bench) -> None:
+async def test_a_flush_that_is_cancelled_before_its_first_step_answers_its_requests(
+    bench: Bench,
+) -> None:
     request = bench.send("a")
     await asyncio.sleep(0)  # the request is submitted
-    await asyncio.sleep(0)  # its flush is there, and has yet to begin
+    await asyncio.sleep(0)  # its flush is created, but has not run yet
 
     (flush,) = bench.batcher._flushes
     flush.cancel()
@@ -268,7 +270,7 @@ async def test_a_failed_write_ignores_cancelled_requests(
     assert gone.cancelled()
 
 
-async def test_on_flush_gets_the_measures_of_every_flush_failed_ones_included(bench: Bench) -> None:
+async def test_on_flush_is_called_for_every_flush_including_failed_ones(bench: Bench) -> None:
     one = bench.send("a", "b")
     (await bench.store.next_write()).succeed()
     await one
@@ -282,7 +284,7 @@ async def test_on_flush_gets_the_measures_of_every_flush_failed_ones_included(be
     assert [0, 1.5] == [duration_s for *_, duration_s in bench.flushed]
 
 
-async def test_drain_waits_until_all_is_answered(bench: Bench) -> None:
+async def test_drain_waits_until_every_request_is_answered(bench: Bench) -> None:
     bench.make(batch_rows_max=1)
     requests = [bench.send(name) for name in "abc"]
     await asyncio.sleep(0)
@@ -299,7 +301,7 @@ async def test_drain_waits_until_all_is_answered(bench: Bench) -> None:
 
 async def test_drain_stores_queued_payloads(bench: Bench) -> None:
     request = bench.send("a")
-    await asyncio.sleep(0)  # submitted, and its flush is not due before the next turn
+    await asyncio.sleep(0)  # submitted; its flush starts in the next iteration of the event loop
     draining = asyncio.create_task(bench.batcher.drain(30))
 
     (await bench.store.next_write()).succeed()

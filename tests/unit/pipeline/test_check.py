@@ -1,5 +1,5 @@
 """
-The checks of the events of a request: a row or a rejection for each.
+The checks of the events of a request: each becomes a row or a rejection.
 
 If these tests fail: invalid events are stored, or valid ones are rejected.
 """
@@ -59,7 +59,7 @@ def test_a_row_has_tenant_workspace_and_arrival() -> None:
     assert (key.key_id, sender.clock.unix_us()) == (events.key_id, events.received_at_us)
 
 
-def test_the_size_of_a_payload_is_what_its_rows_take(sender: Sender) -> None:
+def test_the_size_of_a_payload_is_that_of_its_rows(sender: Sender) -> None:
     checked = sender.check(make_event("a", properties={"x": "y" * 1_000}), BAD)
 
     events, (refused,) = checked.payload.events, checked.payload.rejected
@@ -136,7 +136,7 @@ def test_two_spellings_that_differ_are_ambiguous(sender: Sender) -> None:
     assert (Reason.AMBIGUOUS_FIELD, "userId") == (row.code, row.field)
 
 
-def test_an_absent_id_is_minted(sender: Sender) -> None:
+def test_a_missing_event_id_is_generated(sender: Sender) -> None:
     rows = sender.rows(GOOD, GOOD | {"event_id": ""}, GOOD | {"messageId": None}).all()
 
     minted = [row.event_id for row in rows]
@@ -144,22 +144,22 @@ def test_an_absent_id_is_minted(sender: Sender) -> None:
     assert 3 == len(set(minted)) == len({row.event_key for row in rows})
 
 
-def test_a_minted_id_does_not_follow_from_its_row_id() -> None:
-    """A row id that repeats in another process must not repeat an event id."""
+def test_a_generated_id_does_not_follow_from_its_row_id() -> None:
+    """If another process has the same row id, the generated event ids must differ."""
     one, other = (Sender(ids=RowIds(1, bytes([number]) * 32)) for number in range(2))
 
     assert one.row().id == other.row().id
     assert one.row().event_id != other.row().event_id
 
 
-def test_row_ids_rise(sender: Sender) -> None:
+def test_row_ids_increase(sender: Sender) -> None:
     ids = [*sender.rows(GOOD, GOOD).ids, *sender.rows(GOOD).ids]
 
     assert sorted(set(ids)) == ids
 
 
-def test_each_worker_has_row_ids_and_minted_ids_of_its_own() -> None:
-    """As far apart as random ones: none reaches where another one began."""
+def test_each_worker_has_its_own_row_ids_and_generated_ids() -> None:
+    """The ranges of the row ids start at random numbers, so that they do not meet."""
     rows = [Sender().row() for _ in range(4)]
 
     ids = sorted(row.id for row in rows)
@@ -167,7 +167,7 @@ def test_each_worker_has_row_ids_and_minted_ids_of_its_own() -> None:
     assert 4 == len({row.event_id for row in rows})
 
 
-def test_a_refused_event_takes_an_id_of_its_own(sender: Sender) -> None:
+def test_a_rejected_event_gets_its_own_row_id(sender: Sender) -> None:
     payload = sender.check(GOOD, BAD, GOOD).payload
 
     first, third = payload.events.ids
@@ -183,7 +183,7 @@ def test_the_content_is_hashed_with_its_workspace() -> None:
     assert one.payload_hash != other.payload_hash
 
 
-def test_arrival_and_version_are_no_content(sender: Sender) -> None:
+def test_arrival_and_schema_version_are_not_part_of_the_content(sender: Sender) -> None:
     first = accepted(sender, make_event("a", sentAt="2026-03-01T11:00:00Z"))
     sender.clock.advance(60)
     second = accepted(
@@ -236,7 +236,7 @@ def test_a_rejected_event_is_kept_as_json_that_can_be_sent_again(sender: Sender)
         (b'"type" : "page", "timestamp":"2030-01-01"', "timestamp", Reason.INVALID_TIMESTAMP),
     ],
 )
-def test_a_refused_event_is_kept_as_sent_but_for_its_key(
+def test_a_rejected_event_is_kept_as_sent_except_its_key(
     sender: Sender, fault: bytes, field: str, reason: Reason
 ) -> None:
     body = b'{"batch":[{ %b, "writeKey":"secret", "messageId":"e1" }]}' % fault
@@ -247,7 +247,7 @@ def test_a_refused_event_is_kept_as_sent_but_for_its_key(
     assert ("e1", reason, field) == (row.event_id, row.code, row.field)
 
 
-def test_no_text_of_a_rejected_row_holds_a_nul(sender: Sender) -> None:
+def test_no_text_of_a_rejected_row_contains_nul(sender: Sender) -> None:
     body = rb'{"batch":[{"type":"page","a\u0000b":1,"a\u0000b":2}]}'
 
     row = only(sender.check_body(body).payload.rejected)
@@ -281,7 +281,7 @@ def test_values_that_postgresql_cannot_store_are_rejected(sender: Sender, member
     assert all("\x00" not in text for text in texts if text is not None)
 
 
-def test_refused_events_over_the_budget_are_answered_but_not_kept() -> None:
+def test_rejected_events_over_the_budget_are_answered_but_not_kept() -> None:
     sender = Sender(rows_per_minute=2)
 
     checked = sender.check(BAD, BAD, GOOD, BAD)
@@ -296,7 +296,7 @@ def test_accepted_events_are_counted_by_type(sender: Sender) -> None:
     ).payload.events.types
 
 
-def test_the_context_of_a_batch_counts_as_often_as_its_rows_hold_it() -> None:
+def test_the_size_of_a_payload_includes_the_batch_context_once_per_row() -> None:
     events = [make_event() for _ in range(10)]
     context = {"library": {"name": "x" * 1_000}}
     plain = Sender().check(*events).payload.size_bytes

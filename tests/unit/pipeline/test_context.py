@@ -1,7 +1,7 @@
 """
-The context of a batch is the default for the context of each of its events.
+The context of a batch supplies defaults for the context of each of its events.
 
-If these tests fail: analysts miss context of events, or see the context of other events.
+If these tests fail: an analyst finds events without their context, or with that of other events.
 """
 
 import json
@@ -23,7 +23,7 @@ def sender() -> Sender:
     return Sender()
 
 
-def test_a_batchs_context_is_under_that_of_its_events(sender: Sender) -> None:
+def test_the_context_of_an_event_has_precedence_over_that_of_its_batch(sender: Sender) -> None:
     shared = {"ip": "1", "os": "x"}
 
     plain = accepted(sender, GOOD, context=shared)
@@ -39,7 +39,7 @@ def test_a_batchs_context_is_under_that_of_its_events(sender: Sender) -> None:
         ("null", "null", None),
         ('{"a":1}', "null", b'{"a":1}'),
         ("null", '{ "b" : 2 }', b'{ "b" : 2 }'),
-        # Of two members with one name jsonb keeps the last.
+        # jsonb keeps the last of two members with one name.
         ('{"a":1,"b":1}', '{"b":2}', b'{"a":1,"b":1,"b":2}'),
         ('{"a":{"x":1}}', '{"a":{"y":1}}', b'{"a":{"x":1},"a":{"y":1}}'),
         ('{"a":1}', '{"a":null}', b'{"a":1,"a":null}'),
@@ -54,7 +54,7 @@ def test_a_batchs_context_is_under_that_of_its_events(sender: Sender) -> None:
         ),
     ],
 )
-def test_the_members_of_both_contexts_are_there_as_sent_and_the_events_own_come_last(
+def test_a_merged_context_has_all_members_as_sent_with_those_of_the_event_last(
     sender: Sender, outer: str, inner: str, expected: bytes | None
 ) -> None:
     body = f'{{"context":{outer},"batch":[{{"type":"page","context":{inner}}}]}}'

@@ -13,7 +13,7 @@ import pytest
 from service.pipeline.batcher import FURTHER_ROWS_MIN, STALLED_S
 from tests.unit.pipeline.gated_store import Bench, Task, Write, accepted
 
-# Longer than any test: here a flush is away for as long as the test likes.
+# Longer than any test, so that no flush stalls by itself.
 NEVER_S: Final = 3_600.0
 
 
@@ -25,12 +25,12 @@ async def bench() -> Bench:
 
 
 async def begin(bench: Bench) -> tuple[Task, Write]:
-    """Have a flush away."""
+    """Start a flush whose write waits."""
     return bench.send("first"), await bench.store.next_write()
 
 
 async def is_quiet(bench: Bench) -> bool:
-    """Tell whether nothing has begun, after a few turns of the loop."""
+    """Whether no write has begun after a few iterations of the event loop."""
     for _ in range(5):
         await asyncio.sleep(0)
     return bench.store.is_idle
@@ -62,7 +62,7 @@ async def test_rows_count_and_not_requests(bench: Bench) -> None:
     assert (accepted("a", "b"), accepted("c")) == (await one, await other)
 
 
-async def test_the_end_of_a_flush_starts_the_next_one_however_few_rows_are_queued(
+async def test_the_end_of_a_flush_starts_the_next_one_even_for_one_queued_row(
     bench: Bench,
 ) -> None:
     _, first = await begin(bench)
@@ -132,7 +132,9 @@ async def test_a_stalled_flush_stays_stalled_until_it_ends(bench: Bench) -> None
         assert accepted(name) == await request
 
 
-async def test_a_stalled_flush_does_not_count_for_one_on_time(bench: Bench) -> None:
+async def test_beside_a_flush_on_time_one_row_waits_even_if_another_flush_is_stalled(
+    bench: Bench,
+) -> None:
     bench.make(flushes_max=3, stalled_s=NEVER_S, further_rows_min=2, batch_rows_max=10)
     await begin(bench)
     (stalled,) = bench.batcher._flushes

@@ -26,7 +26,7 @@ async def bench() -> EdgeBench:
 
 
 def stored(bench: EdgeBench) -> list[dict[str, Any]]:
-    """Return the columns of all rows that went to the store."""
+    """Return the columns of all stored rows."""
     payloads = [payload for flush in bench.store.flushes for payload in flush]
     return [row for payload in payloads for row in read_copy(payload.events.copy_data())]
 
@@ -109,7 +109,7 @@ async def test_a_key_may_be_in_the_body_alone(
         [(b"authorization", b"Negotiate x"), (b"x-api-key", b"nonsense")],
     ],
 )
-async def test_without_a_good_key_it_is_401(
+async def test_a_request_without_a_valid_key_is_401(
     bench: EdgeBench, headers: list[tuple[bytes, bytes]]
 ) -> None:
     answer = await bench.ask("POST", "/v1/page", b"{}", headers)
@@ -118,7 +118,7 @@ async def test_without_a_good_key_it_is_401(
     assert [] == bench.store.flushes
 
 
-async def test_a_bad_key_in_a_header_is_refused_although_the_body_has_a_good_one(
+async def test_an_invalid_key_in_a_header_is_refused_even_if_the_body_has_a_valid_one(
     bench: EdgeBench,
 ) -> None:
     body = msgspec.json.encode({"writeKey": bench.minted.text})
@@ -141,14 +141,14 @@ async def test_a_key_beside_an_authorization_of_another_scheme_is_read(
 
 
 async def test_a_key_inside_an_event_of_a_batch_does_not_authenticate_it(bench: EdgeBench) -> None:
-    """Two events could name two keys, and which of them the limits come from would be open."""
+    """Events of a batch could contain different keys with different limits."""
     body = msgspec.json.encode({"batch": [PAGE | {"writeKey": bench.minted.text}]})
 
     assert 401 == (await bench.ask("POST", "/v1/batch", body)).status
 
 
 @pytest.mark.parametrize("ending", ["revoked", "expired", "lapsed and revoked", "missed"])
-async def test_a_key_that_ends_while_the_body_arrives_stores_nothing(
+async def test_a_key_that_becomes_invalid_while_the_body_arrives_stores_nothing(
     bench: EdgeBench, ending: str
 ) -> None:
     def end() -> None:
@@ -176,7 +176,7 @@ async def test_a_key_that_ends_while_the_body_arrives_stores_nothing(
     assert [] == bench.store.flushes
 
 
-async def test_a_key_that_changes_while_the_body_arrives_counts_as_it_is_then(
+async def test_the_key_is_used_as_it_is_when_the_body_has_arrived(
     bench: EdgeBench,
 ) -> None:
     def move() -> None:
@@ -234,7 +234,7 @@ async def test_the_limits_of_a_key_apply(is_in_body: bool) -> None:
     assert 400 == await status({"batch": [PAGE] * 5})
 
 
-async def test_a_key_in_the_body_loses_no_event_past_what_was_read_before_it_was_known() -> None:
+async def test_a_body_over_the_limits_for_an_unknown_key_is_refused_and_not_truncated() -> None:
     """The limits of its key are larger than those that apply before the key is known."""
     bench = EdgeBench(events_max=1_000, bytes_max=1_000_000)
     batch = [{"type": "page"}] * 300
@@ -252,7 +252,7 @@ async def test_a_key_in_the_body_loses_no_event_past_what_was_read_before_it_was
 
 
 class Weighing(MemoryStore):
-    """Notes how much memory is held while events wait to be stored."""
+    """Measures the memory in use while events wait to be stored."""
 
     held_bytes = 0
 
@@ -265,7 +265,7 @@ async def test_a_body_is_released_while_its_events_are_queued() -> None:
     store = Weighing()
     bench = EdgeBench(store=store, bytes_max=1_000_000)
     authorization = [(b"authorization", b"Bearer " + bench.minted.text.encode())]
-    # Most of it is not kept, so the queue's bound in bytes does not count it.
+    # Most of the body is not stored, so the byte limit of the queue does not include it.
     head, junk, end = b'{"batch":[{"type":"page"}],"junk":"', b"x" * 500_000, b'"}'
     tracemalloc.start()
     try:

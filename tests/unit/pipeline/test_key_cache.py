@@ -1,7 +1,7 @@
 """
-The cache of verified key texts: a text is valid for exactly as long as its key.
+The cache of verified key texts: a text is valid exactly as long as its key.
 
-If these tests fail: requests with a revoked, expired or changed key are accepted.
+If these tests fail: a revoked, expired or changed key can still store events.
 """
 
 import asyncio

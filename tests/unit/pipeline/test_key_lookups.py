@@ -26,7 +26,7 @@ async def test_a_key_is_found_and_an_unknown_id_is_none() -> None:
     assert await lookups.begin("unknown") is None
 
 
-async def test_ids_that_come_while_two_statements_run_go_down_together() -> None:
+async def test_ids_that_arrive_while_two_statements_run_share_the_next_one() -> None:
     table = GatedTable()
     lookups = Lookups(table.find, timeout_s=5)
     keys = [make_key() for _ in range(6)]
@@ -44,7 +44,7 @@ async def test_ids_that_come_while_two_statements_run_go_down_together() -> None
     assert [ids[:1], ids[1:2], ids[2:]] == table.asked
 
 
-async def test_an_id_that_waits_already_is_looked_up_once() -> None:
+async def test_an_id_that_is_already_waiting_is_looked_up_once() -> None:
     table = GatedTable()
     lookups = Lookups(table.find, timeout_s=5)
     begun = [lookups.begin(key_id) for key_id in ("a", "b", "c", "c")]
@@ -60,7 +60,7 @@ async def test_an_id_that_waits_already_is_looked_up_once() -> None:
     await asyncio.gather(*begun)
 
 
-async def test_a_store_that_does_not_answer_costs_every_look_up_one_deadline() -> None:
+async def test_every_look_up_ends_at_its_deadline_while_the_store_does_not_answer() -> None:
     """The wait for a statement is part of it, however many ids wait."""
     table = GatedTable()
     lookups = Lookups(table.find, timeout_s=TIMEOUT_S)
@@ -90,7 +90,7 @@ async def test_the_bound_counts_ids_that_wait() -> None:
     assert not lookups.is_full
 
 
-async def test_an_error_is_told_to_all_of_its_statement_and_to_no_other() -> None:
+async def test_an_error_fails_every_look_up_of_its_statement_and_no_other() -> None:
     table = GatedTable()
     lookups = Lookups(table.find, timeout_s=5)
     key = make_key()

@@ -14,7 +14,7 @@ from tests.doubles import NOON, FixedClock, make_key
 from tests.unit.pipeline.key_rings import STALE_MAX_S, TTL_S, Outage, idle, refused, ring
 
 
-async def test_a_good_key_is_used_on_while_look_ups_fail_within_the_bound() -> None:
+async def test_a_valid_key_is_used_within_the_limit_while_look_ups_fail() -> None:
     clock, minted = FixedClock(), mint()
     key = make_key(minted)
     table = Outage(key)
@@ -67,7 +67,9 @@ async def test_a_key_that_was_not_used_during_an_outage_is_looked_up_after_it() 
 
 
 @pytest.mark.parametrize("is_expired", [False, True])
-async def test_a_key_known_to_be_bad_is_never_used_while_look_ups_fail(is_expired: bool) -> None:
+async def test_a_key_known_to_be_invalid_is_never_used_while_look_ups_fail(
+    is_expired: bool,
+) -> None:
     clock, minted = FixedClock(), mint()
     expires_at = NOON + timedelta(seconds=20) if is_expired else None
     table = Outage(make_key(minted, is_disabled=not is_expired, expires_at=expires_at))
@@ -96,7 +98,7 @@ async def test_a_changed_key_is_never_used_while_look_ups_fail() -> None:
     assert not keys.is_current(cached)
 
 
-async def test_after_missed_changes_a_key_is_looked_up_and_used_on_if_that_fails() -> None:
+async def test_after_missed_changes_a_key_is_looked_up_and_still_used_if_that_fails() -> None:
     clock, minted = FixedClock(), mint()
     table = Outage(make_key(minted))
     keys = ring(table, clock)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "fb1_", "\xff" * 54, "\x00" * 54])
-async def test_what_cannot_be_a_key_is_refused_without_asking(text: str) -> None:
+async def test_a_malformed_key_is_refused_without_a_look_up(text: str) -> None:
     table = KeyTable()
 
     assert Reason.UNAUTHORIZED == await refused(ring(table), text)
@@ -52,7 +52,7 @@ async def test_requests_that_come_together_share_one_look_up() -> None:
     assert [[key.key_id]] == table.asked
 
 
-async def test_an_unknown_key_is_remembered_too() -> None:
+async def test_an_unknown_key_is_cached_too() -> None:
     table = KeyTable()
     keys = ring(table)
     text = mint().text
@@ -61,7 +61,7 @@ async def test_an_unknown_key_is_remembered_too() -> None:
     assert 1 == len(table.lookups)
 
 
-async def test_an_unknown_id_and_a_wrong_secret_are_answered_alike() -> None:
+async def test_an_unknown_id_and_a_wrong_secret_get_the_same_answer() -> None:
     minted = mint()
     table = KeyTable(make_key(minted, secret_sha256=bytes(31) + b"\x01"))
     keys = ring(table)
@@ -77,7 +77,7 @@ async def test_an_unknown_id_and_a_wrong_secret_are_answered_alike() -> None:
     assert 2 == len(table.lookups)
 
 
-async def test_a_key_that_is_nobodys_never_opens_though_its_digest_be_zero() -> None:
+async def test_an_unknown_key_is_refused_even_if_its_digest_is_zero() -> None:
     minted = mint()
 
     assert Reason.UNAUTHORIZED == await refused(
@@ -141,7 +141,7 @@ async def test_a_key_in_use_is_looked_up_again_before_its_time_and_no_request_wa
     assert 2 == len(table.asked)
 
 
-async def test_another_secret_under_the_same_id_takes_nothing_over_from_the_first() -> None:
+async def test_a_key_whose_secret_changed_is_no_longer_accepted_from_the_cache() -> None:
     clock, minted = FixedClock(), mint()
     key = make_key(minted)
     table = KeyTable(key)
@@ -157,7 +157,7 @@ async def test_another_secret_under_the_same_id_takes_nothing_over_from_the_firs
     assert not keys.is_current(cached)
 
 
-async def test_a_key_used_lately_is_dropped_last() -> None:
+async def test_the_least_recently_used_key_is_evicted_first() -> None:
     clock = FixedClock()
     minted = [mint() for _ in range(3)]
     table = KeyTable(*(make_key(one) for one in minted))
@@ -177,7 +177,7 @@ async def test_a_key_used_lately_is_dropped_last() -> None:
     assert not keys.is_current(cached)
 
 
-async def test_unknown_ids_take_no_keys_place() -> None:
+async def test_unknown_ids_evict_no_key() -> None:
     minted = mint()
     table = KeyTable(make_key(minted))
     keys = ring(table, keys_max=2)
@@ -190,7 +190,7 @@ async def test_unknown_ids_take_no_keys_place() -> None:
     assert 10 == len(table.lookups)
 
 
-async def test_no_more_unknown_ids_are_remembered_than_allowed() -> None:
+async def test_the_number_of_cached_unknown_ids_is_limited() -> None:
     table = KeyTable()
     keys = ring(table, keys_max=2)
     texts = [mint().text for _ in range(3)]
@@ -218,7 +218,7 @@ async def test_a_forgotten_key_is_looked_up_again() -> None:
 
 
 @pytest.mark.parametrize("is_all", [False, True])
-async def test_what_was_forgotten_while_it_was_looked_up_is_not_remembered(is_all: bool) -> None:
+async def test_a_key_that_changes_during_its_look_up_is_not_cached(is_all: bool) -> None:
     minted = mint()
     table = GatedTable()
     keys = ring(table)
@@ -257,7 +257,7 @@ async def test_a_store_that_cannot_answer_is_503_never_401(error: Exception) -> 
     ]
 
 
-async def test_a_failed_look_up_is_not_remembered() -> None:
+async def test_a_failed_look_up_is_not_cached() -> None:
     minted = mint()
     key = make_key(minted)
     table = GatedTable()
@@ -275,7 +275,7 @@ async def test_a_failed_look_up_is_not_remembered() -> None:
     assert key == (await again).key
 
 
-async def test_a_request_that_is_given_up_does_not_take_the_look_up_with_it() -> None:
+async def test_a_cancelled_request_does_not_cancel_the_look_up() -> None:
     minted = mint()
     key = make_key(minted)
     table = GatedTable()
@@ -291,7 +291,7 @@ async def test_a_request_that_is_given_up_does_not_take_the_look_up_with_it() ->
     assert key == (await staying).key
 
 
-async def test_a_flood_of_made_up_keys_is_bounded_and_a_known_key_goes_past_it() -> None:
+async def test_look_ups_of_unknown_keys_are_limited_and_do_not_delay_a_known_key() -> None:
     clock, minted = FixedClock(), mint()
     key = make_key(minted)
     table = GatedTable()

@@ -89,7 +89,7 @@ def test_an_empty_payload_counts_as_one_row() -> None:
     assert 2 == queue.rows
 
 
-def test_rows_and_bytes_that_wait_are_counted() -> None:
+def test_queued_rows_and_bytes_are_counted() -> None:
     queue = queue_of(item("a", 3, 30), item("b", 2, 20))
     assert (5, 50) == (queue.rows, queue.size_bytes)
 
@@ -117,14 +117,14 @@ def test_at_the_limit_of_bytes_the_queue_refuses_until_half_are_left() -> None:
     assert queue.offer(item("d"))
 
 
-def test_what_was_refused_leaves_no_trace() -> None:
+def test_a_refused_payload_does_not_change_the_queue() -> None:
     queue = queue_of(item("a", 10))
 
     assert not queue.offer(item("x", 5, 500))
     assert (10, 0) == (queue.rows, queue.size_bytes)
 
 
-def test_one_payload_that_fills_it_does_not_close_it_for_good() -> None:
+def test_a_queue_that_one_payload_filled_accepts_again() -> None:
     queue = queue_of(item("a", 99, 9_999))
     assert not queue.offer(item("x"))
 

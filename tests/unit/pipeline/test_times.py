@@ -42,7 +42,7 @@ def test_iso_8601_is_read_as_utc(sender: Sender, text: str, expected: datetime) 
 
 
 @pytest.mark.parametrize("text", [None, ""])
-def test_no_text_is_no_time(sender: Sender, text: str | None) -> None:
+def test_null_and_an_empty_text_mean_no_time(sender: Sender, text: str | None) -> None:
     times = {"timestamp": text, "originalTimestamp": text, "sentAt": text}
 
     row = accepted(sender, GOOD | times, sentAt=text)
@@ -65,7 +65,7 @@ def test_no_text_is_no_time(sender: Sender, text: str | None) -> None:
         "x" * 100_000,
     ],
 )
-def test_anything_else_is_refused_and_quoted(sender: Sender, text: str) -> None:
+def test_other_texts_are_refused_and_quoted(sender: Sender, text: str) -> None:
     row = rejected(sender, GOOD | {"sentAt": text})
 
     assert (Reason.INVALID_TIMESTAMP, "sentAt") == (row.code, row.field)
@@ -73,17 +73,17 @@ def test_anything_else_is_refused_and_quoted(sender: Sender, text: str) -> None:
     assert len(row.message) < 200
 
 
-def test_an_event_without_a_time_happened_when_it_came(sender: Sender) -> None:
+def test_an_event_without_a_time_gets_the_time_of_arrival(sender: Sender) -> None:
     assert NOON == accepted(sender, GOOD | {"sentAt": "2026-02-28"})["timestamp"]
 
 
-def test_without_the_time_of_sending_the_given_time_counts(sender: Sender) -> None:
+def test_without_sent_at_the_given_time_is_not_corrected(sender: Sender) -> None:
     row = accepted(sender, GOOD | {"timestamp": (NOON - DAY).isoformat()})
 
     assert NOON - DAY == row["timestamp"]
 
 
-def test_up_to_24_hours_ahead_is_fine(sender: Sender) -> None:
+def test_a_time_up_to_24_hours_ahead_is_accepted(sender: Sender) -> None:
     row = accepted(sender, GOOD | {"timestamp": (NOON + DAY).isoformat()})
 
     assert NOON + DAY == row["timestamp"]
@@ -122,7 +122,7 @@ def test_a_corrected_time_out_of_range_is_refused(
     assert (Reason.INVALID_TIMESTAMP, "timestamp", message) == (row.code, row.field, row.message)
 
 
-def test_a_wrong_clock_is_corrected_by_the_sending_of_the_event(sender: Sender) -> None:
+def test_a_wrong_clock_is_corrected_by_sent_at_of_the_event(sender: Sender) -> None:
     row = accepted(
         sender,
         GOOD | {"timestamp": "2026-03-02T11:00:00Z", "sentAt": "2026-03-02T12:00:00Z"},
@@ -134,7 +134,7 @@ def test_a_wrong_clock_is_corrected_by_the_sending_of_the_event(sender: Sender) 
     assert NOON + timedelta(hours=23) == row["original_timestamp"]
 
 
-def test_without_its_own_it_is_corrected_by_the_sending_of_the_batch(sender: Sender) -> None:
+def test_an_event_without_sent_at_is_corrected_by_that_of_the_batch(sender: Sender) -> None:
     row = accepted(
         sender, GOOD | {"timestamp": "2026-03-02T11:00:00Z"}, sentAt="2026-03-02T12:00:00Z"
     )
@@ -143,7 +143,7 @@ def test_without_its_own_it_is_corrected_by_the_sending_of_the_batch(sender: Sen
     assert NOON + timedelta(days=1) == row["sent_at"]
 
 
-def test_the_original_time_counts_where_there_is_no_other(sender: Sender) -> None:
+def test_original_timestamp_is_used_if_there_is_no_timestamp(sender: Sender) -> None:
     only_original = accepted(sender, GOOD | {"originalTimestamp": "2026-02-01"})
     both = accepted(sender, GOOD | {"originalTimestamp": "2026-02-01", "timestamp": "2026-02-02"})
 
@@ -152,7 +152,7 @@ def test_the_original_time_counts_where_there_is_no_other(sender: Sender) -> Non
     assert both["original_timestamp"] == only_original["timestamp"]
 
 
-def test_a_time_beside_the_original_one_is_not_corrected_again(sender: Sender) -> None:
+def test_timestamp_beside_original_timestamp_is_not_corrected(sender: Sender) -> None:
     replayed = {
         "originalTimestamp": "2022-12-23T00:29:10Z",
         "sentAt": "2022-12-23T00:29:12Z",
@@ -165,7 +165,7 @@ def test_a_time_beside_the_original_one_is_not_corrected_again(sender: Sender) -
     assert datetime(2022, 12, 23, 0, 29, 10, tzinfo=UTC) == row["original_timestamp"]
 
 
-def test_24_hours_ahead_are_counted_by_the_corrected_time(sender: Sender) -> None:
+def test_the_limit_of_24_hours_ahead_applies_to_the_corrected_time(sender: Sender) -> None:
     far = GOOD | {"timestamp": "2030-01-01T00:00:00Z"}
 
     assert Reason.INVALID_TIMESTAMP == rejected(sender, far).code

@@ -1,7 +1,7 @@
 """
-Migration files, and what the runner reads from them.
+Migration files: their rules, and how the runner reads them.
 
-If these tests fail: an upgrade applies the wrong statements, or an edited file goes unnoticed.
+If these tests fail: an upgrade applies wrong statements, or does not detect an edited file.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ def test_numbers_are_unique_and_without_gaps() -> None:
     assert [f"{number:04}" for number in range(1, len(versions) + 1)] == versions
 
 
-def test_every_file_begins_with_why_and_goes_forward_only() -> None:
+def test_every_file_begins_with_its_reason_and_has_no_down_migration() -> None:
     for migration in read_migrations():
         text = (FOLDER / migration.name).read_text()
         up, _, down = text.partition("-- migrate:down")
@@ -40,7 +40,7 @@ def test_every_file_begins_with_why_and_goes_forward_only() -> None:
         assert all(line.startswith("--") for line in down.split("\n")[1:] if line), migration.name
 
 
-def test_a_file_says_by_itself_that_it_is_breaking(tmp_path: Path) -> None:
+def test_a_file_declares_that_it_is_breaking(tmp_path: Path) -> None:
     (tmp_path / "0001_calm.sql").write_text("-- Why.\n-- migrate:up\n-- breaking\nSELECT 1;\n")
     (tmp_path / "0002_harsh.sql").write_text("-- Why.\n-- breaking\n\n-- migrate:up\nSELECT 1;\n")
 
@@ -50,14 +50,14 @@ def test_a_file_says_by_itself_that_it_is_breaking(tmp_path: Path) -> None:
     assert harsh.is_breaking
 
 
-def test_a_file_says_by_itself_that_it_is_no_transaction(tmp_path: Path) -> None:
+def test_a_file_declares_that_it_runs_without_a_transaction(tmp_path: Path) -> None:
     (tmp_path / "0001_a.sql").write_text("-- Why.\n-- migrate:up\nSELECT 1;\n")
     (tmp_path / "0002_b.sql").write_text("-- Why.\n-- migrate:up transaction:false\nSELECT 1;\n")
 
     assert [True, False] == [file.is_transaction for file in read_migrations(tmp_path)]
 
 
-def test_the_checksum_is_that_of_the_files_bytes(tmp_path: Path) -> None:
+def test_the_checksum_is_the_sha_256_of_the_files_bytes(tmp_path: Path) -> None:
     (tmp_path / "0001_a.sql").write_bytes(b"-- migrate:up\r\nSELECT 1;\r\n")
 
     assert (
@@ -96,7 +96,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         read_migrations(tmp_path)
 
 
-def test_what_is_not_applied_is_pending() -> None:
+def test_a_file_that_is_not_applied_is_pending() -> None:
     assert [SECOND] == pending([FIRST, SECOND], Schema(frozenset({"0001"}), {}))
 
 
@@ -107,7 +107,7 @@ def test_an_edited_file_is_named() -> None:
         require_unchanged([FIRST], schema)
 
 
-def test_a_newer_schema_is_fine_unless_it_is_breaking() -> None:
+def test_a_newer_schema_is_accepted_unless_it_is_breaking() -> None:
     applied = frozenset({"0001", "0002"})
     first = {"0001": Checksum("aa", is_breaking=False)}
 

@@ -1,7 +1,7 @@
 """
 Names of tenants, workspaces and keys.
 
-If these tests fail: an operator cannot use a valid name, or a name breaks the output of a terminal.
+If these tests fail: an operator cannot use a valid name, or a name garbles a terminal.
 """
 
 import sys
@@ -15,7 +15,7 @@ from provision.names import checked_name
 
 
 @pytest.mark.parametrize("name", ["a", "Acme GmbH & Co", "x" * 100, "日本", "é", "--x", "a'b\"c"])
-def test_a_readable_name_is_taken_as_it_is(name: str) -> None:
+def test_a_readable_name_is_accepted_unchanged(name: str) -> None:
     assert name == checked_name("tenant", name)
 
 
@@ -35,7 +35,9 @@ def test_a_readable_name_is_taken_as_it_is(name: str) -> None:
         ("a\udcff", "is not valid UTF-8"),
     ],
 )
-def test_a_refused_name_is_told_why_and_what_is_allowed(name: str, reason: str) -> None:
+def test_the_message_about_a_refused_name_has_the_reason_and_the_rule(
+    name: str, reason: str
+) -> None:
     with pytest.raises(InvalidError) as raised:
         checked_name("workspace", name)
 
@@ -46,14 +48,14 @@ def test_a_refused_name_is_told_why_and_what_is_allowed(name: str, reason: str) 
     assert message.isprintable()
 
 
-def test_a_huge_name_is_not_repeated_in_full() -> None:
+def test_a_long_name_is_not_repeated_in_full() -> None:
     with pytest.raises(InvalidError) as raised:
         checked_name("tenant", "x" * 100_000)
 
     assert len(str(raised.value)) < 500
 
 
-def test_every_blank_of_unicode_is_refused_at_an_end() -> None:
+def test_unicode_white_space_at_the_end_is_refused() -> None:
     for character in map(chr, range(sys.maxunicode + 1)):
         if character.isspace():
             with pytest.raises(InvalidError):
@@ -61,7 +63,7 @@ def test_every_blank_of_unicode_is_refused_at_an_end() -> None:
 
 
 @given(st.text(max_size=120))
-def test_whatever_is_taken_prints_as_one_line_and_is_not_blank(name: str) -> None:
+def test_every_accepted_name_prints_as_one_line_and_is_not_blank(name: str) -> None:
     try:
         taken = checked_name("tenant", name)
     except InvalidError:

@@ -1,8 +1,8 @@
 """
 Files of the embedded PostgreSQL, and the user that it runs as.
 
-If these tests fail: `forebay dev` as root does not start, loses the data of its last run, or opens
-a folder that somebody has closed.
+If these tests fail: `forebay dev` as root does not start, loses the data of its last run, or makes
+a private folder readable.
 """
 
 import os

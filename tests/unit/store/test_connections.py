@@ -1,8 +1,8 @@
 """
-The deadline of one use of a connection: closed, then cancelled, and reported as a lost connection.
+At the deadline of a use the connection is closed, then its task cancelled: a lost connection.
 
-If these tests fail: a flush over a silent connection hangs past its deadline and its senders wait
-without an answer, or a commit is cancelled and an event is acknowledged that is not stored.
+If these tests fail: senders get no answer while a flush hangs on a silent connection, or a commit
+is cancelled and an acknowledged event is not stored.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ def close_between_two_messages(statement: "asyncio.Future[None]") -> None:
 
 
 def close_ends_nothing(_: "asyncio.Future[None]") -> None:
-    """As with a connection whose buffers are full."""
+    """Like a connection whose buffers are full."""
 
 
 def connection_is_lost(_: "asyncio.Future[None]") -> None:
@@ -131,7 +131,7 @@ async def test_a_close_between_two_messages_of_a_statement_is_a_lost_connection(
         await use(connection, 0.0, connection.statement())
 
 
-async def test_an_error_of_our_own_stays_one() -> None:
+async def test_an_error_of_the_caller_is_not_reported_as_a_lost_connection() -> None:
     async def fail() -> None:
         raise AttributeError("ours")
 

@@ -1,8 +1,8 @@
 """
 Errors of PostgreSQL and of connections: their failure class, and the reason a command prints.
 
-If these tests fail: a flush is retried or given up wrongly, so a sender gets 503 for events that
-could be stored, or the blame for an error of the server.
+If these tests fail: a sender gets 503 for events that a retry would have stored, or a rejection of
+valid events because of an error of the server.
 """
 
 from typing import Any
@@ -33,11 +33,11 @@ REFUSED = "the pooler refuses startup parameters; PgBouncer needs "
 
 
 class UnencodableError(asyncpg.InterfaceError, ValueError):
-    """As asyncpg raises for a value that it cannot encode."""
+    """Like the error of asyncpg for a value that it cannot encode."""
 
 
 def server_error(state: str, **fields: str) -> asyncpg.PostgresError:
-    """Return what asyncpg raises for a state of the server."""
+    """Return the error that asyncpg raises for an SQLSTATE."""
     codes = {"C": state, "M": "it failed", "S": "ERROR"} | fields
     error: asyncpg.PostgresError = asyncpg.PostgresError.new(codes)
     return error

@@ -1,8 +1,8 @@
 """
 The plan of a flush: the order of its rows, and duplicates within it.
 
-If these tests fail: two writers deadlock and senders get 503, or of duplicates in one flush another
-one than the first is stored.
+If these tests fail: two writers deadlock and senders get 503, or a later one of duplicates in a
+flush is stored instead of the first.
 """
 
 import random

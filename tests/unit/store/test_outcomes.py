@@ -1,8 +1,8 @@
 """
 The judgement of rows that were not inserted, and the verdicts of a payload.
 
-If these tests fail: a sender reads duplicate, conflict or accepted for an event that is not, and
-stops sending an event that is not stored.
+If these tests fail: a sender gets the wrong status for an event, and does not send an event again
+that is not stored.
 """
 
 import json

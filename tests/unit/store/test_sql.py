@@ -1,7 +1,7 @@
 """
-Statements of the .sql files by their names.
+Statements of the .sql files, found by their names.
 
-If these tests fail: the service sends wrong SQL, and answers every request with an error.
+If these tests fail: the service sends wrong SQL, and every request gets an error.
 """
 
 import pytest
