@@ -24,8 +24,8 @@ from service.store.schema import SchemaError, check_database
 
 log = structlog.get_logger()
 
-# If the service is stopped before the first worker starts: timeout for writing the queued log
-# lines, in seconds.
+# Timeout, in seconds, for writing the queued log lines when the service is stopped before the
+# workers start.
 _LOG_TIMEOUT_S: Final = 1.0
 
 

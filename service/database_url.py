@@ -37,7 +37,7 @@ class DatabaseUrlError(ValueError):
 
 
 class Host(NamedTuple):
-    """A host name, an IP address or the folder of a socket, with a port."""
+    """A host name, an IP address or the folder of a Unix socket, with a port."""
 
     name: str
     port: int
@@ -130,7 +130,7 @@ def _decoded(text: str) -> str:
 
 
 def _hosts(host_list: str) -> Iterator[Host | int]:
-    """Yield each host, or only its port when the host comes from the environment."""
+    """Yield each host. If the URL has a port and no host, yield the port: PGHOST names the host."""
     if not host_list:
         return
     parts = host_list.split(",")

@@ -157,7 +157,7 @@ class Workers:
                 while self._workers:
                     self._wait(wakes, server, time.monotonic())
             finally:
-                # After an error nobody would restart or stop the workers.
+                # After an error in this loop, no process would restart or stop the workers.
                 for worker in self._workers:
                     worker.kill()
 
@@ -282,7 +282,7 @@ class Workers:
 @contextlib.contextmanager
 def _hang_up_blocked() -> Iterator[None]:
     """
-    Block SIGHUP: a process that is started in this block inherits that, and never receives it.
+    Block SIGHUP: a process started in this block inherits the mask, and never receives SIGHUP.
 
     A terminal sends SIGHUP to all of its processes, but only the parent must handle it. The parent
     handles a SIGHUP that arrives in the meantime after the block.

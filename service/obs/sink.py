@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 DropCause = Literal["queue_full", "write_failed", "not_text"]
 
-# Space for the request log of a busy worker of a second or more.
+# The request log of a busy worker for a second or more fits.
 _BYTES_MAX: Final = 4 * 1024 * 1024
 # Pause between two writes of the thread, in seconds: each write takes the GIL from the event loop.
 _PAUSE_S: Final = 0.01

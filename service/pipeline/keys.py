@@ -164,7 +164,7 @@ class KeyRing:
         """
         Return the cache entry of the key with this id; None if there is no such key.
 
-        If the key changed during the look-up, the entry returned is expired (`is_current`).
+        If the key changed during the look-up, the entry returned is expired (not `is_current`).
         """
         cached = self._known.get(key_id)
         if cached is None and key_id in self._unknown:

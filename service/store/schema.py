@@ -14,9 +14,9 @@ SCHEMA_VERSION: Final = "0011"
 VERSION_NUM_MIN: Final = 150_000
 _ENCODING: Final = "UTF8"
 _PER_MAJOR: Final = 10_000
-# For `provision` and administrators.
+# Connections that the workers leave to `provision` and administrators.
 _OTHER_CLIENTS: Final = 1
-# In seconds: a server may freeze after the handshake.
+# Timeout in seconds: a server may complete the handshake and then not answer.
 _CHECK_TIMEOUT_S: Final = 10.0
 
 
