@@ -15,6 +15,9 @@ pub const NUMBER_BYTES_MAX: usize = 64;
 /// The largest exponent, that of a double. A larger one makes 100,000 digits from a few bytes.
 pub const EXPONENT_MAX: u32 = 308;
 
+/// Digits that the exponents of one event may add: `PostgreSQL` returns `1e308` as 309 digits.
+pub const EXPANDED_DIGITS_MAX: u32 = 16 * 1_024;
+
 /// The byte at which the body stops being JSON, and what the grammar expects there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonError {
@@ -116,6 +119,7 @@ pub enum UnstorableKind {
     Depth,
     NumberLength,
     NumberExponent,
+    NumberExpansion,
     NumberName,
     Nul,
     Surrogate,
@@ -128,6 +132,7 @@ impl UnstorableJson {
             UnstorableKind::Depth => Some(EVENT_LEVELS_MAX),
             UnstorableKind::NumberLength => Some(NUMBER_BYTES_MAX),
             UnstorableKind::NumberExponent => Some(EXPONENT_MAX as usize),
+            UnstorableKind::NumberExpansion => Some(EXPANDED_DIGITS_MAX as usize),
             UnstorableKind::NumberName | UnstorableKind::Nul | UnstorableKind::Surrogate => None,
         }
     }
@@ -146,6 +151,9 @@ impl UnstorableJson {
             ),
             UnstorableKind::NumberExponent => format!(
                 "{field} holds {token}, whose exponent is not within -{EXPONENT_MAX} to {EXPONENT_MAX}"
+            ),
+            UnstorableKind::NumberExpansion => format!(
+                "{field} holds {token}; up to here, the exponents of the event stand for more than {EXPANDED_DIGITS_MAX} digits"
             ),
             UnstorableKind::NumberName => {
                 format!("{field} holds {token}, which is not a JSON number")
