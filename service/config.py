@@ -20,7 +20,7 @@ from msgspec import Meta
 from service import setting_values
 from service.database_url import DatabaseUrlError, parse
 from service.kubernetes import is_service_variable
-from service.setting_values import SettingError
+from service.setting_values import NETWORKS_FORM, Network, SettingError
 
 PREFIX: Final = "FOREBAY_"
 DATABASE_URL: Final = "DATABASE_URL"
@@ -28,6 +28,7 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 # Type of timeouts in PostgreSQL.
 INT32_MAX: Final = 2**31 - 1
+CONNECTIONS_MIN: Final = 16
 _VERSION: Final = r"\d{1,5}\.\d{1,5}(\.\d{1,5})?"
 # As browsers send it: in lower case, without a path.
 _ORIGIN: Final = r"(\*|null|[a-z][a-z0-9+.-]*://[^\s,/A-Z]+)"
@@ -67,6 +68,61 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     metrics_port: Annotated[
         int, Meta(ge=1, le=65_535, description="Port of /metrics, all workers together.")
     ] = 9100
+
+    connections_max: Annotated[
+        int,
+        Meta(
+            ge=CONNECTIONS_MIN,
+            le=1_000_000,
+            description="Client connections of a worker; near it the longest idle ones are closed.",
+        ),
+    ] = 10_000
+    connections_per_address_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Connections of one client address to a worker; 0: no limit.",
+        ),
+    ] = 1_000
+    trusted_proxies: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9A-Fa-f.:/,\s]*$",
+            extra={"form": NETWORKS_FORM},
+            description="Addresses without that limit, separated by commas: proxies, own networks.",
+        ),
+    ] = "127.0.0.0/8, ::1, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fc00::/7"
+    requests_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Concurrent requests with events in a worker; above it the answer is 503.",
+        ),
+    ] = 2_048
+    idle_timeout_s: Annotated[
+        float,
+        Meta(
+            gt=0, le=86_400, description="A connection without a request for this long is closed."
+        ),
+    ] = 75.0
+    header_timeout_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=300,
+            description="Time for the headers of a request; after it the connection is closed.",
+        ),
+    ] = 10.0
+    answer_timeout_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=300,
+            description="Time for a client to receive its answer; after it, a reset.",
+        ),
+    ] = 30.0
 
     payload_bytes_max: Annotated[
         int, Meta(ge=1 * KIB, le=16 * MIB, description="Decoded bytes in the body of a request.")
@@ -233,6 +289,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The origins whose pages may send events."""
         return _split(self.cors_origins)
 
+    @property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        """The networks without a limit of connections per address."""
+        return setting_values.networks(self.trusted_proxies)
+
 
 def read_environment(dotenv_path: Path | None = None) -> dict[str, str]:
     """
@@ -267,8 +328,9 @@ def load(environment: Mapping[str, str] | None = None) -> Config:
             raise ConfigError(f"{_variable(field)} is not a setting of Forebay; see .env.example")
     _take_connect_timeout(raw, env)
     fields = {field.name: field.type for field in msgspec.structs.fields(Config)}
-    values = {name: _value(name, fields[name], text) for name, text in raw.items()}
-    return Config(**values)
+    settings = Config(**{name: _value(name, fields[name], text) for name, text in raw.items()})
+    _require_networks(settings)
+    return settings
 
 
 def ignored_variables(environment: Mapping[str, str]) -> list[str]:
@@ -340,11 +402,22 @@ def _take_connect_timeout(raw: dict[str, str], env: Mapping[str, str]) -> None:
         raw.setdefault("connect_timeout_s", str(timeout_s))
 
 
+def _require_networks(settings: Config) -> None:
+    try:
+        _ = settings.trusted_networks
+    except SettingError as error:
+        raise _wrong("trusted_proxies", settings.trusted_proxies, error) from None
+
+
 def _value(name: str, annotation: Any, text: str) -> Any:
     try:
         return setting_values.read(annotation, text)
     except SettingError as error:
-        raise ConfigError(f"{_variable(name)}={setting_values.shown(text)} {error}") from None
+        raise _wrong(name, text, error) from None
+
+
+def _wrong(name: str, text: str, error: SettingError) -> ConfigError:
+    return ConfigError(f"{_variable(name)}={setting_values.shown(text)} {error}")
 
 
 def _split(text: str) -> frozenset[str]:

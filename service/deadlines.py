@@ -48,6 +48,13 @@ class Deadlines:
         if deadline < self._fires_at:
             self._set_timer(deadline)
 
+    def bring_forward(self, deadline: float) -> None:
+        """Let no use in progress have a later deadline than *deadline* (monotonic s)."""
+        for task, own in self._deadlines.items():
+            self._deadlines[task] = min(own, deadline)
+        if self._deadlines and deadline < self._fires_at:
+            self._set_timer(deadline)
+
     def is_exceeded(self, task: asyncio.Task[Any]) -> bool:
         """Whether *task*, whose use has not ended, has exceeded its deadline."""
         return task not in self._deadlines
