@@ -48,6 +48,8 @@ _CORS_HEADERS: Final = (
     b" x-enable-debug, x-ip-policy, traceparent"
 )
 _CORS_MAX_AGE_S: Final = 86_400
+# How long a body may take in any case, also when there is no room for another request.
+_BODY_TIME_MIN_S: Final = 1.0
 # How long a body may still take when the worker stops.
 _BODY_TIMEOUT_STOPPING_S: Final = 5.0
 
@@ -118,7 +120,7 @@ class Edge:
         )
         try:
             if isinstance(route, _IngestRoute) and method == "POST":
-                self._in_progress.require_room(client)
+                self._in_progress.require_room(client, self._end_slowest_body)
                 reject_ambiguous_headers(headers, scope["headers"], body.length)
                 request.event_type = route.event_type
                 request.key_text = key_text(headers)
@@ -153,6 +155,10 @@ class Edge:
         """Give bodies little time from now on, because the worker stops."""
         self._body_timeout_s = min(self._body_timeout_s, _BODY_TIMEOUT_STOPPING_S)
         self._body_deadlines.bring_forward(time.monotonic() + _BODY_TIMEOUT_STOPPING_S)
+
+    def _end_slowest_body(self) -> bool:
+        latest = time.monotonic() + self._body_timeout_s - _BODY_TIME_MIN_S
+        return self._body_deadlines.exceed_first(latest)
 
     async def _report(self, route: _Route | None, method: str) -> Reply:
         """Answer a request without events."""

@@ -15,7 +15,6 @@ docs/decisions/0033-connections.md.
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal
 
@@ -24,6 +23,7 @@ import structlog
 
 from service.edge.addresses import AddressGroups
 from service.edge.sockets import Client, ClientConnection, Sockets
+from service.edge.sweep import KnownConnection, OpenAnswer, OpenRequest, Sweep
 from service.setting_values import Network
 
 log = structlog.get_logger()
@@ -68,47 +68,6 @@ class ConnectionLimits(msgspec.Struct, frozen=True):
     answer_timeout_s: float
 
 
-_Known = tuple[int, Client]
-"""Identifies a connection in several sweeps."""
-
-
-class _Request(msgspec.Struct):
-    """A request that is not in progress: its headers are incomplete."""
-
-    since: float
-    sent_bytes: int
-    """Bytes of earlier answers. If their number has changed, this is another request."""
-
-
-class _Answer(msgspec.Struct):
-    """Bytes of answers that a client has not received yet."""
-
-    since: float
-    end_bytes: int
-    """Bytes that the client has received when it has all of them."""
-    taken_bytes: int
-    progress: float
-    """When `taken_bytes` was first seen."""
-
-
-class _Sweep(msgspec.Struct):
-    """One look at all connections."""
-
-    is_by_address: bool
-    requests: dict[_Known, _Request]
-    """Of the sweep before."""
-    answers: dict[_Known, _Answer]
-    """Of the sweep before."""
-    count: int = 0
-    ended: defaultdict[str, int] = msgspec.field(default_factory=lambda: defaultdict(int))
-    idle: list[tuple[int, int]] = msgspec.field(default_factory=list)
-    """Silence in ms, and descriptor."""
-    by_address: defaultdict[str, list[tuple[bool, int, int]]] = msgspec.field(
-        default_factory=lambda: defaultdict(list)
-    )
-    """Whether a request is in progress, minus silence in ms, and descriptor."""
-
-
 class Connections:
     """The client connections of a worker."""
 
@@ -133,9 +92,11 @@ class Connections:
         self._groups = AddressGroups(limits.trusted)
         self._high_water = int(limits.connections_max * _HIGH_WATER)
         self._low_water = int(limits.connections_max * _LOW_WATER)
-        self._requests: dict[_Known, _Request] = {}
-        self._answers: dict[_Known, _Answer] = {}
+        self._requests: dict[KnownConnection, OpenRequest] = {}
+        self._answers: dict[KnownConnection, OpenAnswer] = {}
         self._count = 0
+        self._others = 0
+        """Open descriptors that are no client connections."""
         self._stop_began: float | None = None
 
     async def run(self) -> None:
@@ -153,7 +114,7 @@ class Connections:
 
     async def sweep(self) -> float:
         """Look at each connection, end those that are due, and return the seconds of work."""
-        sweep = _Sweep(
+        sweep = Sweep(
             is_by_address=0 < self._limits.per_address_max < self._count,
             requests=self._requests,
             answers=self._answers,
@@ -169,6 +130,7 @@ class Connections:
                 await asyncio.sleep(_SLICE_PAUSE_S)
                 started = self._monotonic()
         self._count = sweep.count
+        self._others = self._sockets.open_descriptors() - sweep.count
         if sweep.is_by_address:
             self._end_surplus(sweep)
         await self._make_room(sweep)
@@ -180,14 +142,14 @@ class Connections:
         started = self._monotonic()
         while True:
             await asyncio.sleep(_TICK_S)
-            is_short = self._sockets.open_descriptors() > self._high_water
+            is_short = self._sockets.open_descriptors() - self._others > self._high_water
             pause_s = max(_PAUSE_S, work_s * _PAUSES)
             if is_short or self._count > self._high_water:
                 pause_s = work_s * _PAUSES_SHORT_OF_ROOM
             if self._stop_began is not None or self._monotonic() - started >= pause_s:
                 return
 
-    def _look(self, seen: ClientConnection, sweep: _Sweep) -> None:
+    def _look(self, seen: ClientConnection, sweep: Sweep) -> None:
         """Count one connection, and end it if its own state is the reason."""
         sweep.count += 1
         now = self._monotonic()
@@ -202,7 +164,7 @@ class Connections:
         if sweep.is_by_address:
             self._group(seen, sweep)
 
-    def _limit_answer(self, seen: ClientConnection, sweep: _Sweep, now: float) -> None:
+    def _limit_answer(self, seen: ClientConnection, sweep: Sweep, now: float) -> None:
         """
         Reset a connection whose client has not received an answer within the timeout.
 
@@ -214,7 +176,7 @@ class Connections:
         answer = sweep.answers.get(known)
         if answer is None or seen.taken_bytes >= answer.end_bytes:
             end_bytes = seen.taken_bytes + seen.untaken_bytes
-            answer = _Answer(now, end_bytes, seen.taken_bytes, now)
+            answer = OpenAnswer(now, end_bytes, seen.taken_bytes, now)
         elif seen.taken_bytes != answer.taken_bytes:
             answer.taken_bytes, answer.progress = seen.taken_bytes, now
         self._answers[known] = answer
@@ -230,7 +192,7 @@ class Connections:
         if is_due and self._sockets.end(seen.descriptor, has_not_received, is_reset=True):
             sweep.ended["answer"] += 1
 
-    def _limit_headers(self, seen: ClientConnection, sweep: _Sweep, now: float) -> None:
+    def _limit_headers(self, seen: ClientConnection, sweep: Sweep, now: float) -> None:
         """End a connection that has sent only a part of the headers, for too long."""
         known = self._known(seen)
         if known is None or known[1] in self._in_progress:
@@ -238,7 +200,7 @@ class Connections:
         sent_bytes = seen.taken_bytes
         request = sweep.requests.get(known)
         if request is None or request.sent_bytes != sent_bytes:
-            request = _Request(now, sent_bytes)
+            request = OpenRequest(now, sent_bytes)
         self._requests[known] = request
         timeout_s = self._limits.header_timeout_s
         if seen.received_bytes > _HEADER_BYTES_MAX:
@@ -247,7 +209,7 @@ class Connections:
             self._end_unanswered(known, request, sweep, "header")
 
     def _end_unanswered(
-        self, known: _Known, request: _Request, sweep: _Sweep, reason: EndReason
+        self, known: KnownConnection, request: OpenRequest, sweep: Sweep, reason: EndReason
     ) -> bool:
         """End a connection with an incomplete request; return whether that was done."""
 
@@ -261,7 +223,7 @@ class Connections:
             sweep.ended[reason] += 1
         return is_ended
 
-    def _end_at_stop(self, seen: ClientConnection, sweep: _Sweep, now: float) -> None:
+    def _end_at_stop(self, seen: ClientConnection, sweep: Sweep, now: float) -> None:
         """
         End a connection without a request in progress.
 
@@ -277,7 +239,7 @@ class Connections:
         if self._sockets.end(seen.descriptor, has_no_request, is_reset=False):
             sweep.ended["stop"] += 1
 
-    def _group(self, seen: ClientConnection, sweep: _Sweep) -> None:
+    def _group(self, seen: ClientConnection, sweep: Sweep) -> None:
         known = self._known(seen)
         if known is None:
             return
@@ -286,7 +248,7 @@ class Connections:
             is_in_progress = known[1] in self._in_progress
             sweep.by_address[group].append((is_in_progress, -seen.silent_ms, seen.descriptor))
 
-    def _end_surplus(self, sweep: _Sweep) -> None:
+    def _end_surplus(self, sweep: Sweep) -> None:
         """End what an address has above its limit, requests in progress last."""
         for group, connections in sweep.by_address.items():
             surplus = len(connections) - self._limits.per_address_max
@@ -300,7 +262,7 @@ class Connections:
                 if self._sockets.end(descriptor, is_of_group, is_reset=False):
                     sweep.ended["address"] += 1
 
-    async def _make_room(self, sweep: _Sweep) -> None:
+    async def _make_room(self, sweep: Sweep) -> None:
         """End the longest idle connections, then the oldest incomplete requests."""
         if sweep.count <= self._high_water:
             return
@@ -323,6 +285,6 @@ class Connections:
         is_silent = again.silent_ms >= _SILENCE_MIN_S * 1000
         return is_silent and not again.is_receiving and client not in self._in_progress
 
-    def _known(self, seen: ClientConnection) -> _Known | None:
+    def _known(self, seen: ClientConnection) -> KnownConnection | None:
         client = self._sockets.client(seen.descriptor)
         return None if client is None else (seen.descriptor, client)

@@ -10,6 +10,9 @@ from tests.acceptance.running import HOST
 
 PROBE: Final = b"GET /health/live HTTP/1.1\r\nHost: forebay.test\r\n\r\n"
 HALF_A_REQUEST: Final = b"POST /v1/track HTTP/1.1\r\nHost: forebay.test\r\nX-Slow: "
+_HALF_A_BODY: Final = (
+    b"POST /v1/track HTTP/1.1\r\nHost: forebay.test\r\nContent-Length: 500\r\n\r\n{"
+)
 _PIPELINED: Final = b"GET /health HTTP/1.1\r\nHost: forebay.test\r\n\r\n"
 # Answers that fill the buffers of the kernel, and those of the HTTP server too. The buffers of the
 # client are small, as those between distant machines.
@@ -38,6 +41,10 @@ class Strangers:
     async def half(self, count: int) -> None:
         """Open connections; each has sent a part of the headers of a request."""
         await self._open(count, HALF_A_REQUEST, reads=False)
+
+    async def slow(self, count: int) -> None:
+        """Open connections; each has sent a part of the body of a request."""
+        await self._open(count, _HALF_A_BODY, reads=False)
 
     async def deaf(self, count: int) -> None:
         """Open connections; each has sent many requests, and reads no answer."""

@@ -31,6 +31,8 @@ NOTICED_S: Final = 30.0
 # A worker ends strangers within a second of a stop; it would be killed after 25 s.
 STOP_S: Final = 10.0
 REQUESTS: Final = 200
+# A body has this time also when there is no room for another request; and a busy machine more.
+BODY_TIME_MIN_S: Final = 2.0
 OTHER_ADDRESS: Final = "127.0.0.9"
 
 
@@ -188,6 +190,21 @@ async def test_a_request_too_many_is_refused_at_once(start_site: StartSite) -> N
     assert int(refused.headers["retry-after"]) >= 1
     assert answers == [200, 200]
     assert await _sample(site, "forebay_requests_over_limit_total") == 1
+
+
+async def test_clients_that_send_their_bodies_slowly_keep_nobody_out(
+    start_site: StartSite,
+) -> None:
+    """Without a key: the body is read because the key may be in it."""
+    site = await start_site(workers="1", requests_max="20", body_timeout_s="60")
+    key = await site.make_key()
+    async with strangers(site.service.port) as crowd, site.client(key) as client:
+        await crowd.slow(20)
+        await asyncio.sleep(BODY_TIME_MIN_S)
+        statuses = [
+            (await client.post("/v1/track", json=track())).status_code for _ in range(REQUESTS)
+        ]
+    assert set(statuses) == {200}
 
 
 async def test_probes_are_answered_on_the_port_of_the_metrics(start_site: StartSite) -> None:
