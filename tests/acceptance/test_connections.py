@@ -30,6 +30,8 @@ from tests.acceptance.strangers import Strangers, strangers
 NOTICED_S: Final = 30.0
 # A worker ends strangers within a second of a stop; it would be killed after 25 s.
 STOP_S: Final = 10.0
+# A body has 5 s at a stop.
+BODY_STOP_S: Final = 20.0
 REQUESTS: Final = 200
 # A body has this time also when there is no room for another request; and a busy machine more.
 BODY_TIME_MIN_S: Final = 2.0
@@ -115,6 +117,18 @@ async def test_no_stranger_holds_up_a_stop(site: Site, is_reloading: bool) -> No
         assert (await sending).json()["accepted"] == 1
         assert await site.service.wait() == 0
     assert time.monotonic() - started < STOP_S
+    assert site.service.log_lines("worker_killed") == []
+
+
+async def test_a_body_that_does_not_arrive_holds_up_a_stop_for_seconds_only(
+    start_site: StartSite,
+) -> None:
+    site = await start_site(body_timeout_s="60")
+    async with strangers(site.service.port) as crowd:
+        await crowd.slow(10)
+        started = time.monotonic()
+        assert await site.service.stop() == 0
+    assert time.monotonic() - started < BODY_STOP_S
     assert site.service.log_lines("worker_killed") == []
 
 
