@@ -90,7 +90,7 @@ class Worker:
     def report(self) -> bytes:
         """Return what the parent needs to answer health probes."""
         health = msgspec.Raw(msgspec.json.encode(self._probes.report()))
-        return msgspec.json.encode(WorkerReport(self._probes.unreadiness(), health))
+        return WorkerReport(self._probes.unreadiness(), health).encoded()
 
     def drain(self) -> None:
         """From now on end connections that have no request in progress."""

@@ -31,8 +31,6 @@ LEAVE: Final = signal.SIGUSR1
 # Sent with SIGTERM, which the HTTP server handles: tells a worker to end connections that have no
 # request in progress.
 STOP: Final = signal.SIGUSR2
-# Larger messages to a pipe may be written in part when it is nearly full.
-_REPORT_BYTES_MAX: Final = select.PIPE_BUF - 4
 
 
 class Link:
@@ -64,7 +62,7 @@ class Link:
 
     def report(self, message: bytes) -> None:
         """Send a report to the parent, unless the parent has stopped reading."""
-        if len(message) <= _REPORT_BYTES_MAX and not self._ready.closed:
+        if not self._ready.closed:
             with contextlib.suppress(BlockingIOError, BrokenPipeError):
                 self._ready.send_bytes(message)
 

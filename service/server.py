@@ -7,6 +7,7 @@ worker hands it to its successor. See docs/decisions/0021-worker-processes.md.
 """
 
 import contextlib
+import math
 import multiprocessing
 import os
 import socket
@@ -93,7 +94,9 @@ def granian_options(settings: Config) -> dict[str, Any]:
         # Connections of a worker. At this limit Granian accepts none; `Connections` keeps room.
         "backpressure": settings.connections_max,
         # Granian closes idle connections at this timeout.
-        "http1_settings": HTTP1Settings(header_read_timeout=round(settings.idle_timeout_s * 1000)),
+        "http1_settings": HTTP1Settings(
+            header_read_timeout=math.ceil(settings.idle_timeout_s * 1000)
+        ),
         "log_level": LogLevels.warning,
         "log_dictconfig": _LOGS_AS_OURS,
     }

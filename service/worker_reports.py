@@ -5,6 +5,7 @@ Workers report to the parent process once a second, so that a probe is answered 
 when clients have all connections of the workers.
 """
 
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Any, Final
 import msgspec
 
 REPORT_INTERVAL_S: Final = 1.0
+# A longer message to a pipe that is nearly full may be written in part. 4 bytes are its length.
+_REPORT_BYTES_MAX: Final = select.PIPE_BUF - 4
 # A worker that has not reported for this long does not run its event loop.
 _SILENCE_MAX_S: Final = 10.0
 
@@ -23,6 +26,13 @@ class WorkerReport(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None
     """Why it cannot take requests; None if it can."""
     health: msgspec.Raw
+
+    def encoded(self) -> bytes:
+        """Return the report as a message to the parent, without `health` if that is too long."""
+        message = msgspec.json.encode(self)
+        if len(message) > _REPORT_BYTES_MAX:
+            message = msgspec.json.encode(WorkerReport(self.reason, msgspec.Raw(b"null")))
+        return message
 
 
 Answer = tuple[int, bytes]

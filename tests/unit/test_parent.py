@@ -41,6 +41,18 @@ def test_a_parent_hears_that_a_worker_is_ready() -> None:
         assert ready.poll(10)
 
 
+def test_a_parent_that_does_not_read_reports_holds_up_no_worker() -> None:
+    ready, said = Pipe(duplex=False)
+    with ready, said:
+        link = Link(0, said)
+        link.say_ready()
+        for _ in range(1_000):
+            link.report(bytes(1_000))
+        assert ready.recv_bytes() == b"ready"
+        assert ready.recv_bytes() == bytes(1_000)
+    link.report(b"closed")
+
+
 def test_a_worker_whose_parent_is_gone_is_not_disturbed_by_it() -> None:
     ready, said = Pipe(duplex=False)
     ready.close()

@@ -69,6 +69,16 @@ def test_the_report_has_each_worker(reports: Reports) -> None:
     assert (503, {"status": "unavailable", "workers": [worker]}) == reports.ask("/health")
 
 
+def test_a_report_is_never_longer_than_a_pipe_takes_at_once(reports: Reports) -> None:
+    health = msgspec.Raw(msgspec.json.encode({"message": "x" * 5_000}))
+    message = WorkerReport("full", health).encoded()
+    assert len(message) < 100
+
+    reports.hear(1, message)
+    assert "full" == reports.ask("/health/ready")[1]["reason"]
+    assert reports.ask("/health")[1]["workers"][0]["health"] is None
+
+
 @pytest.mark.parametrize("path", ["/", "/metrics", "/health/", "/health/other"])
 def test_other_paths_are_not_answered(reports: Reports, path: str) -> None:
     assert reports.answer(path) is None
