@@ -35,7 +35,7 @@ _HIGH_WATER: Final = 0.9
 _LOW_WATER: Final = 0.8
 # How often the number of open descriptors is compared with the high water mark, and the shortest
 # pause between two sweeps.
-_TICK_S: Final = 0.1
+_TICK_S: Final = 0.25
 _PAUSE_S: Final = 1.0
 # The pause is this many times as long as the sweep before it: sweeps take at most 2 % of a core,
 # and 10 % above the high water mark.

@@ -57,7 +57,7 @@ class Sockets:
     @staticmethod
     def open_descriptors() -> int:
         """Return the number of open file descriptors; 0 before Linux 6.2."""
-        return os.stat(_DESCRIPTORS).st_size  # noqa: PTH116 - ten times a second
+        return os.stat(_DESCRIPTORS).st_size  # noqa: PTH116 - often
 
     @staticmethod
     def descriptors() -> Iterator[int]:
