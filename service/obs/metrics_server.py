@@ -35,6 +35,9 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Do nothing: the client has ended its connection, or has sent no request in time."""
+
 
 class _Server6(_Server):
     address_family = AF_INET6
