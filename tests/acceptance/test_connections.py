@@ -18,13 +18,13 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.strangers import Strangers, strangers
 from provision.keys import NewKey
 from tests.acceptance import wire
 from tests.acceptance.conftest import MakeService, StartSite
 from tests.acceptance.proxy import Line, proxied
 from tests.acceptance.running import Service, until
 from tests.acceptance.site import Site, new_ids, track, tracks
-from tests.acceptance.strangers import Strangers, strangers
 
 # A tenth of a second on an idle machine.
 NOTICED_S: Final = 30.0
@@ -49,8 +49,8 @@ async def test_strangers_with_more_connections_than_a_worker_has_slow_nobody_dow
     key = await site.make_key()
     before = await _p99_s(site, key)
     async with strangers(site.service.port) as crowd:
-        await crowd.idle(idle)
-        await crowd.deaf(deaf)
+        await crowd.open("idle", idle)
+        await crowd.open("deaf", deaf)
         during = await _p99_s(site, key)
         async with site.client() as client:
             assert (await client.get("/health")).status_code == 200
@@ -67,7 +67,7 @@ async def test_a_client_that_never_reads_is_disconnected_after_the_answer_timeou
 ) -> None:
     site = await start_site(answer_timeout_s="1")
     async with strangers(site.service.port) as crowd:
-        await crowd.deaf(20)
+        await crowd.open("deaf", 20)
         await until(partial(_are_closed, crowd, 20), NOTICED_S, "they are disconnected")
     assert await _ended(site) == {"answer": 20}
 
@@ -82,8 +82,8 @@ async def test_half_a_request_is_disconnected_after_the_header_timeout(
     patient = await wire.connect(site.service.url)
     await patient.send(body[:-5])
     async with strangers(site.service.port) as idle, strangers(site.service.port) as crowd:
-        await idle.idle(5)
-        await crowd.half(20)
+        await idle.open("idle", 5)
+        await crowd.open("half", 20)
         await until(partial(_are_closed, crowd, 20), NOTICED_S, "they are disconnected")
         assert idle.closed() == 0
     await patient.send(body[-5:])
@@ -103,9 +103,9 @@ async def test_no_stranger_holds_up_a_stop(site: Site, is_reloading: bool) -> No
         strangers(site.service.port) as crowd,
     ):
         await client.post("/v1/batch", json=tracks(new_ids(1)))
-        await crowd.idle(20)
-        await crowd.half(20)
-        await crowd.blocking(50)
+        await crowd.open("idle", 20)
+        await crowd.open("half", 20)
+        await crowd.open("blocking", 50)
         async with site.held(key, *ids):
             sending = asyncio.create_task(client.post("/v1/batch", json=tracks(ids)))
             await until(site.lock_waits, NOTICED_S, "the flush waits for the lock")
@@ -125,7 +125,7 @@ async def test_a_body_that_does_not_arrive_holds_up_a_stop_for_seconds_only(
 ) -> None:
     site = await start_site(body_timeout_s="60")
     async with strangers(site.service.port) as crowd:
-        await crowd.slow(10)
+        await crowd.open("slow", 10)
         started = time.monotonic()
         assert await site.service.stop() == 0
     assert time.monotonic() - started < BODY_STOP_S
@@ -141,8 +141,8 @@ async def test_an_address_has_so_many_connections_and_no_more(start_site: StartS
         strangers(site.service.port, OTHER_ADDRESS) as crowd,
         strangers(site.service.port) as trusted,
     ):
-        await trusted.idle(60)
-        await crowd.idle(60)
+        await trusted.open("idle", 60)
+        await crowd.open("idle", 60)
         await until(partial(_are_closed, crowd, 40), NOTICED_S, "the surplus is disconnected")
         assert (crowd.closed(), trusted.closed()) == (40, 0)
         async with site.client(key) as client:
@@ -162,7 +162,7 @@ async def test_clients_cannot_take_the_descriptors_that_the_database_needs(
         site = Site(service, database_url)
         key = await site.make_key()
         async with strangers(service.port) as crowd, site.client(key) as client:
-            await crowd.half(600)
+            await crowd.open("half", 600)
             proxy.set_line(Line.CUT)
             proxy.set_line(Line.OPEN)
 
@@ -213,7 +213,7 @@ async def test_clients_that_send_their_bodies_slowly_keep_nobody_out(
     site = await start_site(workers="1", requests_max="20", body_timeout_s="60")
     key = await site.make_key()
     async with strangers(site.service.port) as crowd, site.client(key) as client:
-        await crowd.slow(20)
+        await crowd.open("slow", 20)
         await asyncio.sleep(BODY_TIME_MIN_S)
         statuses = [
             (await client.post("/v1/track", json=track())).status_code for _ in range(REQUESTS)
