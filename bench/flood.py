@@ -21,7 +21,7 @@ from bench.processes import ServerError, ServerProcess, process_tree, rss_bytes,
 from bench.strangers import Strangers
 
 WORKERS: Final = 2
-ATTACKS: Final = {"idle": 6_000, "half": 2_000, "slow": 6_000, "deaf": 1_000, "blocking": 100}
+ATTACKS: Final = {"idle": 6_000, "headers": 2_000, "body": 6_000, "unread": 1_000, "blocked": 100}
 """How many connections of each kind strangers open. See `Strangers`."""
 _REQUESTS: Final = 300
 _TIMEOUT_S: Final = 10.0

@@ -12,11 +12,11 @@ _PROBE: Final = b"GET /health/live HTTP/1.1\r\nHost: forebay.test\r\n\r\n"
 _PIPELINED: Final = b"GET /health HTTP/1.1\r\nHost: forebay.test\r\n\r\n"
 _SENT: Final = {
     "idle": _PROBE,
-    "half": b"POST /v1/track HTTP/1.1\r\nHost: forebay.test\r\nX-Slow: ",
-    "slow": b"POST /v1/track HTTP/1.1\r\nHost: forebay.test\r\nContent-Length: 500\r\n\r\n{",
+    "headers": b"POST /v1/track HTTP/1.1\r\nHost: forebay.test\r\nX-Slow: ",
+    "body": b"POST /v1/track HTTP/1.1\r\nHost: forebay.test\r\nContent-Length: 500\r\n\r\n{",
     # Answers that fill the buffers of the kernel, and those of the HTTP server too.
-    "deaf": _PIPELINED * 100,
-    "blocking": _PIPELINED * 300,
+    "unread": _PIPELINED * 100,
+    "blocked": _PIPELINED * 300,
 }
 # The buffers of clients that do not read are small, as those between distant machines.
 _SEGMENT_BYTES: Final = 536
@@ -32,10 +32,10 @@ class Strangers:
     Open connections to a service.
 
     - *idle*: with one answered request
-    - *half*: with a part of the headers of a request
-    - *slow*: with a part of the body of a request
-    - *deaf*: with answers that the client does not read
-    - *blocking*: with so many of them that the HTTP server cannot send more
+    - *headers*: with a part of the headers of a request
+    - *body*: with a part of the body of a request
+    - *unread*: with answers that the client does not read
+    - *blocked*: with so many of them that the HTTP server cannot send more
     """
 
     def __init__(self, port: int, address: str = HOST) -> None:

@@ -39,40 +39,40 @@ OTHER_ADDRESS: Final = "127.0.0.9"
 
 
 @pytest.mark.parametrize(
-    ("connections_max", "idle", "deaf"),
+    ("connections_max", "idle", "unread"),
     [(150, 700, 0), pytest.param(10_000, 6_000, 1_000, marks=pytest.mark.nightly)],
 )
-async def test_strangers_with_more_connections_than_a_worker_has_slow_nobody_down(
-    start_site: StartSite, connections_max: int, idle: int, deaf: int
+async def test_more_idle_connections_than_the_limit_do_not_slow_other_clients(
+    start_site: StartSite, connections_max: int, idle: int, unread: int
 ) -> None:
     site = await start_site(connections_max=str(connections_max), answer_timeout_s="5")
     key = await site.make_key()
     before = await _p99_s(site, key)
     async with strangers(site.service.port) as crowd:
         await crowd.open("idle", idle)
-        await crowd.open("deaf", deaf)
+        await crowd.open("unread", unread)
         during = await _p99_s(site, key)
         async with site.client() as client:
             assert (await client.get("/health")).status_code == 200
-        await until(partial(_are_closed, crowd, deaf), NOTICED_S, "clients that do not read end")
+        await until(partial(_are_closed, crowd, unread), NOTICED_S, "clients that do not read end")
         # Twice, and one pause of the machine.
         assert during < 2 * before + 0.05
         ended = await _ended(site)
     assert ("room" in ended) is (connections_max < idle / 2)
-    assert (ended.get("answer", 0) >= deaf) is True
+    assert ended.get("answer", 0) >= unread
 
 
-async def test_a_client_that_never_reads_is_disconnected_after_the_answer_timeout(
+async def test_a_client_that_reads_no_answer_is_disconnected_after_the_answer_timeout(
     start_site: StartSite,
 ) -> None:
     site = await start_site(answer_timeout_s="1")
     async with strangers(site.service.port) as crowd:
-        await crowd.open("deaf", 20)
+        await crowd.open("unread", 20)
         await until(partial(_are_closed, crowd, 20), NOTICED_S, "they are disconnected")
     assert await _ended(site) == {"answer": 20}
 
 
-async def test_half_a_request_is_disconnected_after_the_header_timeout(
+async def test_incomplete_headers_are_disconnected_after_the_header_timeout(
     start_site: StartSite,
 ) -> None:
     """A client that waits for its next request stays connected, and so does one that sends it."""
@@ -83,7 +83,7 @@ async def test_half_a_request_is_disconnected_after_the_header_timeout(
     await patient.send(body[:-5])
     async with strangers(site.service.port) as idle, strangers(site.service.port) as crowd:
         await idle.open("idle", 5)
-        await crowd.open("half", 20)
+        await crowd.open("headers", 20)
         await until(partial(_are_closed, crowd, 20), NOTICED_S, "they are disconnected")
         assert idle.closed() == 0
     await patient.send(body[-5:])
@@ -95,7 +95,9 @@ async def test_half_a_request_is_disconnected_after_the_header_timeout(
 
 
 @pytest.mark.parametrize("is_reloading", [False, True])
-async def test_no_stranger_holds_up_a_stop(site: Site, is_reloading: bool) -> None:
+async def test_a_stop_does_not_wait_for_idle_or_stalled_connections(
+    site: Site, is_reloading: bool
+) -> None:
     """A request in progress is still answered."""
     key, ids = await site.make_key(), new_ids(1)
     async with (
@@ -104,8 +106,8 @@ async def test_no_stranger_holds_up_a_stop(site: Site, is_reloading: bool) -> No
     ):
         await client.post("/v1/batch", json=tracks(new_ids(1)))
         await crowd.open("idle", 20)
-        await crowd.open("half", 20)
-        await crowd.open("blocking", 50)
+        await crowd.open("headers", 20)
+        await crowd.open("blocked", 50)
         async with site.held(key, *ids):
             sending = asyncio.create_task(client.post("/v1/batch", json=tracks(ids)))
             await until(site.lock_waits, NOTICED_S, "the flush waits for the lock")
@@ -120,19 +122,21 @@ async def test_no_stranger_holds_up_a_stop(site: Site, is_reloading: bool) -> No
     assert site.service.log_lines("worker_killed") == []
 
 
-async def test_a_body_that_does_not_arrive_holds_up_a_stop_for_seconds_only(
+async def test_a_stop_waits_at_most_5_s_for_a_body(
     start_site: StartSite,
 ) -> None:
     site = await start_site(body_timeout_s="60")
     async with strangers(site.service.port) as crowd:
-        await crowd.open("slow", 10)
+        await crowd.open("body", 10)
         started = time.monotonic()
         assert await site.service.stop() == 0
     assert time.monotonic() - started < BODY_STOP_S
     assert site.service.log_lines("worker_killed") == []
 
 
-async def test_an_address_has_so_many_connections_and_no_more(start_site: StartSite) -> None:
+async def test_the_limit_of_connections_per_address_exempts_trusted_proxies(
+    start_site: StartSite,
+) -> None:
     site = await start_site(
         workers="1", connections_per_address_max="20", trusted_proxies="127.0.0.1"
     )
@@ -162,7 +166,7 @@ async def test_clients_cannot_take_the_descriptors_that_the_database_needs(
         site = Site(service, database_url)
         key = await site.make_key()
         async with strangers(service.port) as crowd, site.client(key) as client:
-            await crowd.open("half", 600)
+            await crowd.open("headers", 600)
             proxy.set_line(Line.CUT)
             proxy.set_line(Line.OPEN)
 
@@ -174,7 +178,7 @@ async def test_clients_cannot_take_the_descriptors_that_the_database_needs(
         assert service.complaints == ""
 
 
-async def test_a_limit_of_open_files_without_room_for_clients_is_said_in_one_sentence(
+async def test_a_too_low_limit_of_open_files_stops_the_start_with_one_message(
     make_service: MakeService,
 ) -> None:
     service = make_service()
@@ -185,7 +189,7 @@ async def test_a_limit_of_open_files_without_room_for_clients_is_said_in_one_sen
     assert service.complaints.count("\n") == 1
 
 
-async def test_a_request_too_many_is_refused_at_once(start_site: StartSite) -> None:
+async def test_a_request_above_the_limit_is_refused_at_once(start_site: StartSite) -> None:
     site = await start_site(workers="1", requests_max="2")
     key, ids = await site.make_key(), new_ids(2)
     async with site.client(key) as client:
@@ -206,14 +210,14 @@ async def test_a_request_too_many_is_refused_at_once(start_site: StartSite) -> N
     assert await _sample(site, "forebay_requests_over_limit_total") == 1
 
 
-async def test_clients_that_send_their_bodies_slowly_keep_nobody_out(
+async def test_slow_bodies_do_not_use_up_the_limit_of_requests(
     start_site: StartSite,
 ) -> None:
     """Without a key: the body is read because the key may be in it."""
     site = await start_site(workers="1", requests_max="20", body_timeout_s="60")
     key = await site.make_key()
     async with strangers(site.service.port) as crowd, site.client(key) as client:
-        await crowd.open("slow", 20)
+        await crowd.open("body", 20)
         await asyncio.sleep(BODY_TIME_MIN_S)
         statuses = [
             (await client.post("/v1/track", json=track())).status_code for _ in range(REQUESTS)
@@ -221,7 +225,7 @@ async def test_clients_that_send_their_bodies_slowly_keep_nobody_out(
     assert set(statuses) == {200}
 
 
-async def test_probes_are_answered_on_the_port_of_the_metrics(start_site: StartSite) -> None:
+async def test_the_metrics_port_answers_health_probes(start_site: StartSite) -> None:
     """Also when the workers do not run."""
     site = await start_site()
     pids = site.service.worker_pids

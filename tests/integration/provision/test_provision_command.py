@@ -127,7 +127,7 @@ def test_seed_shows_its_key_once_and_says_so_afterwards(provision: Provision) ->
 
 
 @pytest.mark.usefixtures("tenant")
-async def test_status_tells_schema_counts_and_partitions(
+async def test_status_shows_schema_counts_and_partitions(
     provision: Provision, connection: Any
 ) -> None:
     await connection.execute("SELECT ensure_event_partitions_v1('2026-01-01', '2026-01-03')")
@@ -176,7 +176,9 @@ async def test_events_tail_shows_the_newest_first_with_ids_in_base36(
     assert "\x1b" not in table
 
 
-def test_a_bare_database_is_told_to_migrate(provision: Provision, bare_database_url: str) -> None:
+def test_a_command_on_an_empty_database_says_to_migrate(
+    provision: Provision, bare_database_url: str
+) -> None:
     done = provision("tenant", "list", url=bare_database_url)
 
     assert (1, "") == (done.returncode, done.stdout)
