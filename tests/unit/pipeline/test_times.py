@@ -110,7 +110,7 @@ def test_up_to_24_hours_ahead_is_fine(sender: Sender) -> None:
         (
             "9999-12-31",
             "1970-01-01",
-            "timestamp 9999-12-31T00:00:00Z, corrected by sentAt, is past the year 9999",
+            "timestamp 9999-12-31T00:00:00Z, corrected by sentAt, is after the year 9999",
         ),
     ],
 )
