@@ -11,6 +11,7 @@ import atexit
 import os
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -91,6 +92,19 @@ QUARANTINE_DROPPED: Final = Counter(
     "forebay_quarantine_dropped_total", "Refused events over a key's budget: answered, not kept."
 )
 
+CONNECTIONS: Final = Gauge(
+    "forebay_client_connections", "Open connections of clients.", multiprocess_mode="livesum"
+)
+CONNECTIONS_ENDED: Final = Counter(
+    "forebay_client_connections_ended_total",
+    "Connections of clients that the service ended before its idle timeout, by reason.",
+    ["reason"],
+)
+REQUESTS_OVER_LIMIT: Final = Counter(
+    "forebay_requests_over_limit_total",
+    "Requests refused because too many were in progress in a worker.",
+)
+
 STORE_UNAVAILABLE: Final = Gauge(
     "forebay_store_unavailable_workers",
     "Workers that cannot store events, by cause and by the setting or table it is about.",
@@ -167,6 +181,16 @@ class Metrics:
     def flush_failed(self, fault: str) -> None:
         """Count one failed attempt of a flush."""
         FLUSH_FAULTS.labels(fault).inc()
+
+    def connections_swept(self, connections: int, ended: Mapping[str, int]) -> None:
+        """Set the number of connections of clients, and count those that were ended."""
+        CONNECTIONS.set(connections - sum(ended.values()))
+        for reason, count in ended.items():
+            CONNECTIONS_ENDED.labels(reason).inc(count)
+
+    def request_over_limit(self) -> None:
+        """Count one request that was refused because too many were in progress."""
+        REQUESTS_OVER_LIMIT.inc()
 
     def quarantine_dropped(self, events: int) -> None:
         """Count rejected events that were not stored in quarantine."""
