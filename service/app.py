@@ -5,6 +5,7 @@ import gc
 import os
 import secrets
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,12 +16,16 @@ from service.clock import Clock, SystemClock
 from service.config import Config, ConfigError
 from service.edge.access import AccessLog
 from service.edge.asgi import Cors, Edge
+from service.edge.connections import ConnectionLimits, Connections
+from service.edge.in_progress import RequestsInProgress
 from service.edge.probes import DatabaseReport, Probes
 from service.edge.request import Receive, Scope, Send
+from service.edge.sockets import Sockets
+from service.file_limit import allowed_connections
 from service.model import Limits, WorkerState
 from service.obs import log as logs
 from service.obs.metrics import Metrics
-from service.parent import LEAVE, Link, drain_with_parent, exit_with_parent
+from service.parent import LEAVE, STOP, Link, drain_with_parent, exit_with_parent
 from service.pipeline.batcher import Batcher, QueueLimits
 from service.pipeline.check import Checker, QuarantineBudget, random_row_ids
 from service.pipeline.ingest import Ingest, IngestConfig
@@ -34,6 +39,7 @@ from service.store.outcomes import EventStore
 from service.store.partitions import require_partition
 from service.supervisor import Supervisor
 from service.upkeep import PartitionUpkeep
+from service.worker_reports import REPORT_INTERVAL_S, WorkerReport
 
 log = structlog.get_logger()
 
@@ -41,8 +47,8 @@ log = structlog.get_logger()
 class Worker:
     """The parts of one worker process. This class connects edge, pipeline and store."""
 
-    def __init__(self, settings: Config, url: str, clock: Clock) -> None:
-        """*url*: the database."""
+    def __init__(self, settings: Config, url: str, clock: Clock, sockets: Sockets) -> None:
+        """*url*: the database; *sockets*: of the clients."""
         self.state = WorkerState()
         self.metrics = Metrics()
         self.supervisor = Supervisor(self.metrics.background_task_failed)
@@ -52,6 +58,10 @@ class Worker:
         self._budget = QuarantineBudget(
             clock, settings.quarantine_rows_per_minute, self.metrics.quarantine_dropped
         )
+        self._in_progress = RequestsInProgress(
+            settings.requests_max, self.metrics.request_over_limit
+        )
+        self._connections = self._build_connections(sockets)
         self._pool: Any = None
 
     async def start(self) -> Edge:
@@ -74,7 +84,18 @@ class Worker:
         self.supervisor.start("partitions", upkeep.run)
         self.supervisor.start("key_changes", KeyListener(self._pool_config, self._keys).run)
         self.supervisor.start("readiness", readiness.watch)
+        self.supervisor.start("connections", self._connections.run)
         return self._build_edge()
+
+    def report(self) -> bytes:
+        """Return what the parent needs to answer health probes."""
+        health = msgspec.Raw(msgspec.json.encode(self._probes.report()))
+        return WorkerReport(self._probes.unreadiness(), health).encoded()
+
+    def drain(self) -> None:
+        """From now on end connections that have no request in progress."""
+        self.state.is_draining = True
+        self._connections.stop()
 
     async def stop(self) -> None:
         """Finish the requests in progress, then close the database."""
@@ -102,6 +123,22 @@ class Worker:
             on_flush=self.metrics.batch_flushed,
         )
 
+    def _build_connections(self, sockets: Sockets) -> Connections:
+        settings = self._settings
+        limits = ConnectionLimits(
+            connections_max=allowed_connections(settings.connections_max),
+            per_address_max=settings.connections_per_address_max,
+            trusted=settings.trusted_networks,
+            header_timeout_s=settings.header_timeout_s,
+            answer_timeout_s=settings.answer_timeout_s,
+        )
+        return Connections(
+            sockets,
+            limits,
+            self._in_progress.clients,
+            self.metrics.connections_swept,
+        )
+
     def _build_keys(self) -> KeyRing:
         settings = self._settings
         cache = KeyCacheConfig(
@@ -121,11 +158,12 @@ class Worker:
             clock=self._clock,
             config=IngestConfig(
                 limits=Limits(settings.payload_bytes_max, settings.payload_events_max),
+                expansion_max=settings.payload_expansion_max,
                 schema_version_default=settings.schema_version_default,
                 schema_versions=settings.schema_versions,
             ),
         )
-        probes = Probes(
+        self._probes = Probes(
             database=self._report_database,
             background=self.supervisor.report,
             state=self.state,
@@ -133,9 +171,10 @@ class Worker:
         )
         return Edge(
             ingest=ingest,
-            probes=probes,
+            probes=self._probes,
             cors=Cors(settings.origins),
             access_log=AccessLog(self.metrics, is_on=settings.request_log),
+            in_progress=self._in_progress,
             clock=self._clock,
             state=self.state,
             body_timeout_s=settings.body_timeout_s,
@@ -185,7 +224,8 @@ class App:
             url = config.database_url()
             if url is None:  # `.env` was changed since the service started
                 raise ConfigError("DATABASE_URL is not set")
-            worker, self._edge = await _started(settings, url)
+            family, port = self._link.place()
+            worker, self._edge = await _started(settings, url, Sockets(port, family))
         except Exception as error:
             # Sent, not raised: after an exception Granian would serve without a lifespan.
             log.exception("worker_start_failed", pid=os.getpid())
@@ -193,10 +233,13 @@ class App:
             return
         log.info("worker_started", pid=os.getpid())
         drain_with_parent(settings.drain_timeout_s)
-        asyncio.get_running_loop().add_signal_handler(LEAVE, self._leave, worker.state)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(LEAVE, self._leave, worker.state)
+        loop.add_signal_handler(STOP, self._drain, worker)
         freeze_gc()
         await send({"type": "lifespan.startup.complete"})
         self._link.say_ready()
+        worker.supervisor.start("reports", partial(self._report, worker))
         await receive()
         await worker.stop()
         log.info("worker_stopped", pid=os.getpid())
@@ -206,6 +249,19 @@ class App:
         """Accept no further connections, and close each open one after its next answer."""
         self._link.stop_accepting()
         state.is_leaving = True
+
+    def _drain(self, worker: Worker) -> None:
+        """End connections without a request; the HTTP server finishes the other ones."""
+        worker.drain()
+        if self._edge is not None:
+            self._edge.hurry()
+        self._link.report(worker.report())
+
+    async def _report(self, worker: Worker) -> None:
+        """Report to the parent until cancelled."""
+        while True:
+            self._link.report(worker.report())
+            await asyncio.sleep(REPORT_INTERVAL_S)
 
 
 def freeze_gc() -> None:
@@ -220,11 +276,11 @@ def freeze_gc() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
-async def _started(settings: Config, url: str) -> tuple[Worker, Edge]:
+async def _started(settings: Config, url: str, sockets: Sockets) -> tuple[Worker, Edge]:
     """Start a worker; retry as long as the database cannot be used."""
 
     async def start() -> tuple[Worker, Edge]:
-        worker = Worker(settings, url, SystemClock())
+        worker = Worker(settings, url, SystemClock(), sockets)
         try:
             return worker, await worker.start()
         except BaseException:

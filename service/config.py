@@ -6,22 +6,20 @@ start, with a message that names the variable. `.env.example` is generated from 
 -m service.config`), and a test compares the two.
 """
 
-import io
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import dotenv
-import dotenv.parser
 import msgspec
 from msgspec import Meta
 
-from service import setting_values
+from service import env_file, setting_values
 from service.database_url import DatabaseUrlError, parse
+from service.env_file import EnvFileError
 from service.kubernetes import is_service_variable
-from service.setting_values import SettingError
+from service.setting_values import NETWORKS_FORM, Network, SettingError
 
 PREFIX: Final = "FOREBAY_"
 DATABASE_URL: Final = "DATABASE_URL"
@@ -29,11 +27,21 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 # Type of timeouts in PostgreSQL.
 INT32_MAX: Final = 2**31 - 1
+CONNECTIONS_MIN: Final = 16
+MILLION: Final = 1_000_000
 _VERSION: Final = r"\d{1,5}\.\d{1,5}(\.\d{1,5})?"
 # As browsers send it: in lower case, without a path.
 _ORIGIN: Final = r"(\*|null|[a-z][a-z0-9+.-]*://[^\s,/A-Z]+)"
 # Description of a text value, used in error messages and settings.md.
 _HOST_FORM: Final = {"form": "an address or a host name"}
+
+
+def _number(least: int, most: int, description: str) -> Meta:
+    return Meta(ge=least, le=most, description=description)
+
+
+def _seconds(most: int, description: str) -> Meta:
+    return Meta(gt=0, le=most, description=description)
 
 
 class ConfigError(ValueError):
@@ -69,12 +77,54 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int, Meta(ge=1, le=65_535, description="Port of /metrics, all workers together.")
     ] = 9100
 
+    connections_max: Annotated[
+        int,
+        _number(
+            CONNECTIONS_MIN,
+            MILLION,
+            "Client connections of a worker; near it the longest idle ones are closed.",
+        ),
+    ] = 10_000
+    connections_per_address_max: Annotated[
+        int, _number(0, MILLION, "Connections of one client address to a worker; 0: no limit.")
+    ] = 1_000
+    trusted_proxies: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9A-Fa-f.:/,\s]*$",
+            extra={"form": NETWORKS_FORM},
+            description="Addresses without that limit, separated by commas: proxies, own networks.",
+        ),
+    ] = "127.0.0.0/8, ::1, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fc00::/7"
+    requests_max: Annotated[
+        int,
+        _number(1, MILLION, "Concurrent requests with events in a worker; above it, 503."),
+    ] = 2_048
+    idle_timeout_s: Annotated[
+        float, _seconds(86_400, "A connection without a request for this long is closed.")
+    ] = 75.0
+    header_timeout_s: Annotated[
+        float,
+        _seconds(300, "Time for the headers of a request; after it the connection is closed."),
+    ] = 10.0
+    answer_timeout_s: Annotated[
+        float, _seconds(300, "Time for a client to receive its answer; after it, a reset.")
+    ] = 30.0
+
     payload_bytes_max: Annotated[
         int, Meta(ge=1 * KIB, le=16 * MIB, description="Decoded bytes in the body of a request.")
     ] = 256 * KIB
     payload_events_max: Annotated[
         int, Meta(ge=1, le=10_000, description="Events in a batch request.")
     ] = 50
+    payload_expansion_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="Bytes of a batch with its context in each event; times the body limit.",
+        ),
+    ] = 4
     body_timeout_s: Annotated[
         float,
         Meta(
@@ -234,6 +284,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The origins whose pages may send events."""
         return _split(self.cors_origins)
 
+    @property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        """The networks without a limit of connections per address."""
+        return setting_values.networks(self.trusted_proxies)
+
 
 def read_environment(dotenv_path: Path | None = None) -> dict[str, str]:
     """
@@ -246,7 +301,11 @@ def read_environment(dotenv_path: Path | None = None) -> dict[str, str]:
     ConfigError
         The file cannot be read, or a line of it is not NAME=value.
     """
-    return _read_dotenv(dotenv_path or Path(".env")) | dict(os.environ)
+    try:
+        values = env_file.read(dotenv_path or Path(".env"))
+    except EnvFileError as error:
+        raise ConfigError(str(error)) from None
+    return values | dict(os.environ)
 
 
 def load(environment: Mapping[str, str] | None = None) -> Config:
@@ -270,8 +329,9 @@ def load(environment: Mapping[str, str] | None = None) -> Config:
             raise ConfigError(f"{_variable(field)} is not a setting of Forebay; see .env.example")
     _take_connect_timeout(raw, env)
     fields = {field.name: field.type for field in msgspec.structs.fields(Config)}
-    values = {name: _value(name, fields[name], text) for name, text in raw.items()}
-    return Config(**values)
+    settings = Config(**{name: _value(name, fields[name], text) for name, text in raw.items()})
+    _require_networks(settings)
+    return settings
 
 
 def ignored_variables(environment: Mapping[str, str]) -> list[str]:
@@ -318,25 +378,6 @@ def example() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _read_dotenv(path: Path) -> dict[str, str]:
-    try:
-        # Some editors begin a file with a byte order mark.
-        text = path.read_bytes().decode("utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError):
-        # A virtual environment may be a folder named `.env`.
-        return {}
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8: byte {error.start} is not valid") from None
-    for binding in dotenv.parser.parse_stream(io.StringIO(text)):
-        if binding.error:
-            # The message omits the line: it may hold a password.
-            raise ConfigError(f"{path}, line {binding.original.line}, is not NAME=value")
-    values = dotenv.dotenv_values(stream=io.StringIO(text))
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _take_connect_timeout(raw: dict[str, str], env: Mapping[str, str]) -> None:
     """Use `connect_timeout` of DATABASE_URL unless FOREBAY_CONNECT_TIMEOUT_S is set."""
     text = database_url(env)
@@ -345,11 +386,22 @@ def _take_connect_timeout(raw: dict[str, str], env: Mapping[str, str]) -> None:
         raw.setdefault("connect_timeout_s", str(timeout_s))
 
 
+def _require_networks(settings: Config) -> None:
+    try:
+        _ = settings.trusted_networks
+    except SettingError as error:
+        raise _wrong("trusted_proxies", settings.trusted_proxies, error) from None
+
+
 def _value(name: str, annotation: Any, text: str) -> Any:
     try:
         return setting_values.read(annotation, text)
     except SettingError as error:
-        raise ConfigError(f"{_variable(name)}={setting_values.shown(text)} {error}") from None
+        raise _wrong(name, text, error) from None
+
+
+def _wrong(name: str, text: str, error: SettingError) -> ConfigError:
+    return ConfigError(f"{_variable(name)}={setting_values.shown(text)} {error}")
 
 
 def _split(text: str) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """The ASGI application: routes, requests to the pipeline, answers, CORS."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -10,6 +11,7 @@ import structlog
 from service.clock import Clock
 from service.edge import replies
 from service.edge.access import AccessLog
+from service.edge.in_progress import RequestsInProgress
 from service.edge.probes import Probes
 from service.edge.replies import Header, Reply
 from service.edge.request import (
@@ -46,6 +48,10 @@ _CORS_HEADERS: Final = (
     b" x-enable-debug, x-ip-policy, traceparent"
 )
 _CORS_MAX_AGE_S: Final = 86_400
+# How long a body may take in any case, also when there is no room for another request.
+_BODY_TIME_MIN_S: Final = 1.0
+# How long a body may still take when the worker stops.
+_BODY_TIMEOUT_STOPPING_S: Final = 5.0
 
 
 class _IngestRoute(msgspec.Struct, frozen=True):
@@ -77,6 +83,7 @@ class Edge:
         probes: Probes,
         cors: "Cors",
         access_log: AccessLog,
+        in_progress: RequestsInProgress,
         clock: Clock,
         state: WorkerState,
         body_timeout_s: float,
@@ -86,6 +93,7 @@ class Edge:
         self._ingest = ingest
         self._cors = cors
         self._access_log = access_log
+        self._in_progress = in_progress
         self._clock = clock
         self._state = state
         self._body_deadlines = body_deadlines()
@@ -97,6 +105,8 @@ class Edge:
         """Answer one HTTP request."""
         started = self._clock.monotonic()
         number, request_id = self._take_request_id()
+        client = scope["client"]
+        self._in_progress.clients.add(client)
         route = self._routes.get(scope["path"])
         method = scope["method"]
         headers = dict(scope["headers"])
@@ -110,6 +120,7 @@ class Edge:
         )
         try:
             if isinstance(route, _IngestRoute) and method == "POST":
+                self._in_progress.require_room(client, self._end_slowest_body)
                 reject_ambiguous_headers(headers, scope["headers"], body.length)
                 request.event_type = route.event_type
                 request.key_text = key_text(headers)
@@ -120,6 +131,8 @@ class Edge:
                 reply = await self._report(route, method)
         except BaseException as error:  # noqa: BLE001 - a panic of the core is a BaseException
             reply = await self._refused(error, body, request_id)
+        finally:
+            self._in_progress.clients.discard(client)
         answer_headers = [
             *reply.headers,
             (b"content-length", b"%d" % len(reply.body)),
@@ -137,6 +150,15 @@ class Edge:
         await send({"type": "http.response.body", "body": content})
         duration_s = self._clock.monotonic() - started
         self._access_log.answered(request, reply.status, reply.code, duration_s)
+
+    def hurry(self) -> None:
+        """Give bodies little time from now on, because the worker stops."""
+        self._body_timeout_s = min(self._body_timeout_s, _BODY_TIMEOUT_STOPPING_S)
+        self._body_deadlines.bring_forward(time.monotonic() + _BODY_TIMEOUT_STOPPING_S)
+
+    def _end_slowest_body(self) -> bool:
+        latest = time.monotonic() + self._body_timeout_s - _BODY_TIME_MIN_S
+        return self._body_deadlines.exceed_first(latest)
 
     async def _report(self, route: _Route | None, method: str) -> Reply:
         """Answer a request without events."""

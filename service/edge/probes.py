@@ -23,7 +23,9 @@ class DatabaseReport(msgspec.Struct, frozen=True, omit_defaults=True):
     pool: Any = None
 
 
-class _Report(msgspec.Struct, frozen=True):
+class HealthReport(msgspec.Struct, frozen=True):
+    """The full report on a worker."""
+
     status: str
     version: str
     uptime_s: float
@@ -51,18 +53,27 @@ class Probes:
         self._started = time.monotonic()
 
     async def health(self) -> Reply:
-        """Return the full report; 503 when this worker cannot store events."""
-        database = self._database()
-        is_ready = self._is_ready(database)
-        report = _Report(
-            status="ok" if is_ready else "unavailable",
+        """Return the full report; 503 when this worker cannot take requests."""
+        report = self.report()
+        return replies.report(200 if report.status == "ok" else 503, report)
+
+    def report(self) -> HealthReport:
+        """Return the full report."""
+        return HealthReport(
+            status="ok" if self.unreadiness() is None else "unavailable",
             version=self._version,
             uptime_s=round(time.monotonic() - self._started, 3),
             worker={"pid": os.getpid()},
-            database=database,
+            database=self._database(),
             background=self._background(),
         )
-        return replies.report(200 if is_ready else 503, report)
+
+    def unreadiness(self) -> str | None:
+        """Return why this worker cannot take requests; None if it can."""
+        if self._state.is_draining:
+            return "draining"
+        database = self._database()
+        return None if database.status == "ok" else database.cause or "starting"
 
     async def live(self) -> Reply:
         """Return 200."""
@@ -70,14 +81,13 @@ class Probes:
 
     async def ready(self) -> Reply:
         """Return 200 if this worker can take requests, else 503."""
-        database = self._database()
-        if self._is_ready(database):
+        reason = self.unreadiness()
+        if reason is None:
             return replies.report(200, {"status": "ready"})
-        unready = {"status": "not ready", "reason": database.cause or "starting"}
-        if database.message is not None:
-            unready["message"] = database.message
-        if self._state.is_draining:
-            unready = {"status": "not ready", "reason": "draining"}
+        unready = {"status": "not ready", "reason": reason}
+        message = self._database().message
+        if message is not None and not self._state.is_draining:
+            unready["message"] = message
         return replies.report(503, unready)
 
     async def index(self) -> Reply:
@@ -92,6 +102,3 @@ class Probes:
                 "docs": "docs/ in the source, beginning with README.md",
             },
         )
-
-    def _is_ready(self, database: DatabaseReport) -> bool:
-        return database.status == "ok" and not self._state.is_draining

@@ -89,7 +89,8 @@ class RequestBody:
         if self.length is not None and self.length > bytes_max:
             raise too_large(bytes_max, str(self.length))
         chunks: list[bytes] = []
-        task = self._deadlines.begin(time.monotonic() + self._timeout_s)
+        began = time.monotonic()
+        task = self._deadlines.begin(began + self._timeout_s)
         try:
             while not self._is_complete:
                 chunk = self._take(await self._receive())
@@ -105,7 +106,9 @@ class RequestBody:
             self._has_timed_out = True
             raise RefusedError(
                 Reason.BODY_TIMEOUT,
-                f"The body did not arrive within {self._timeout_s:g} s; try again.",
+                # Less than the timeout when the worker stops, or has no room for other requests.
+                f"The body did not arrive within {round(time.monotonic() - began, 2):g} s;"
+                " try again.",
             ) from None
         finally:
             self._deadlines.end(task)

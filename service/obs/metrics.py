@@ -11,6 +11,7 @@ import atexit
 import os
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -74,6 +75,9 @@ REQUEST_SECONDS: Final = _Histogram(
     ["endpoint", "status"],
     buckets=_SECONDS,
 )
+REQUESTS_REFUSED: Final = Counter(
+    "forebay_refused_requests_total", "Requests that were refused as a whole, by code.", ["code"]
+)
 FLUSH_SECONDS: Final = _Histogram(
     "forebay_flush_duration_seconds", "Seconds of a flush, with retries.", buckets=_SECONDS
 )
@@ -86,6 +90,19 @@ QUEUE_ROWS: Final = Gauge(
 )
 QUARANTINE_DROPPED: Final = Counter(
     "forebay_quarantine_dropped_total", "Rejected events not stored: over the budget of the key."
+)
+
+CONNECTIONS: Final = Gauge(
+    "forebay_client_connections", "Open connections of clients.", multiprocess_mode="livesum"
+)
+CONNECTIONS_ENDED: Final = Counter(
+    "forebay_client_connections_ended_total",
+    "Connections of clients that the service ended before its idle timeout, by reason.",
+    ["reason"],
+)
+REQUESTS_OVER_LIMIT: Final = Counter(
+    "forebay_requests_over_limit_total",
+    "Requests refused because too many were in progress in a worker.",
 )
 
 STORE_UNAVAILABLE: Final = Gauge(
@@ -125,6 +142,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._requests: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
+        self._refused: defaultdict[str, int] = defaultdict(int)
         self._events: defaultdict[str, int] = defaultdict(int)
         self._flush_rows: list[float] = []
         self._flush_seconds: list[float] = []
@@ -137,6 +155,12 @@ class Metrics:
     def request_answered(self, endpoint: str, status: int, duration_s: float) -> None:
         """Count one request."""
         self._requests[endpoint, status].append(duration_s)
+        if not self._is_scheduled:
+            self._schedule_write()
+
+    def request_refused(self, code: str) -> None:
+        """Count one request that was refused as a whole."""
+        self._refused[code] += 1
         if not self._is_scheduled:
             self._schedule_write()
 
@@ -157,6 +181,16 @@ class Metrics:
     def flush_failed(self, fault: str) -> None:
         """Count one failed attempt of a flush."""
         FLUSH_FAULTS.labels(fault).inc()
+
+    def connections_swept(self, connections: int, ended: Mapping[str, int]) -> None:
+        """Set the number of connections of clients, and count those that were ended."""
+        CONNECTIONS.set(connections - sum(ended.values()))
+        for reason, count in ended.items():
+            CONNECTIONS_ENDED.labels(reason).inc(count)
+
+    def request_over_limit(self) -> None:
+        """Count one request that was refused because too many were in progress."""
+        REQUESTS_OVER_LIMIT.inc()
 
     def quarantine_dropped(self, events: int) -> None:
         """Count rejected events that were not stored in quarantine."""
@@ -182,6 +216,9 @@ class Metrics:
         requests, self._requests = self._requests, defaultdict(list)
         for (endpoint, status), seconds in requests.items():
             REQUEST_SECONDS.labels(endpoint, str(status)).observe_all(seconds)
+        refused, self._refused = self._refused, defaultdict(int)
+        for code, count in refused.items():
+            REQUESTS_REFUSED.labels(code).inc(count)
         events, self._events = self._events, defaultdict(int)
         for outcome, count in events.items():
             EVENTS.labels(outcome).inc(count)

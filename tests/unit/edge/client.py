@@ -1,5 +1,6 @@
 """A client of the edge without a network: the real edge and pipeline with a store in memory."""
 
+import itertools
 import json
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -9,6 +10,7 @@ import msgspec
 from service.apikey import MintedKey, mint
 from service.edge.access import AccessLog
 from service.edge.asgi import Cors, Edge
+from service.edge.in_progress import RequestsInProgress
 from service.edge.probes import DatabaseReport, Probes
 from service.edge.request import Receive
 from service.model import ApiKey, Limits, WorkerState
@@ -20,6 +22,7 @@ from service.pipeline.keys import KeyCacheConfig, KeyRing
 from tests.doubles import FixedClock, KeyTable, MemoryStore, make_key
 
 Headers = list[tuple[bytes, bytes]]
+_PORTS = itertools.count(1024)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -66,6 +69,7 @@ class EdgeBench:
             ),
             cors=Cors(frozenset({"https://shop.example"})),
             access_log=AccessLog(Metrics(), is_on=True),
+            in_progress=RequestsInProgress(100, lambda: None),
             clock=self.clock,
             state=self.state,
             body_timeout_s=5,
@@ -118,6 +122,7 @@ class EdgeBench:
             ),
             clock=self.clock,
             config=IngestConfig(
+                expansion_max=4,
                 limits=Limits(bytes_max=2_000, events_max=3),
                 schema_version_default="1.0",
                 schema_versions=frozenset({"1.0", "2.0"}),
@@ -154,7 +159,8 @@ async def _exchange(
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": method, "path": path, "headers": headers}
+    scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "headers": headers}
+    scope["client"] = ("127.0.0.1", str(next(_PORTS)))
     await edge(scope, receive, send)
     start, rest = sent
     return Answer(start["status"], dict(start["headers"]), rest["body"])

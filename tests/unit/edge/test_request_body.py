@@ -303,7 +303,7 @@ async def test_a_wrong_checksum_is_refused() -> None:
 async def test_a_body_that_does_not_arrive_in_time_is_given_up() -> None:
     body = Body([PLAIN], is_whole=False)
 
-    with pytest.raises(RefusedError, match=r"within 0\.01 s") as caught:
+    with pytest.raises(RefusedError, match=r"within 0\.\d+ s") as caught:
         await read_body(body.receive, {}, bytes_max=BYTES_MAX, timeout_s=0.01)
 
     assert Reason.BODY_TIMEOUT == caught.value.reason

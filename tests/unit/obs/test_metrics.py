@@ -126,6 +126,6 @@ def test_names_say_whose_they_are_and_in_which_unit() -> None:
 
     assert len(ours) >= 7
     for metric in ours:
-        unit = r"_(seconds|days|rows|bytes|workers)" if metric.type != "counter" else ""
+        unit = r"_(seconds|days|rows|bytes|workers|connections)" if metric.type != "counter" else ""
         assert re.fullmatch(rf"forebay_[a-z_]+{unit}", metric.name), metric.name
         assert metric.documentation.endswith(".")
