@@ -149,7 +149,12 @@ class Violation:
 
     @property
     def payload(self) -> bytes:
-        """The event as it was sent, with the value of its own `writeKey` replaced by `"***"`."""
+        """
+        The event as it was sent, with `"***"` in place of secrets.
+
+        These are the value of its own `writeKey`, and values of unknown members that have the form
+        of an API key.
+        """
 
 @final
 class Malformed:
@@ -267,7 +272,8 @@ class Row:
 
         The same for every spelling and every escape. A missing value is null. Texts have the fewest
         escapes possible, and a number that is an id is text, digit by digit. Documents are the
-        bytes as sent; extra is an object of the unknown members as sent, null if there are none.
+        bytes as sent; extra is an object of the unknown members as sent, without those whose value
+        has the form of an API key; null if there are none.
         """
 
     @property

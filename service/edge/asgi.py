@@ -22,6 +22,7 @@ from service.edge.request import (
     key_text,
     reject_ambiguous_headers,
 )
+from service.edge.unauthorized import UnauthorizedPace
 from service.model import EVENT_TYPES, WorkerState
 from service.pipeline.ingest import Ingest, Request
 from service.reasons import Reason, RefusedError
@@ -77,6 +78,7 @@ class Edge:
         probes: Probes,
         cors: "Cors",
         access_log: AccessLog,
+        unauthorized: UnauthorizedPace,
         clock: Clock,
         state: WorkerState,
         body_timeout_s: float,
@@ -86,6 +88,7 @@ class Edge:
         self._ingest = ingest
         self._cors = cors
         self._access_log = access_log
+        self._unauthorized = unauthorized
         self._clock = clock
         self._state = state
         self._body_deadlines = body_deadlines()
@@ -155,6 +158,10 @@ class Edge:
         if isinstance(error, RefusedError):
             await body.discard()
             refusal = error
+            if refusal.reason is Reason.UNAUTHORIZED and not self._state.is_draining:
+                # Its frames hold the body, which must not stay in memory meanwhile.
+                error.__traceback__ = None
+                await self._unauthorized.wait()
         elif isinstance(error, ClientGoneError):
             # Nobody receives the answer; the server needs one to end the exchange.
             refusal = RefusedError(Reason.INVALID_REQUEST, "The body ended before it was complete.")

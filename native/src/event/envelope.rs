@@ -1,8 +1,9 @@
 //! The whole body of a request: the members of the envelope, and each event by itself.
 #![forbid(unsafe_code)]
 
+use super::api_key::is_api_key;
 use super::field::EventType;
-use super::members::{Event, Members, UnknownMember, label};
+use super::members::{Event, MASK, Members, UnknownMember, label};
 use super::violation::{Actual, Code, Malformed, Violation};
 use super::{rules, time};
 use crate::json::error::{Expected, JsonError};
@@ -231,7 +232,11 @@ impl Envelope<'_> {
             field: None,
             message: format!("an event must be an object, this is {found}"),
             event_id: None,
-            payload: value.raw(body).as_bytes().to_vec(),
+            payload: if is_api_key(value, body) {
+                MASK.to_vec()
+            } else {
+                value.raw(body).as_bytes().to_vec()
+            },
         })));
         Ok(())
     }

@@ -6,6 +6,9 @@ pub mod violation;
 /// The members of an event that have a meaning.
 pub mod field;
 
+/// Values that have the form of an API key.
+pub mod api_key;
+
 /// Timestamps as senders write them.
 pub mod time;
 

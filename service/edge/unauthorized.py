@@ -1,0 +1,58 @@
+"""The pace of answers to requests without a valid key."""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from service.clock import Clock
+
+# So many seconds' worth of answers may leave at once after a pause.
+_BURST_S = 1.0
+
+
+class UnauthorizedLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How fast a worker answers 401.
+
+    `per_second`: answers without a delay; `delay_max_s`: longest delay of any other, in seconds.
+    """
+
+    per_second: int
+    delay_max_s: float
+
+
+class UnauthorizedPace:
+    """
+    Delays answers of 401 beyond a rate.
+
+    A sender waits for its answer before it sends again. So a flood of made-up keys slows itself
+    down, and leaves the processor to requests with a valid key; these are never delayed.
+    """
+
+    def __init__(
+        self, limits: UnauthorizedLimits, clock: Clock, on_delay: Callable[[], None]
+    ) -> None:
+        """*on_delay* is called for each answer that is delayed."""
+        self._interval_s = 1 / limits.per_second
+        self._delay_max_s = limits.delay_max_s
+        self._clock = clock
+        self._on_delay = on_delay
+        # When the last answer was due, by the monotonic clock.
+        self._due = 0.0
+
+    async def wait(self) -> None:
+        """Wait until the next answer may leave."""
+        delay_s = self.next_delay_s()
+        if delay_s > 0:
+            self._on_delay()
+            await asyncio.sleep(delay_s)
+
+    def next_delay_s(self) -> float:
+        """Return the delay of the next answer in seconds, and count that answer."""
+        now = self._clock.monotonic()
+        due = max(self._due, now - _BURST_S) + self._interval_s
+        if due - now > self._delay_max_s:
+            return self._delay_max_s
+        self._due = due
+        return max(due - now, 0.0)
