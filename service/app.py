@@ -126,6 +126,7 @@ class Worker:
             keys_max=settings.key_cache_keys_max,
             lookup_timeout_s=settings.acquire_timeout_s,
             lookups_max=settings.key_lookups_max,
+            lookup_pause_s=settings.key_lookup_pause_ms / 1000,
         )
         store = KeyStore(self._pool)
         return KeyRing(store.find, self._clock, cache, self.metrics.keys_looked_up)

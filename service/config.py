@@ -244,6 +244,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="Unknown keys waiting for a look-up, per worker; at this limit 503.",
         ),
     ] = 10_000
+    key_lookup_pause_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="Pause between two look-ups of unknown keys, in which further ones gather.",
+        ),
+    ] = 10
     unauthorized_per_second: Annotated[
         int,
         Meta(
@@ -251,7 +259,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             le=1_000_000,
             description="Answers 401 of a worker per second; further ones are delayed.",
         ),
-    ] = 100
+    ] = 50
     unauthorized_delay_max_ms: Annotated[
         int,
         Meta(
@@ -259,7 +267,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             le=10_000,
             description="Longest delay of an answer 401, in milliseconds; 0: none.",
         ),
-    ] = 1_000
+    ] = 2_000
 
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],

@@ -1,21 +1,23 @@
 """The pace of answers to requests without a valid key."""
 
 import asyncio
+import random
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
 from service.clock import Clock
 
-# So many seconds' worth of answers may leave at once after a pause.
-_BURST_S = 1.0
+# After a pause, the answers of so many seconds leave at once.
+_BURST_S: Final = 1.0
 
 
 class UnauthorizedLimits(msgspec.Struct, frozen=True, kw_only=True):
     """
     How fast a worker answers 401.
 
-    `per_second`: answers without a delay; `delay_max_s`: longest delay of any other, in seconds.
+    `per_second`: answers without a delay. `delay_max_s`: longest delay of further ones, in seconds.
     """
 
     per_second: int
@@ -38,7 +40,7 @@ class UnauthorizedPace:
         self._delay_max_s = limits.delay_max_s
         self._clock = clock
         self._on_delay = on_delay
-        # When the last answer was due, by the monotonic clock.
+        # When the next answer without a delay is due, by the monotonic clock.
         self._due = 0.0
 
     async def wait(self) -> None:
@@ -51,8 +53,8 @@ class UnauthorizedPace:
     def next_delay_s(self) -> float:
         """Return the delay of the next answer in seconds, and count that answer."""
         now = self._clock.monotonic()
-        due = max(self._due, now - _BURST_S) + self._interval_s
-        if due - now > self._delay_max_s:
-            return self._delay_max_s
-        self._due = due
-        return max(due - now, 0.0)
+        if self._due <= now:
+            self._due = max(self._due, now - _BURST_S) + self._interval_s
+            return 0.0
+        # Random, so that the senders do not all come back in the same moment.
+        return self._delay_max_s * (1 + random.random()) / 2  # noqa: S311 - not a secret

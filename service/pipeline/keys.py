@@ -12,7 +12,7 @@ from service._native import sha256
 from service.apikey import Credential, parse
 from service.clock import Clock
 from service.model import ApiKey
-from service.pipeline.lookups import FindKeys, Lookup, Lookups, OnLookups
+from service.pipeline.lookups import FindKeys, Lookup, Lookups, OnLookups, UnknownLimits
 from service.pipeline.unknown_ids import UnknownIds
 from service.reasons import Reason, RefusedError
 
@@ -34,7 +34,7 @@ class KeyCacheConfig(msgspec.Struct, frozen=True, kw_only=True):
     look-ups fail or are slow; a value below `ttl_s` has no effect. `stale_after_s`: a look-up is
     slow after this time, in seconds. `keys_max`: cached keys, unknown ids and key texts, each.
     `lookup_timeout_s`: limit for one look-up, in seconds. `lookups_max`: unknown ids that may wait
-    for a look-up.
+    for a look-up. `lookup_pause_s`: between two statements for unknown ids, in seconds.
     """
 
     ttl_s: float
@@ -43,6 +43,7 @@ class KeyCacheConfig(msgspec.Struct, frozen=True, kw_only=True):
     keys_max: int
     lookup_timeout_s: float
     lookups_max: int
+    lookup_pause_s: float
 
 
 class CachedKey(msgspec.Struct):
@@ -78,7 +79,7 @@ class KeyRing:
             find,
             on_lookups,
             timeout_s=config.lookup_timeout_s,
-            unknown_max=config.lookups_max,
+            limits=UnknownLimits(config.lookups_max, config.lookup_pause_s),
         )
         self._clock = clock
         self._config = config

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, Literal
 
+import msgspec
 import structlog
 
 from service.model import ApiKey
@@ -25,27 +26,41 @@ OnLookups = Callable[[LookupResult, int], None]
 """Gets a result of look-ups and the number of ids that had it."""
 
 
+class UnknownLimits(msgspec.Struct, frozen=True):
+    """
+    Limits of look-ups of ids that are not cached.
+
+    `ids_max`: ids that may wait. `pause_s`: between the starts of two statements, in seconds.
+    """
+
+    ids_max: int
+    pause_s: float
+
+
 class Lookups:
     """
     Key look-ups of one worker, in two lanes: for cached keys, and for ids that are not cached.
 
     While two statements run, further ids wait; the next statement looks up all of them, cached keys
-    first. So unknown ids, however many, delay a look-up by the duration of one statement.
+    first. Statements for unknown ids have a pause between them, in which ids gather. So unknown
+    ids, however many, cost few statements, and delay a look-up by the duration of one.
     """
 
     def __init__(
-        self, find: FindKeys, on_lookups: OnLookups, *, timeout_s: float, unknown_max: int
+        self, find: FindKeys, on_lookups: OnLookups, *, timeout_s: float, limits: "UnknownLimits"
     ) -> None:
         """
         *find* is cancelled at the deadline.
 
         *timeout_s*: limit for one look-up, in seconds, which includes the wait for a statement.
-        *unknown_max*: how many ids that are not cached may wait.
         """
         self.timeout_s = timeout_s
         self._find = find
         self._on_lookups = on_lookups
-        self._unknown_max = unknown_max
+        self._limits = limits
+        # When the next statement for unknown ids may start, by the clock of the loop.
+        self._unknown_due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._cached = _Lane()
         self._unknown = _Lane()
         self._statements: set[asyncio.Task[None]] = set()
@@ -58,7 +73,7 @@ class Lookups:
         Returns None when too many ids wait. Cached keys are exempt: the cache limits their number.
         """
         lane = self._cached if is_cached else self._unknown
-        if not is_cached and len(lane) >= self._unknown_max:
+        if not is_cached and len(lane) >= self._limits.ids_max:
             self._on_lookups("refused", 1)
             return None
         loop = asyncio.get_running_loop()
@@ -67,12 +82,31 @@ class Lookups:
         return lookup
 
     def _start(self) -> None:
-        for lane in (self._cached, self._unknown):
-            while len(lane) and len(self._statements) < _STATEMENTS_MAX:
-                lookups, deadline = lane.take(_STATEMENT_IDS_MAX)
-                statement = asyncio.create_task(self._run(lookups, deadline))
-                self._statements.add(statement)
-                statement.add_done_callback(partial(self._ended, lookups))
+        """Start the statements that may start now."""
+        while self._may_start(self._cached):
+            self._start_statement(self._cached)
+        while self._may_start(self._unknown):
+            loop = asyncio.get_running_loop()
+            now = loop.time()
+            if now < self._unknown_due:
+                if self._timer is None:
+                    self._timer = loop.call_at(self._unknown_due, self._resume)
+                return
+            self._unknown_due = now + self._limits.pause_s
+            self._start_statement(self._unknown)
+
+    def _may_start(self, lane: "_Lane") -> bool:
+        return len(lane) > 0 and len(self._statements) < _STATEMENTS_MAX
+
+    def _resume(self) -> None:
+        self._timer = None
+        self._start()
+
+    def _start_statement(self, lane: "_Lane") -> None:
+        lookups, deadline = lane.take(_STATEMENT_IDS_MAX)
+        statement = asyncio.create_task(self._run(lookups, deadline))
+        self._statements.add(statement)
+        statement.add_done_callback(partial(self._ended, lookups))
 
     async def _run(self, lookups: dict[str, Lookup], deadline: float) -> None:
         async with asyncio.timeout_at(deadline):

@@ -36,6 +36,7 @@ fn has_form(text: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::json::scanner::Scanner;
+    use std::fmt::Write;
 
     const KEY: &str = "fb1_0123456789Ab_0123456789abcdefghijABCDEFGHIJ01234567";
 
@@ -46,7 +47,10 @@ mod tests {
 
     #[test]
     fn a_key_is_found_in_every_spelling() {
-        let escaped: String = KEY.chars().map(|c| format!("\\u{:04x}", c as u32)).collect();
+        let mut escaped = String::new();
+        for character in KEY.chars() {
+            write!(escaped, "\\u{:04x}", u32::from(character)).unwrap();
+        }
 
         assert!(is_key(&format!("\"{KEY}\"")));
         assert!(is_key(&format!("\"{}\"", KEY.replace('_', "\\u005f"))));

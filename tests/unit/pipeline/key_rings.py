@@ -76,6 +76,7 @@ def ring(
         keys_max=keys_max,
         lookup_timeout_s=TIMEOUT_S,
         lookups_max=lookups_max,
+        lookup_pause_s=0,
     )
     return KeyRing(table.find, clock or FixedClock(), config, lambda _result, _keys: None)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pytest
 
 from service.model import ApiKey
-from service.pipeline.lookups import FindKeys, Lookup, LookupResult, Lookups
+from service.pipeline.lookups import FindKeys, Lookup, LookupResult, Lookups, UnknownLimits
 from tests.doubles import KeyTable, make_key
 from tests.unit.pipeline.key_rings import GatedTable
 
@@ -22,9 +22,16 @@ TIMEOUT_S = 0.1
 class Bench:
     """Look-ups, and the count of their results."""
 
-    def __init__(self, find: FindKeys, timeout_s: float = 5, unknown_max: int = 1_000) -> None:
+    def __init__(
+        self,
+        find: FindKeys,
+        timeout_s: float = 5,
+        unknown_max: int = 1_000,
+        pause_s: float = 0,
+    ) -> None:
         self.results: Counter[LookupResult] = Counter()
-        self._lookups = Lookups(find, self._count, timeout_s=timeout_s, unknown_max=unknown_max)
+        limits = UnknownLimits(unknown_max, pause_s)
+        self._lookups = Lookups(find, self._count, timeout_s=timeout_s, limits=limits)
 
     def begin(self, key_id: str, *, is_cached: bool = False) -> Lookup:
         lookup = self._lookups.begin(key_id, is_cached=is_cached)
@@ -134,6 +141,29 @@ async def test_a_cached_key_goes_before_unknown_ids_and_is_never_refused() -> No
     await table.until_asked()
     table.answer(3)
     assert [None] * 5 == await asyncio.gather(*unknown)
+
+
+async def test_unknown_ids_gather_in_the_pause_after_a_statement_and_cached_keys_do_not() -> None:
+    table = GatedTable()
+    lookups = Bench(table.find, pause_s=0.05)
+    key = make_key()
+    started = time.monotonic()
+    begun = [lookups.begin("first")]
+    await table.until_asked()
+    table.answer(0)
+    await begun[0]
+
+    begun += [lookups.begin(str(number)) for number in range(3)]
+    begun.append(lookups.begin(key.key_id, is_cached=True))
+    await table.until_asked()
+    assert time.monotonic() - started < 0.05
+    await table.until_asked()
+
+    assert time.monotonic() - started >= 0.05
+    assert [["first"], [key.key_id], ["0", "1", "2"]] == table.asked
+    table.answer(1, key)
+    table.answer(2)
+    assert [None] * 4 + [key] == await asyncio.gather(*begun)
 
 
 async def test_a_statement_looks_up_a_limited_number_of_ids_oldest_first() -> None:
