@@ -43,6 +43,9 @@ _STOP_TIMEOUT_S: Final = 30
 _CONNECT_TIMEOUT_S: Final = 5
 _POLL_S: Final = 0.02
 _LOG_LINES_SHOWN: Final = 5
+# Below the ports that Linux gives to outgoing connections: one of those could take a port between
+# the moment when it is found free and its use.
+_PORTS: Final = range(15_000, 32_000)
 # Another program took the port after it had been found free.
 _PORT_TAKEN: Final = "could not bind"
 
@@ -160,10 +163,11 @@ def start(
 
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that no program uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = secrets.choice(_PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((HOST, port))
+            return port
 
 
 def _stop_leftover(files: PostgresFiles) -> None:

@@ -104,17 +104,19 @@ class FlushRetrier:
         RefusedError
             `store_unavailable`: nothing is stored. `outcome_unknown`: rows may be stored.
         """
-        state, trouble = AttemptState(), Trouble(Cause.AWAY)
+        state, trouble, attempts = AttemptState(), Trouble(Cause.AWAY), 0
         while True:
+            attempts += 1
             try:
                 verdicts = await self._attempt(flush, bounds, state)
             except Exception as error:  # noqa: BLE001 - every failed attempt is classified
                 failure = classify(error)
                 self._on_failure(failure)
                 log.warning(
-                    "flush_try_failed", fault=failure, tries=state.attempts, error=describe(error)
+                    "flush_try_failed", fault=failure, tries=attempts, error=describe(error)
                 )
                 state.fail(error)
+                state.is_lock_held = failure is FailureClass.HELD
                 # LOST includes an attempt that began at the deadline: it does not tell the cause.
                 if failure is not FailureClass.LOST:
                     trouble = trouble_of(error)
@@ -122,12 +124,12 @@ class FlushRetrier:
             else:
                 self.readiness.stored()
                 return verdicts
-            if not self._may_retry(failure, state.attempts, bounds.deadline):
+            if not self._may_retry(failure, attempts, bounds.deadline):
                 if failure is FailureClass.LOST and state.connection is not None:
                     self._end_session_later(state.connection)
                 raise self._final_error(trouble, state, bounds)
             await self._recover(failure, state.connection, flush, bounds.deadline)
-            await self._pause(state.attempts, bounds.deadline)
+            await self._pause(attempts, bounds.deadline)
 
     async def _attempt(self, flush: Flush, bounds: Bounds, state: AttemptState) -> Verdicts:
         state.begin()

@@ -78,13 +78,13 @@ class AttemptState:
         """False: a part of the flush, or all of it, is stored or may be."""
         self.connection: Any = None
         """The connection over which the last attempt has written."""
-        self.attempts = 0
+        self.is_lock_held = False
+        """Whether the last attempt has waited in vain for a lock of another session."""
         self._is_commit_sent = False
         self._is_committed = False
 
     def begin(self) -> None:
         """Begin another attempt."""
-        self.attempts += 1
         self.connection = None
         self._is_commit_sent = self._is_committed = False
 
@@ -128,9 +128,9 @@ class LedgerTransaction:
         """
         self._connection.is_unconfirmed = False
         has_few_rows = len(self._flush.plan) <= SINGLE_STATEMENT_ROWS_MAX
-        # A retry may be cut off by the deadline while it waits for a lock. Before COMMIT is sent,
-        # it is known that nothing is stored; of a statement that commits itself it is not.
-        is_commit_separate = self._short_lock_timeout or self._state.attempts > 1
+        # The deadline may cut off an attempt that waits for a lock. Before COMMIT is sent, it is
+        # known that nothing is stored; of a statement that commits itself it is not.
+        is_commit_separate = self._short_lock_timeout or self._state.is_lock_held
         if has_few_rows and not self._flush.rejected and not is_commit_separate:
             verdicts = await self.run_single_statement()
         else:
