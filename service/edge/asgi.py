@@ -123,6 +123,9 @@ class Edge:
                 reply = await self._report(route, method)
         except BaseException as error:  # noqa: BLE001 - a panic of the core is not an Exception
             reply = await self._refused(error, body, request_id)
+        if reply.code is Reason.UNAUTHORIZED and not self._state.is_draining:
+            # Here, where nothing refers to the body any more.
+            await self._unauthorized.wait()
         answer_headers = [
             *reply.headers,
             (b"content-length", b"%d" % len(reply.body)),
@@ -158,10 +161,6 @@ class Edge:
         if isinstance(error, RefusedError):
             await body.discard()
             refusal = error
-            if refusal.reason is Reason.UNAUTHORIZED and not self._state.is_draining:
-                # Its frames hold the body, which must not stay in memory meanwhile.
-                error.__traceback__ = None
-                await self._unauthorized.wait()
         elif isinstance(error, ClientGoneError):
             # Nobody receives the answer; the server needs one to end the exchange.
             refusal = RefusedError(Reason.INVALID_REQUEST, "The body ended before it was complete.")

@@ -5,9 +5,17 @@ If these tests fail: a flood of made-up keys takes the processor from honest sen
 senders wait for their answers.
 """
 
+import asyncio
+import sys
+from typing import Any
+
+import msgspec
+
+from service.apikey import mint
 from service.edge.unauthorized import UnauthorizedLimits, UnauthorizedPace
 from tests.doubles import FixedClock
 from tests.unit.edge.client import EdgeBench
+from tests.unit.pipeline.key_rings import idle
 
 LIMITS = UnauthorizedLimits(per_second=10, delay_max_s=0.5)
 
@@ -61,6 +69,27 @@ async def test_only_answers_to_requests_without_a_valid_key_are_delayed() -> Non
 
     assert [401] * 4 == [answer.status for answer in answers]
     assert 2 == bench.delayed
+
+
+async def test_the_body_of_a_delayed_request_is_released() -> None:
+    bench = EdgeBench(unauthorized=UnauthorizedLimits(per_second=1, delay_max_s=10))
+    # The answers without a delay.
+    for _ in range(2):
+        await bench.ask("POST", "/v1/track", b"{}")
+    assert not bench.delayed
+    body = msgspec.json.encode({"event": "e", "user_id": "u", "writeKey": mint().text})
+    alone = sys.getrefcount(body)
+
+    message: dict[str, Any] = {"type": "http.request", "body": body, "more_body": False}
+    request = asyncio.create_task(bench.ask("POST", "/v1/track", messages=[message]))
+    del message
+    for _ in range(9):
+        await idle()
+
+    assert bench.delayed
+    assert alone == sys.getrefcount(body)
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)
 
 
 async def test_a_worker_that_stops_delays_nothing() -> None:
