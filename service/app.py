@@ -160,6 +160,7 @@ class Worker:
                 UnauthorizedLimits(
                     per_second=settings.unauthorized_per_second,
                     delay_max_s=settings.unauthorized_delay_max_ms / 1000,
+                    delayed_max=settings.unauthorized_delayed_max,
                 ),
                 self._clock,
                 self.metrics.unauthorized_delayed,

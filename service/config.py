@@ -268,6 +268,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="Longest delay of an answer 401, in milliseconds; 0: none.",
         ),
     ] = 2_000
+    unauthorized_delayed_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Answers 401 delayed at the same time, per worker; further ones are not.",
+        ),
+    ] = 4_000
 
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],

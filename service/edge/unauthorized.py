@@ -18,10 +18,12 @@ class UnauthorizedLimits(msgspec.Struct, frozen=True, kw_only=True):
     How fast a worker answers 401.
 
     `per_second`: answers without a delay. `delay_max_s`: longest delay of further ones, in seconds.
+    `delayed_max`: answers that are delayed at the same time; each needs memory.
     """
 
     per_second: int
     delay_max_s: float
+    delayed_max: int
 
 
 class UnauthorizedPace:
@@ -38,6 +40,8 @@ class UnauthorizedPace:
         """*on_delay* is called for each answer that is delayed."""
         self._interval_s = 1 / limits.per_second
         self._delay_max_s = limits.delay_max_s
+        self._delayed_max = limits.delayed_max
+        self._delayed = 0
         self._clock = clock
         self._on_delay = on_delay
         # When the next answer without a delay is due, by the monotonic clock.
@@ -46,9 +50,14 @@ class UnauthorizedPace:
     async def wait(self) -> None:
         """Wait until the next answer may leave."""
         delay_s = self.next_delay_s()
-        if delay_s > 0:
-            self._on_delay()
+        if delay_s <= 0 or self._delayed >= self._delayed_max:
+            return
+        self._on_delay()
+        self._delayed += 1
+        try:
             await asyncio.sleep(delay_s)
+        finally:
+            self._delayed -= 1
 
     def next_delay_s(self) -> float:
         """Return the delay of the next answer in seconds, and count that answer."""

@@ -23,7 +23,7 @@ from tests.unit.pipeline.key_rings import ring
 
 Headers = list[tuple[bytes, bytes]]
 
-UNLIMITED: Final = UnauthorizedLimits(per_second=1_000_000, delay_max_s=0)
+UNLIMITED: Final = UnauthorizedLimits(per_second=1_000_000, delay_max_s=0, delayed_max=0)
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from tests.doubles import FixedClock
 from tests.unit.edge.client import EdgeBench
 from tests.unit.pipeline.key_rings import idle
 
-LIMITS = UnauthorizedLimits(per_second=10, delay_max_s=0.5)
+LIMITS = UnauthorizedLimits(per_second=10, delay_max_s=0.5, delayed_max=9)
 
 
 def undelayed(pace: UnauthorizedPace) -> int:
@@ -51,14 +51,16 @@ def test_the_delays_differ_so_that_senders_do_not_come_back_together() -> None:
 
 
 def test_a_delay_of_nothing_delays_nothing() -> None:
-    limits = UnauthorizedLimits(per_second=1, delay_max_s=0)
+    limits = UnauthorizedLimits(per_second=1, delay_max_s=0, delayed_max=9)
 
     pace = UnauthorizedPace(limits, FixedClock(), lambda: None)
     assert [0.0] * 50 == [pace.next_delay_s() for _ in range(50)]
 
 
 async def test_only_answers_to_requests_without_a_valid_key_are_delayed() -> None:
-    bench = EdgeBench(unauthorized=UnauthorizedLimits(per_second=1, delay_max_s=0.01))
+    bench = EdgeBench(
+        unauthorized=UnauthorizedLimits(per_second=1, delay_max_s=0.01, delayed_max=9)
+    )
     event = {"event": "Signed Up", "user_id": "u1"}
 
     for _ in range(5):
@@ -72,7 +74,7 @@ async def test_only_answers_to_requests_without_a_valid_key_are_delayed() -> Non
 
 
 async def test_the_body_of_a_delayed_request_is_released() -> None:
-    bench = EdgeBench(unauthorized=UnauthorizedLimits(per_second=1, delay_max_s=10))
+    bench = EdgeBench(unauthorized=UnauthorizedLimits(per_second=1, delay_max_s=10, delayed_max=9))
     # The answers without a delay.
     for _ in range(2):
         await bench.ask("POST", "/v1/track", b"{}")
@@ -91,8 +93,32 @@ async def test_the_body_of_a_delayed_request_is_released() -> None:
     await asyncio.gather(request, return_exceptions=True)
 
 
+async def test_no_more_answers_are_delayed_at_the_same_time_than_allowed() -> None:
+    limits = UnauthorizedLimits(per_second=1, delay_max_s=10, delayed_max=3)
+    bench = EdgeBench(unauthorized=limits)
+    for _ in range(2):
+        await bench.ask("POST", "/v1/track", b"{}")
+
+    requests = [asyncio.create_task(bench.ask("POST", "/v1/track", b"{}")) for _ in range(9)]
+    for _ in range(9):
+        await idle()
+
+    assert 3 == bench.delayed
+    assert 6 == sum(request.done() for request in requests)
+    for request in requests:
+        request.cancel()
+    await asyncio.gather(*requests, return_exceptions=True)
+
+    again = asyncio.create_task(bench.ask("POST", "/v1/track", b"{}"))
+    for _ in range(9):
+        await idle()
+    assert 4 == bench.delayed
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
+
+
 async def test_a_worker_that_stops_delays_nothing() -> None:
-    bench = EdgeBench(unauthorized=UnauthorizedLimits(per_second=1, delay_max_s=10))
+    bench = EdgeBench(unauthorized=UnauthorizedLimits(per_second=1, delay_max_s=10, delayed_max=9))
     bench.state.is_draining = True
 
     answers = [await bench.ask("POST", "/v1/track", b"{}") for _ in range(4)]
