@@ -124,8 +124,9 @@ class Edge:
         except BaseException as error:  # noqa: BLE001 - a panic of the core is not an Exception
             reply = await self._refused(error, body, request_id)
         if reply.code is Reason.UNAUTHORIZED and not self._state.is_draining:
-            # Here, where nothing refers to the body any more.
-            await self._unauthorized.wait()
+            # Here, where nothing refers to the bytes of the body any more. Without its client a
+            # request ends at once: the HTTP server limits the number of requests.
+            await self._unauthorized.wait(body.until_client_is_gone)
         answer_headers = [
             *reply.headers,
             (b"content-length", b"%d" % len(reply.body)),

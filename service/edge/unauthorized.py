@@ -1,8 +1,7 @@
 """The pace of answers to requests without a valid key."""
 
-import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -47,15 +46,15 @@ class UnauthorizedPace:
         # When the next answer without a delay is due, by the monotonic clock.
         self._due = 0.0
 
-    async def wait(self) -> None:
-        """Wait until the next answer may leave."""
+    async def wait(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Wait until the next answer may leave; *sleep* gets the delay in seconds."""
         delay_s = self.next_delay_s()
         if delay_s <= 0 or self._delayed >= self._delayed_max:
             return
         self._on_delay()
         self._delayed += 1
         try:
-            await asyncio.sleep(delay_s)
+            await sleep(delay_s)
         finally:
             self._delayed -= 1
 

@@ -1,5 +1,6 @@
 """A client of the edge without a network: the real parts, with a store in memory."""
 
+import asyncio
 import json
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
@@ -150,6 +151,8 @@ async def ask(
     coming = messages or [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> MutableMapping[str, Any]:
+        if not coming:
+            await asyncio.Event().wait()  # the client waits for the answer
         return coming.pop(0)
 
     return await _exchange(edge, method, path, headers or [], receive)

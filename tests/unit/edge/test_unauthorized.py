@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import msgspec
+import pytest
 
 from service.apikey import mint
 from service.edge.unauthorized import UnauthorizedLimits, UnauthorizedPace
@@ -91,6 +92,23 @@ async def test_the_body_of_a_delayed_request_is_released() -> None:
     assert alone == sys.getrefcount(body)
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
+
+
+@pytest.mark.parametrize("is_body_read", [True, False])
+async def test_a_client_that_is_gone_is_not_waited_for(is_body_read: bool) -> None:
+    """Otherwise requests without a client would take the place of others in the HTTP server."""
+    limits = UnauthorizedLimits(per_second=1, delay_max_s=30, delayed_max=9)
+    bench = EdgeBench(unauthorized=limits)
+    for _ in range(2):
+        await bench.ask("POST", "/v1/track", b"{}")
+    body = {"type": "http.request", "body": b"{}", "more_body": not is_body_read}
+    messages: list[Any] = [body, {"type": "http.disconnect"}]
+
+    async with asyncio.timeout(5):
+        answer = await bench.ask("POST", "/v1/track", messages=messages)
+
+    assert answer.status == (401 if is_body_read else 400)
+    assert [] == messages
 
 
 async def test_no_more_answers_are_delayed_at_the_same_time_than_allowed() -> None:
