@@ -21,15 +21,18 @@ from service.edge.in_progress import RequestsInProgress
 from service.edge.probes import DatabaseReport, Probes
 from service.edge.request import Receive, Scope, Send
 from service.edge.sockets import Sockets
+from service.edge.unauthorized import UnauthorizedLimits, UnauthorizedPace
 from service.file_limit import allowed_connections
+from service.measurements import Measurements
 from service.model import Limits, WorkerState
 from service.obs import log as logs
 from service.obs.metrics import Metrics
 from service.parent import LEAVE, STOP, Link, drain_with_parent, exit_with_parent
 from service.pipeline.batcher import Batcher, QueueLimits
-from service.pipeline.check import Checker, QuarantineBudget, random_row_ids
+from service.pipeline.check import Checker, random_row_ids
 from service.pipeline.ingest import Ingest, IngestConfig
 from service.pipeline.keys import KeyCacheConfig, KeyRing
+from service.pipeline.quarantine import QuarantineBudget, QuarantineLimits
 from service.retry import retried
 from service.store.attempt import FlushRetrier
 from service.store.connections import open_pool, pool_config, pool_state
@@ -37,6 +40,7 @@ from service.store.errors import Trouble
 from service.store.keys import KeyListener, KeyStore
 from service.store.outcomes import EventStore
 from service.store.partitions import require_partition
+from service.store.quarantine import quarantine_bytes
 from service.supervisor import Supervisor
 from service.upkeep import PartitionUpkeep
 from service.worker_reports import REPORT_INTERVAL_S, WorkerReport
@@ -56,7 +60,14 @@ class Worker:
         self._clock = clock
         self._pool_config = pool_config(settings, url)
         self._budget = QuarantineBudget(
-            clock, settings.quarantine_rows_per_minute, self.metrics.quarantine_dropped
+            clock,
+            QuarantineLimits(
+                rows_per_minute=settings.quarantine_rows_per_minute,
+                bytes_per_minute=settings.quarantine_bytes_per_minute,
+                table_bytes_max=settings.quarantine_bytes_max,
+            ),
+            self.metrics.quarantine_dropped,
+            workers=settings.workers,
         )
         self._in_progress = RequestsInProgress(
             settings.requests_max, self.metrics.request_over_limit
@@ -81,10 +92,14 @@ class Worker:
         # Before the first request. A worker that cannot store events yet starts nevertheless.
         await readiness.probe()
         upkeep = PartitionUpkeep(pool, self._clock, self.metrics.partitions_topped_up)
+        measurements = Measurements(
+            partial(quarantine_bytes, pool), self._budget, self._clock, self._measured
+        )
         self.supervisor.start("partitions", upkeep.run)
         self.supervisor.start("key_changes", KeyListener(self._pool_config, self._keys).run)
         self.supervisor.start("readiness", readiness.watch)
         self.supervisor.start("connections", self._connections.run)
+        self.supervisor.start("measurements", measurements.run)
         return self._build_edge()
 
     def report(self) -> bytes:
@@ -144,10 +159,14 @@ class Worker:
         cache = KeyCacheConfig(
             ttl_s=settings.key_cache_ttl_s,
             stale_max_s=settings.key_cache_stale_max_s,
+            stale_after_s=settings.key_stale_after_ms / 1000,
             keys_max=settings.key_cache_keys_max,
             lookup_timeout_s=settings.acquire_timeout_s,
+            lookups_max=settings.key_lookups_max,
+            lookup_pause_s=settings.key_lookup_pause_ms / 1000,
         )
-        return KeyRing(KeyStore(self._pool).find, self._clock, cache)
+        store = KeyStore(self._pool)
+        return KeyRing(store.find, self._clock, cache, self.metrics.keys_looked_up)
 
     def _build_edge(self) -> Edge:
         settings = self._settings
@@ -166,6 +185,7 @@ class Worker:
         self._probes = Probes(
             database=self._report_database,
             background=self.supervisor.report,
+            is_quarantine_full=lambda: self._budget.is_table_full,
             state=self.state,
             version=_native.__version__,
         )
@@ -175,6 +195,15 @@ class Worker:
             cors=Cors(settings.origins),
             access_log=AccessLog(self.metrics, is_on=settings.request_log),
             in_progress=self._in_progress,
+            unauthorized=UnauthorizedPace(
+                UnauthorizedLimits(
+                    per_second=settings.unauthorized_per_second,
+                    delay_max_s=settings.unauthorized_delay_max_ms / 1000,
+                    delayed_max=settings.unauthorized_delayed_max,
+                ),
+                self._clock,
+                self.metrics.unauthorized_delayed,
+            ),
             clock=self._clock,
             state=self.state,
             body_timeout_s=settings.body_timeout_s,
@@ -189,15 +218,17 @@ class Worker:
 
     def _report_database(self) -> DatabaseReport:
         readiness = self._retrier.readiness
-        pool = pool_state(self._pool, self._retrier.idle_connections)
         latency_s, trouble = readiness.latency_s, readiness.trouble
         return DatabaseReport(
             status="ok" if trouble is None else "unavailable",
             cause=None if trouble is None else trouble.cause,
             message=None if trouble is None else trouble.message,
             latency_ms=None if latency_s is None else round(latency_s * 1000, 3),
-            pool=msgspec.structs.asdict(pool),
         )
+
+    def _measured(self, quarantine_size_bytes: int | None) -> None:
+        pool = pool_state(self._pool, self._retrier.idle_connections)
+        self.metrics.measured(quarantine_size_bytes, open_=pool.size, idle=pool.idle)
 
 
 class App:

@@ -194,9 +194,25 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=0,
             le=INT32_MAX,
-            description="Rejected events stored in quarantine per key, worker and minute.",
+            description="Rejected events stored in quarantine per key and minute, by all workers.",
         ),
     ] = 600
+    quarantine_bytes_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=MIB * MIB,
+            description="Bytes of rejected events stored per key and minute, by all workers.",
+        ),
+    ] = 16 * MIB
+    quarantine_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=KIB * MIB * MIB,
+            description="Disk space of rejected_events; at this limit no rejected event is stored.",
+        ),
+    ] = 10 * KIB * MIB
     flush_timeout_s: Annotated[
         float,
         Meta(gt=0, le=60, description="Limit for storing events; after it the answer is 503."),
@@ -263,6 +279,54 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="Cached keys per worker; the cache of unknown ids has the same limit.",
         ),
     ] = 10_000
+    key_stale_after_ms: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=60_000,
+            description="Longest wait of a request for a look-up of a cached key, in milliseconds.",
+        ),
+    ] = 250
+    key_lookups_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=INT32_MAX,
+            description="Unknown keys waiting for a look-up, per worker; at this limit 503.",
+        ),
+    ] = 10_000
+    key_lookup_pause_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="Pause between two look-ups of unknown keys, in which further ones gather.",
+        ),
+    ] = 10
+    unauthorized_per_second: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Answers 401 of a worker per second; further ones are delayed.",
+        ),
+    ] = 50
+    unauthorized_delay_max_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="Longest delay of an answer 401, in milliseconds; 0: none.",
+        ),
+    ] = 2_000
+    unauthorized_delayed_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Answers 401 delayed at the same time, per worker; further ones are not.",
+        ),
+    ] = 4_000
 
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],

@@ -24,6 +24,7 @@ from service.edge.request import (
     key_text,
     reject_ambiguous_headers,
 )
+from service.edge.unauthorized import UnauthorizedPace
 from service.model import EVENT_TYPES, WorkerState
 from service.pipeline.ingest import Ingest, Request
 from service.reasons import Reason, RefusedError
@@ -84,6 +85,7 @@ class Edge:
         cors: "Cors",
         access_log: AccessLog,
         in_progress: RequestsInProgress,
+        unauthorized: UnauthorizedPace,
         clock: Clock,
         state: WorkerState,
         body_timeout_s: float,
@@ -94,6 +96,7 @@ class Edge:
         self._cors = cors
         self._access_log = access_log
         self._in_progress = in_progress
+        self._unauthorized = unauthorized
         self._clock = clock
         self._state = state
         self._body_deadlines = body_deadlines()
@@ -133,6 +136,10 @@ class Edge:
             reply = await self._refused(error, body, request_id)
         finally:
             self._in_progress.clients.discard(client)
+        if reply.code is Reason.UNAUTHORIZED and not self._state.is_draining:
+            # Here, where nothing refers to the bytes of the body any more. Without its client a
+            # request ends at once: the HTTP server limits the number of requests.
+            await self._unauthorized.wait(body.until_client_is_gone)
         answer_headers = [
             *reply.headers,
             (b"content-length", b"%d" % len(reply.body)),

@@ -1,9 +1,11 @@
-"""Health endpoints: the full report, liveness and readiness; and the index."""
+"""
+Health endpoints: the full report, liveness and readiness; and the index.
 
-import os
+They are public: they name no process, no connection and no address.
+"""
+
 import time
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -20,7 +22,6 @@ class DatabaseReport(msgspec.Struct, frozen=True, omit_defaults=True):
     cause: str | None = None
     message: str | None = None
     latency_ms: float | None = None
-    pool: Any = None
 
 
 class HealthReport(msgspec.Struct, frozen=True):
@@ -29,8 +30,8 @@ class HealthReport(msgspec.Struct, frozen=True):
     status: str
     version: str
     uptime_s: float
-    worker: dict[str, int]
     database: DatabaseReport
+    quarantine: dict[str, str]
     background: dict[str, TaskReport]
 
 
@@ -42,12 +43,14 @@ class Probes:
         *,
         database: Callable[[], DatabaseReport],
         background: Callable[[], dict[str, TaskReport]],
+        is_quarantine_full: Callable[[], bool],
         state: WorkerState,
         version: str,
     ) -> None:
         """*database* returns the last known state, without a query; *background* the tasks."""
         self._database = database
         self._background = background
+        self._is_quarantine_full = is_quarantine_full
         self._state = state
         self._version = version
         self._started = time.monotonic()
@@ -63,8 +66,8 @@ class Probes:
             status="ok" if self.unreadiness() is None else "unavailable",
             version=self._version,
             uptime_s=round(time.monotonic() - self._started, 3),
-            worker={"pid": os.getpid()},
             database=self._database(),
+            quarantine={"status": "full" if self._is_quarantine_full() else "ok"},
             background=self._background(),
         )
 

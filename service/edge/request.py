@@ -133,6 +133,18 @@ class RequestBody:
         except (TimeoutError, ClientGoneError):
             return
 
+    async def until_client_is_gone(self, timeout_s: float) -> None:
+        """Return when the client has closed the connection, at the latest after *timeout_s*."""
+        if not self._is_complete:
+            await asyncio.sleep(timeout_s)
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (await self._receive())["type"] != "http.disconnect":
+                    pass
+        except TimeoutError:
+            return
+
     def _take(self, message: MutableMapping[str, Any]) -> bytes:
         """Return the chunk of the body in *message*."""
         if message["type"] == "http.disconnect":

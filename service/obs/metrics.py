@@ -89,7 +89,14 @@ QUEUE_ROWS: Final = Gauge(
     "forebay_queue_rows", "Rows in the queues of all workers.", multiprocess_mode="livesum"
 )
 QUARANTINE_DROPPED: Final = Counter(
-    "forebay_quarantine_dropped_total", "Rejected events not stored: over the budget of the key."
+    "forebay_quarantine_dropped_total",
+    "Rejected events not stored in quarantine, by the limit that was reached.",
+    ["cause"],
+)
+QUARANTINE_BYTES: Final = Gauge(
+    "forebay_quarantine_bytes",
+    "Disk space of rejected_events, measured every 5 s.",
+    multiprocess_mode="livemostrecent",
 )
 
 CONNECTIONS: Final = Gauge(
@@ -103,6 +110,18 @@ CONNECTIONS_ENDED: Final = Counter(
 REQUESTS_OVER_LIMIT: Final = Counter(
     "forebay_requests_over_limit_total",
     "Requests refused because too many were in progress in a worker.",
+)
+DATABASE_CONNECTIONS: Final = Gauge(
+    "forebay_database_connections",
+    "Connections to the database, by state, measured every 5 s.",
+    ["state"],
+    multiprocess_mode="livesum",
+)
+KEY_LOOKUPS: Final = Counter(
+    "forebay_key_lookups_total", "Keys looked up in the database, by result.", ["result"]
+)
+UNAUTHORIZED_DELAYED: Final = Counter(
+    "forebay_unauthorized_delayed_total", "Answers 401 that were delayed."
 )
 
 STORE_UNAVAILABLE: Final = Gauge(
@@ -144,6 +163,9 @@ class Metrics:
         self._requests: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
         self._refused: defaultdict[str, int] = defaultdict(int)
         self._events: defaultdict[str, int] = defaultdict(int)
+        self._dropped: defaultdict[str, int] = defaultdict(int)
+        self._lookups: defaultdict[str, int] = defaultdict(int)
+        self._delayed = 0
         self._flush_rows: list[float] = []
         self._flush_seconds: list[float] = []
         self._queued_rows: int | None = None
@@ -192,9 +214,30 @@ class Metrics:
         """Count one request that was refused because too many were in progress."""
         REQUESTS_OVER_LIMIT.inc()
 
-    def quarantine_dropped(self, events: int) -> None:
-        """Count rejected events that were not stored in quarantine."""
-        QUARANTINE_DROPPED.inc(events)
+    def quarantine_dropped(self, cause: str) -> None:
+        """Count one rejected event that was not stored in quarantine."""
+        self._dropped[cause] += 1
+        if not self._is_scheduled:
+            self._schedule_write()
+
+    def measured(self, quarantine_bytes: int | None, *, open_: int, idle: int) -> None:
+        """Set the size of the quarantine (None: unknown) and the number of connections."""
+        if quarantine_bytes is not None:
+            QUARANTINE_BYTES.set(quarantine_bytes)
+        DATABASE_CONNECTIONS.labels("in_use").set(open_ - idle)
+        DATABASE_CONNECTIONS.labels("idle").set(idle)
+
+    def keys_looked_up(self, result: str, keys: int) -> None:
+        """Count look-ups of keys with the same result."""
+        self._lookups[result] += keys
+        if not self._is_scheduled:
+            self._schedule_write()
+
+    def unauthorized_delayed(self) -> None:
+        """Count one answer 401 that was delayed."""
+        self._delayed += 1
+        if not self._is_scheduled:
+            self._schedule_write()
 
     def store_unavailable(self, cause: str, subject: str, *, is_so: bool) -> None:
         """Set whether this worker cannot store events for this cause."""
@@ -222,6 +265,15 @@ class Metrics:
         events, self._events = self._events, defaultdict(int)
         for outcome, count in events.items():
             EVENTS.labels(outcome).inc(count)
+        dropped, self._dropped = self._dropped, defaultdict(int)
+        for cause, count in dropped.items():
+            QUARANTINE_DROPPED.labels(cause).inc(count)
+        lookups, self._lookups = self._lookups, defaultdict(int)
+        for result, count in lookups.items():
+            KEY_LOOKUPS.labels(result).inc(count)
+        if self._delayed:
+            UNAUTHORIZED_DELAYED.inc(self._delayed)
+            self._delayed = 0
         if self._queued_rows is not None:
             FLUSH_ROWS.observe_all(self._flush_rows)
             FLUSH_SECONDS.observe_all(self._flush_seconds)

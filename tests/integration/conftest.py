@@ -81,8 +81,8 @@ class StoreBench:
         verdicts = await self.write(*payloads, **options)
         return [[str(verdict.status) for verdict in own] for own in verdicts]
 
-    def _may_quarantine(self, key_id: str) -> bool:
-        return self.may_quarantine(key_id)
+    def _may_quarantine(self, key_id: str, size_bytes: int) -> bool:
+        return self.may_quarantine(key_id, size_bytes)
 
     def _note(self, failure: FailureClass) -> None:
         self.failures.append(failure)
