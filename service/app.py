@@ -15,8 +15,10 @@ from service.clock import Clock, SystemClock
 from service.config import Config, ConfigError
 from service.edge.access import AccessLog
 from service.edge.asgi import Cors, Edge
+from service.edge.body_budget import BodyBudget
 from service.edge.probes import DatabaseReport, Probes
 from service.edge.request import Receive, Scope, Send
+from service.memory import WorkerMemory
 from service.model import Limits, WorkerState
 from service.obs import log as logs
 from service.obs.metrics import Metrics
@@ -74,6 +76,7 @@ class Worker:
         self.supervisor.start("partitions", upkeep.run)
         self.supervisor.start("key_changes", KeyListener(self._pool_config, self._keys).run)
         self.supervisor.start("readiness", readiness.watch)
+        self.supervisor.start("memory", WorkerMemory(self.metrics.memory_measured).run)
         return self._build_edge()
 
     async def stop(self) -> None:
@@ -136,6 +139,11 @@ class Worker:
             probes=probes,
             cors=Cors(settings.origins),
             access_log=AccessLog(self.metrics, is_on=settings.request_log),
+            bodies=BodyBudget(
+                settings.bodies_bytes_max,
+                ingest.limits_without_key.bytes_max,
+                self.metrics.body_refused,
+            ),
             clock=self._clock,
             state=self.state,
             body_timeout_s=settings.body_timeout_s,

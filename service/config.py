@@ -68,12 +68,28 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int, Meta(ge=1, le=65_535, description="Port of /metrics, all workers together.")
     ] = 9100
 
+    read_buffer_bytes: Annotated[
+        int,
+        Meta(
+            ge=16 * KIB,
+            le=1 * MIB,
+            description="Read buffer of a client connection; the headers of a request must fit.",
+        ),
+    ] = 64 * KIB
     payload_bytes_max: Annotated[
         int, Meta(ge=1 * KIB, le=16 * MIB, description="Decoded bytes in the body of a request.")
     ] = 256 * KIB
     payload_events_max: Annotated[
         int, Meta(ge=1, le=10_000, description="Events in a batch request.")
     ] = 50
+    bodies_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=64 * KIB,
+            le=MIB * MIB,
+            description="Bytes of incomplete bodies in a worker; above it the answer is 503.",
+        ),
+    ] = 32 * MIB
     body_timeout_s: Annotated[
         float,
         Meta(

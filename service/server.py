@@ -23,6 +23,7 @@ from granian.log import LogLevels
 from granian.server.mp import MPServer
 
 from service.config import Config
+from service.memory import configure_allocator
 from service.parent import Link
 from service.workers import Workers
 
@@ -94,7 +95,9 @@ def granian_options(settings: Config) -> dict[str, Any]:
         # Requests above this limit would wait uncounted in Granian; the queue's limits shed and
         # count them.
         "backpressure": _BACKLOG,
-        "http1_settings": HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS),
+        "http1_settings": HTTP1Settings(
+            header_read_timeout=_HEADER_TIMEOUT_MS, max_buffer_size=settings.read_buffer_bytes
+        ),
         "log_level": LogLevels.warning,
         "log_dictconfig": _LOGS_AS_OURS,
     }
@@ -104,6 +107,7 @@ def serve(settings: Config, on_end: Callable[[int], None]) -> None:
     """Serve until told to stop; *on_end* gets the process id of each worker that has ended."""
     # Spawned workers, unlike forked ones, inherit no locks of threads and no open connections.
     multiprocessing.set_start_method("spawn", force=True)
+    configure_allocator(os.environ)
     server = _Server("service.app:create", **granian_options(settings))
     server.workers_of_ours = Workers(settings.workers, settings.drain_timeout_s, on_end)
     server.serve()

@@ -10,6 +10,7 @@ import structlog
 from service.clock import Clock
 from service.edge import replies
 from service.edge.access import AccessLog
+from service.edge.body_budget import BodyBudget
 from service.edge.probes import Probes
 from service.edge.replies import Header, Reply
 from service.edge.request import (
@@ -77,6 +78,7 @@ class Edge:
         probes: Probes,
         cors: "Cors",
         access_log: AccessLog,
+        bodies: BodyBudget,
         clock: Clock,
         state: WorkerState,
         body_timeout_s: float,
@@ -86,6 +88,7 @@ class Edge:
         self._ingest = ingest
         self._cors = cors
         self._access_log = access_log
+        self._bodies = bodies
         self._clock = clock
         self._state = state
         self._body_deadlines = body_deadlines()
@@ -100,7 +103,9 @@ class Edge:
         route = self._routes.get(scope["path"])
         method = scope["method"]
         headers = dict(scope["headers"])
-        body = RequestBody(headers, receive, self._body_deadlines, self._body_timeout_s)
+        body = RequestBody(
+            headers, receive, self._bodies, self._body_deadlines, self._body_timeout_s
+        )
         request = Request(
             id=number,
             id_text=request_id,
@@ -153,6 +158,8 @@ class Edge:
         if isinstance(error, _ENDS_OF_THE_WORKER):
             raise error
         if isinstance(error, RefusedError):
+            # The frames of its traceback hold the body, which must not stay in memory meanwhile.
+            error.__traceback__ = error.__context__ = None
             await body.discard()
             refusal = error
         elif isinstance(error, ClientGoneError):

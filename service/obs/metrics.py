@@ -84,8 +84,18 @@ FLUSH_FAULTS: Final = Counter(
 QUEUE_ROWS: Final = Gauge(
     "forebay_queue_rows", "Rows that wait to be stored.", multiprocess_mode="livesum"
 )
+BODIES_REFUSED: Final = Counter(
+    "forebay_bodies_refused_total",
+    "Requests refused because incomplete bodies take too much memory, by limit.",
+    ["limit"],
+)
 QUARANTINE_DROPPED: Final = Counter(
     "forebay_quarantine_dropped_total", "Refused events over a key's budget: answered, not kept."
+)
+WORKER_MEMORY: Final = Gauge(
+    "forebay_worker_memory_bytes",
+    "Resident memory of the largest worker, every 5 s.",
+    multiprocess_mode="livemax",
 )
 
 STORE_UNAVAILABLE: Final = Gauge(
@@ -158,9 +168,17 @@ class Metrics:
         """Count one failed attempt of a flush."""
         FLUSH_FAULTS.labels(fault).inc()
 
+    def body_refused(self, limit: str) -> None:
+        """Count one request whose body would have taken too much memory."""
+        BODIES_REFUSED.labels(limit).inc()
+
     def quarantine_dropped(self, events: int) -> None:
         """Count rejected events that were not stored in quarantine."""
         QUARANTINE_DROPPED.inc(events)
+
+    def memory_measured(self, resident_bytes: int) -> None:
+        """Set the memory of this worker."""
+        WORKER_MEMORY.set(resident_bytes)
 
     def store_unavailable(self, cause: str, subject: str, *, is_so: bool) -> None:
         """Set whether this worker cannot store events for this cause."""

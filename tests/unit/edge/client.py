@@ -9,6 +9,7 @@ import msgspec
 from service.apikey import MintedKey, mint
 from service.edge.access import AccessLog
 from service.edge.asgi import Cors, Edge
+from service.edge.body_budget import BodyBudget
 from service.edge.probes import DatabaseReport, Probes
 from service.edge.request import Receive
 from service.model import ApiKey, Limits, WorkerState
@@ -56,6 +57,7 @@ class EdgeBench:
         budget = QuarantineBudget(self.clock, 100, lambda _: None)
         self.checker = checker(budget, random_row_ids())
         self.requests = 0
+        self.bodies = BodyBudget(100_000, 2_000, lambda _: None)
         self.edge = Edge(
             ingest=self._ingest(),
             probes=Probes(
@@ -66,6 +68,7 @@ class EdgeBench:
             ),
             cors=Cors(frozenset({"https://shop.example"})),
             access_log=AccessLog(Metrics(), is_on=True),
+            bodies=self.bodies,
             clock=self.clock,
             state=self.state,
             body_timeout_s=5,
