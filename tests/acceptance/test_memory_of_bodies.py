@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import statistics
+import sys
 import time
 import zlib
 from collections import Counter
@@ -130,6 +131,7 @@ async def answers_of(connections: list[Wire]) -> list[Answer]:
     return [each for each in await asyncio.gather(*map(answer, connections)) if each]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 @pytest.mark.parametrize("request_of", [unfinished_gzip, unfinished_plain, made_up_key])
 async def test_bodies_of_strangers_take_little_memory_which_is_given_back(
     start_site: StartSite, request_of: Callable[[], bytes]
@@ -183,6 +185,14 @@ async def test_a_refused_body_is_answered_and_counted(start_site: StartSite) -> 
         metrics = (await client.get(site.service.metrics_url)).text
     assert 'forebay_bodies_refused_total{limit="key"} 1.0' in metrics
     assert "forebay_worker_memory_bytes " in metrics
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_the_http_server_of_a_worker_gives_free_memory_back(shared: Site) -> None:
+    for pid in shared.service.worker_pids:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        (options,) = [one for one in environment if one.startswith(b"_RJEM_MALLOC_CONF=")]
+        assert b"dirty_decay_ms:1000" in options
 
 
 async def test_a_small_body_is_never_refused_for_memory(start_site: StartSite) -> None:
