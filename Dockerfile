@@ -1,5 +1,6 @@
-# Three stages: build the wheel, install it with its packages, and copy only those into the image.
-# Tags are exact; add a digest (image:tag@sha256:…) if others can change your registry.
+# Three stages: build the wheel, install it with its packages, copy only the installed files into the
+# image. The tags name exact versions; add a digest (image:tag@sha256:…) if others can change the
+# images of your registry.
 ARG RUST=rust:1.95.0-slim-bookworm
 ARG PYTHON=python:3.11.14-slim-bookworm
 
@@ -10,7 +11,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY requirements/dev.txt requirements/
-# maturin alone, in the version that requirements/dev.txt pins.
+# Only maturin, in the version that requirements/dev.txt pins.
 RUN awk '/^[a-z]/ { on = /^maturin==/ } on' requirements/dev.txt > requirements/maturin.txt \
     && python3 -m venv /tools \
     && /tools/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/maturin.txt
@@ -21,7 +22,7 @@ COPY service service
 COPY provision provision
 RUN /tools/bin/maturin build --release --locked --out /wheels
 
-# ---- the packages, pinned by hash, and the wheel ---------------------------------------------------
+# ---- the packages, with their hashes, and the wheel ------------------------------------------------
 FROM ${PYTHON} AS packages
 RUN python -m venv --without-pip /opt/forebay
 COPY requirements/run.txt /requirements/
@@ -36,20 +37,21 @@ LABEL org.opencontainers.image.title="Forebay" \
     org.opencontainers.image.description="Segment-style analytics events over HTTP, each one in PostgreSQL exactly once" \
     org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=packages /opt/forebay /opt/forebay
-# Listens on all addresses of the container; the host decides which ports it publishes.
+# The service listens on all addresses of the container; the host decides which ports it publishes.
 ENV PATH=/opt/forebay/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     FOREBAY_HOST=0.0.0.0 \
     FOREBAY_METRICS_HOST=0.0.0.0 \
     FOREBAY_LOG_FORMAT=json
-# This user owns no file. The service writes only to /tmp, for the metrics of the workers.
+# This user owns no files. The service writes only to /tmp: the metrics files of the workers.
 USER 10001:10001
 WORKDIR /
 EXPOSE 8000 9100
 STOPSIGNAL SIGTERM
-# Not /health/ready: orchestrators restart an unhealthy container, which does not repair a database.
-# The service listens when the database can be used for the first time; that may take an hour.
+# Not /health/ready: orchestrators restart an unhealthy container, and a restart does not repair a
+# database. The start period is long because the service listens only after it has reached a usable
+# database.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=1h --retries=3 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('FOREBAY_PORT', '8000') + '/health/live', timeout=2)"]
 CMD ["forebay", "serve"]

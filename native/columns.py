@@ -1,7 +1,7 @@
 """
-Writes every list of columns from native/columns.toml: `make columns`.
+Generates every list of event columns from native/columns.toml: `make columns`.
 
-With `--check` it writes nothing, names the files that differ, and exits with 1.
+With `--check` it changes no file, prints the files that differ, and exits with 1 if there are any.
 """
 
 import re
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def generated(table: Entry) -> dict[str, str]:
-    """Return the text of each file that has a generated part, by its path from the root."""
+    """Return the new text of each file with generated parts; keys are paths from the root."""
     members: list[Entry] = table["member"]
     stored = [*members, *table["column"]]
     columns = sorted((each for each in stored if "column" in each), key=lambda each: each["column"])
@@ -83,21 +83,21 @@ def generated(table: Entry) -> dict[str, str]:
 
 
 def check(members: list[Entry], columns: list[Entry]) -> None:
-    """Raise ValueError for a table that contradicts itself."""
+    """Raise ValueError if the table is inconsistent."""
     if [column["column"] for column in columns] != list(range(1, len(columns) + 1)):
         raise ValueError("columns are not numbered from 1 without gaps")
     for member in members:
         if member.get("hash") == "member" and "spelling" in member:
-            raise ValueError(f"{member['name']}: hash = 'member' allows one spelling only")
+            raise ValueError(f"{member['name']}: with hash = 'member', spelling is not allowed")
 
 
 def replaced(name: str, pairs: list[tuple[str, str]]) -> str:
-    """Return the text of a file with each pattern replaced; it must occur."""
+    """Return the text of a file with each pattern replaced; raise ValueError if one is missing."""
     text = (ROOT / name).read_text()
     for pattern, replacement in pairs:
         text, count = re.subn(pattern, replacement, text, flags=re.DOTALL)
         if not count:
-            raise ValueError(f"{name} has nothing like {pattern}")
+            raise ValueError(f"{name} has no match for {pattern}")
     return text
 
 
@@ -142,19 +142,19 @@ def rust_fields(members: list[Entry]) -> str:
             "impl Field {",
             f"    pub const COUNT: usize = {len(fields)};",
             "",
-            "    /// Every field, in the order of their numbers.",
+            "    /// All fields, in the order of their discriminants.",
             *rust_list("ALL", "Self::COUNT", fields),
             "",
-            "    /// The content of an event after its type: its text fields.",
+            "    /// The text fields that follow the type in the canonical content of an event.",
             *rust_list("CONTENT_TEXTS", str(len(text_after_type)), text_after_type),
             "",
-            "    /// The content of an event after its text fields, without its unknown members.",
+            "    /// The fields that follow the text fields in the canonical content of an event.",
             *rust_list("CONTENT_REST", str(len(rest)), rest),
             "",
-            "    /// A bit for each field that the content hash covers like unknown members.",
+            "    /// The bits of the fields that the content hash covers like unknown members.",
             f"    pub const HASHED_AS_MEMBERS: u32 =\n        {mask};",
             "",
-            "    /// The field with this name, and the index of this spelling of it.",
+            "    /// Returns the field with this name, and the index of the spelling.",
             "    #[must_use]",
             "    pub fn find(name: &[u8]) -> Option<(Self, usize)> {",
             "        Some(match name {",
@@ -163,7 +163,7 @@ def rust_fields(members: list[Entry]) -> str:
             "        })",
             "    }",
             "",
-            "    /// Its spellings, in the order of `find`; a field with only one has it twice.",
+            "    /// Its spellings by their index; a field with one spelling has it twice.",
             "    #[must_use]",
             "    pub const fn names(self) -> [&'static str; SPELLINGS] {",
             "        match self {",
@@ -183,13 +183,13 @@ def rust_fields(members: list[Entry]) -> str:
 
 
 def rust_list(name: str, length: str, fields: list[str]) -> list[str]:
-    """Return a list of fields as rustfmt writes it when it does not fit one line."""
+    """Return the definition of a list of fields, formatted as rustfmt does for several lines."""
     items = [f"        Self::{field}," for field in fields]
     return [f"    pub const {name}: [Self; {length}] = [", *items, "    ];"]
 
 
 def rust_arm(variants: list[str], result: str) -> str:
-    """Return an arm of a match as rustfmt writes it."""
+    """Return an arm of a match, formatted as rustfmt does."""
     patterns = [f"Self::{variant}" for variant in variants]
     line = f"{' ' * 12}{' | '.join(patterns)} => {result},"
     if len(line) <= _LINE:
@@ -209,7 +209,7 @@ def rust_columns(columns: list[Entry]) -> str:
     ]
     return "\n".join(
         [
-            r"\1/// The columns of `events`, each with the oid of its type.",
+            r"\1/// The columns of `events`, each with the OID of its type.",
             f"pub const COLUMNS: [(&str, u32); {len(columns)}] = [",
             *(f'    ("{column["name"]}", {type_of(column).upper()}),' for column in columns),
             "];",
@@ -231,12 +231,12 @@ def rust_columns(columns: list[Entry]) -> str:
 
 
 def quoted(column: Entry) -> str:
-    """Return the name as SQL; a keyword in quotes."""
+    """Return the column name in SQL; a keyword is quoted."""
     return '"timestamp"' if column["name"] == "timestamp" else str(column["name"])
 
 
 def wrapped(names: list[str], indent: int) -> str:
-    """Return names with commas in lines of 100 characters; the first line is indented already."""
+    """Return the names with commas, wrapped at 100 characters; indents all lines but the first."""
     lines = textwrap.wrap(", ".join(names), _LINE - indent)
     return f"\n{' ' * indent}".join(lines)
 
@@ -267,7 +267,7 @@ def member_rows(members: list[Entry]) -> str:
 
 
 def variant(member: Entry) -> str:
-    """Return the name in Rust: `EventId` for `event_id`, `WriteKey` for `writeKey`."""
+    """Return the name of the enum variant: `EventId` for `event_id`, `WriteKey` for `writeKey`."""
     return "".join(part[:1].upper() + part[1:] for part in member["name"].split("_"))
 
 

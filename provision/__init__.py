@@ -1,1 +1,1 @@
-"""The commands, and what they need: schema, tenants, keys, the embedded PostgreSQL."""
+"""The commands `provision` and `forebay`: migrations, tenants, keys, the embedded PostgreSQL."""

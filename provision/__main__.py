@@ -1,8 +1,8 @@
 """
-The command `provision`: tenants, workspaces, keys, migrations.
+The command `provision`: migrations, tenants, workspaces, keys, partitions.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 already there. With `--json`, stdout holds
-JSON and nothing else.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 exists already. With `--json`, stdout
+contains only JSON.
 """
 
 from typing import Annotated, Any, Final
@@ -53,24 +53,48 @@ app = App(
     help="Prepare a database for Forebay, and manage tenants, workspaces and keys.",
     version=installed_version,
 )
-tenant = App(name="tenant", help="Customers; each has workspaces and keys.")
-workspace = App(name="workspace", help="Named streams of events of a tenant.")
-key = App(name="key", help="API keys; each may send events to one workspace.")
-events = App(name="events", help="Stored events.")
+TenantName = Annotated[str, Parameter(help="Name of the tenant.")]
+WorkspaceName = Annotated[str, Parameter(help="Name of the workspace.")]
+KeyName = Annotated[str, Parameter(help="Name of the key.")]
+KeyId = Annotated[str, Parameter(help="Id of the key, as `provision key list` shows it.")]
+KeyProfile = Annotated[
+    Profile,
+    Parameter(help="Limits of a request: segment allows the default batch size of Segment's SDKs."),
+]
+LockWait = Annotated[
+    float,
+    Parameter(
+        help="Seconds that each migration waits for table locks of other sessions.",
+        validator=validators.Number(gt=0),
+    ),
+]
+DaysAhead = Annotated[
+    int,
+    Parameter(help="Number of days after today.", validator=validators.Number(gte=0, lte=366)),
+]
+EventsMax = Annotated[
+    int,
+    Parameter(help="Maximum number of events.", validator=validators.Number(gte=1, lte=10_000)),
+]
+
+tenant = App(name="tenant", help="Manage tenants: customers with workspaces and keys.")
+workspace = App(name="workspace", help="Manage workspaces: named streams of events of a tenant.")
+key = App(name="key", help="Manage API keys; each can send events to one workspace.")
+events = App(name="events", help="Show stored events.")
 for group in (tenant, workspace, key, events):
     app.command(group)
 
 
 @tenant.command(name="create")
 async def create_tenant_command(
-    name: str,
+    name: TenantName,
     *,
-    workspace: str = "default",
-    key_name: str = "default",
-    profile: Profile = Profile.DEFAULT,
+    workspace: WorkspaceName = "default",
+    key_name: KeyName = "default",
+    profile: KeyProfile = Profile.DEFAULT,
     json: Json = False,
 ) -> None:
-    """Create a tenant with a workspace and a key."""
+    """Create a tenant with a workspace and a key; print the key."""
     async with connected(required_url()) as connection:
         made = await create_tenant(
             connection, name, workspace=workspace, key_name=key_name, profile=profile
@@ -86,8 +110,10 @@ async def list_tenants_command(*, json: Json = False) -> None:
 
 
 @workspace.command(name="create")
-async def create_workspace_command(tenant: str, name: str, *, json: Json = False) -> None:
-    """Create a workspace of a tenant."""
+async def create_workspace_command(
+    tenant: TenantName, name: WorkspaceName, *, json: Json = False
+) -> None:
+    """Create a workspace for a tenant."""
     async with connected(required_url()) as connection:
         made = await create_workspace(connection, tenant, name)
     fields = {"tenant": made.tenant, "workspace": made.workspace}
@@ -95,8 +121,8 @@ async def create_workspace_command(tenant: str, name: str, *, json: Json = False
 
 
 @workspace.command(name="list")
-async def list_workspaces_command(*, tenant: str | None = None, json: Json = False) -> None:
-    """List the workspaces of all tenants, or of one."""
+async def list_workspaces_command(*, tenant: TenantName | None = None, json: Json = False) -> None:
+    """List the workspaces of all tenants, or of one tenant."""
     async with connected(required_url()) as connection:
         _show_rows(await list_workspaces(connection, tenant), _WORKSPACE_COLUMNS, json=json)
 
@@ -104,13 +130,13 @@ async def list_workspaces_command(*, tenant: str | None = None, json: Json = Fal
 @key.command(name="create")
 async def create_key_command(
     *,
-    tenant: str,
-    workspace: str = "default",
-    name: str = "default",
-    profile: Profile = Profile.DEFAULT,
+    tenant: TenantName,
+    workspace: WorkspaceName = "default",
+    name: KeyName = "default",
+    profile: KeyProfile = Profile.DEFAULT,
     json: Json = False,
 ) -> None:
-    """Create a key for a workspace."""
+    """Create a key for a workspace; print the key."""
     async with connected(required_url()) as connection:
         found = await find_workspace(connection, tenant, workspace)
         made = await create_key(connection, found, name, profile)
@@ -118,29 +144,29 @@ async def create_key_command(
 
 
 @key.command(name="list")
-async def list_keys_command(*, tenant: str | None = None, json: Json = False) -> None:
-    """List the keys of all tenants, or of one; without their texts."""
+async def list_keys_command(*, tenant: TenantName | None = None, json: Json = False) -> None:
+    """List the keys of all tenants, or of one tenant; without their secrets."""
     async with connected(required_url()) as connection:
         _show_rows(await list_keys(connection, tenant), _KEY_COLUMNS, json=json)
 
 
 @key.command(name="revoke")
-async def revoke_key_command(key_id: str, *, json: Json = False) -> None:
-    """Revoke a key by its id; every worker refuses it within a second."""
+async def revoke_key_command(key_id: KeyId, *, json: Json = False) -> None:
+    """Revoke the key with this id; every worker refuses it within a second."""
     async with connected(required_url()) as connection:
         is_news = await revoke_key(connection, key_id)
     if json:
         print_json({"key_id": key_id, "revoked": True})
-    print_message(f"key {key_id} is revoked" if is_news else f"key {key_id} was revoked before")
+    print_message(f"key {key_id} is revoked" if is_news else f"key {key_id} was already revoked")
 
 
 @app.command(name="migrate")
 async def migrate_command(
     *,
-    lock_wait_s: Annotated[float, Parameter(validator=validators.Number(gt=0))] = LOCK_WAIT_S,
+    lock_wait_s: LockWait = LOCK_WAIT_S,
     json: Json = False,
 ) -> None:
-    """Apply the pending migrations. Events are stored meanwhile."""
+    """Apply the pending migrations; running workers continue to store events."""
     applied = await migrate(required_url(), lock_wait_s=lock_wait_s)
     if json:
         print_json({"applied": applied})
@@ -152,7 +178,7 @@ async def migrate_command(
 
 @app.command(name="status")
 async def status_command(*, json: Json = False) -> int:
-    """Show schema, pending migrations, partitions and counts; exit code 1 for a bad schema."""
+    """Show schema, pending migrations, partitions, counts; exit code 1 for an unusable schema."""
     async with connected(required_url()) as connection:
         status = await read_status(connection)
     if json:
@@ -179,10 +205,10 @@ async def status_command(*, json: Json = False) -> int:
 @app.command(name="partitions")
 async def partitions_command(
     *,
-    days_ahead: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=366))] = DAYS_AHEAD,
+    days_ahead: DaysAhead = DAYS_AHEAD,
     json: Json = False,
 ) -> int:
-    """Create the partitions of the coming days; exit code 1 when one cannot be created."""
+    """Create the partitions of the coming days; exit code 1 if one cannot be created."""
     async with connected(required_url()) as connection:
         rows = await make_partitions(connection, days_ahead)
     _show_rows(rows, _PARTITION_COLUMNS, json=json)
@@ -200,15 +226,15 @@ async def seed_command(*, json: Json = False) -> None:
     if json:
         print_json({"tenant": DEMO_TENANT, "key_id": None, "api_key": None})
     print_message(
-        f"tenant {DEMO_TENANT} is already there; its key was shown when it was created"
-        f" (for another key: provision key create --tenant {DEMO_TENANT})"
+        f"the tenant {DEMO_TENANT} exists already; its key was shown when the tenant was created"
+        f" (to create another key: provision key create --tenant {DEMO_TENANT})"
     )
 
 
 @events.command(name="tail")
 async def tail_events_command(
     *,
-    limit: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=10_000))] = 20,
+    limit: EventsMax = 20,
     json: Json = False,
 ) -> None:
     """Show the newest events of all tenants, newest first."""
@@ -222,7 +248,7 @@ def _show_key(made: NewKey, *, json: bool) -> None:
         print_json(fields)
         return
     print_fields(fields)
-    print_message("The key is shown this once; the database stores only a digest of it.")
+    print_message("The key is shown only now; the database stores a hash of it.")
 
 
 def _show_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], *, json: bool) -> None:

@@ -1,7 +1,7 @@
 """
-What both commands share: how they run, and what they print.
+Functions of both commands: running the command line, and printing results and messages.
 
-Results go to stdout, as JSON for scripts or as text for people; messages go to stderr.
+Results go to stdout, as JSON or as text; messages go to stderr.
 """
 
 import sys
@@ -17,14 +17,15 @@ from provision.errors import ProvisionError
 from service.config import ConfigError
 
 # Without `negative`, cyclopts would add --no-json.
-Json = Annotated[bool, Parameter(name="--json", negative="")]
+JsonFlag = Annotated[bool, Parameter(name="--json", negative="")]
+Json = Annotated[JsonFlag, Parameter(help="Print the result as JSON.")]
 
 _DISTRIBUTION: Final = "forebay"
 _INTERRUPTED: Final = 130
 
 
 def run(app: App) -> NoReturn:
-    """Run the command line. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 already there."""
+    """Run the command line, and exit with the code of the error if there is one."""
     try:
         app(sys.argv[1:], exit_on_error=True, result_action="sys_exit")
     except (ProvisionError, ConfigError) as error:
@@ -44,24 +45,24 @@ def installed_version() -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print one line of JSON, alone on stdout."""
+    """Print the value to stdout as one line of JSON."""
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
 
 
 def print_message(text: str) -> None:
-    """Tell the person something that is no result."""
+    """Print a message to stderr."""
     sys.stderr.write(text + "\n")
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
-    """Print one thing, a field a line."""
+    """Print one object, one field per line."""
     width = max(map(len, fields))
     for name, value in fields.items():
         sys.stdout.write(f"{name:<{width}}  {_text(value)}\n")
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Iterable[str]) -> None:
-    """Print a table on a terminal, tab-separated lines with a heading elsewhere."""
+    """Print a table on a terminal; otherwise a header and rows, with tabs between the values."""
     names = list(columns)
     cells = [[_text(row[name]) for name in names] for row in rows]
     if sys.stdout.isatty():
@@ -72,7 +73,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Iterable[str]) -> Non
 
 
 def _print_table(names: list[str], cells: list[list[str]]) -> None:
-    from rich import box  # noqa: PLC0415 - 45 ms that only a terminal has to pay
+    from rich import box  # noqa: PLC0415 - takes 45 ms, needed on a terminal only
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -88,5 +89,5 @@ def _text(value: Any) -> str:
         return "-"
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="milliseconds")
-    # Names and events are strangers' texts: no control sequence of theirs reaches the terminal.
+    # Names and events come from senders: their control characters must not reach the terminal.
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))

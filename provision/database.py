@@ -1,4 +1,4 @@
-"""The database of a command: its URL, one connection, the statements, errors as sentences."""
+"""Database access of the commands: URL, connection, SQL statements, and error messages."""
 
 import contextlib
 import re
@@ -21,7 +21,7 @@ _CONNECT_TIMEOUT_S: Final = 10
 _APPLICATION_NAME: Final = "forebay provision"
 _QUERIES: Final = Path(__file__).with_name("queries.sql")
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
-_NO_SCHEMA: Final = "the database has no schema of Forebay, or an old one: run `provision migrate`"
+_NO_SCHEMA: Final = "the database has no Forebay schema, or an old one: run `provision migrate`"
 
 
 def required_url() -> str:
@@ -36,7 +36,7 @@ def required_url() -> str:
     url = config.database_url()
     if url is None:
         raise ProvisionError(
-            "DATABASE_URL is not set: set it to the URL of a PostgreSQL, "
+            "DATABASE_URL is not set: set it to the URL of a PostgreSQL database, "
             "such as DATABASE_URL=postgresql://user:password@host:5432/forebay"
         )
     return url
@@ -45,7 +45,7 @@ def required_url() -> str:
 @contextlib.asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Connection]:
     """
-    Lend a connection, and turn the errors of the database into sentences.
+    Open a connection for a `with` block, and convert database errors to ProvisionError.
 
     Raises
     ------
@@ -62,11 +62,11 @@ async def connected(url: str) -> AsyncIterator[Connection]:
     ) as error:
         raise ProvisionError(_NO_SCHEMA) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        # Without hints and details, which follow in further lines.
+        # The first line has the message; hints and details follow it.
         reason = str(error).partition("\n")[0]
-        raise ProvisionError(f"the database refused: {reason}") from error
+        raise ProvisionError(f"the database returned an error: {reason}") from error
     except OSError as error:
-        raise ProvisionError(f"the connection to the database broke: {error}") from error
+        raise ProvisionError(f"the connection to the database was lost: {error}") from error
     finally:
         connection.terminate()  # no statement is running
 
@@ -114,7 +114,7 @@ def _own_settings(parsed: DatabaseUrl) -> dict[str, str]:
 
 
 def statement(name: str) -> str:
-    """Return the statement called *name* in queries.sql; KeyError when there is none."""
+    """Return the statement *name* of queries.sql; raise KeyError if there is none."""
     return _statements()[name]
 
 

@@ -1,7 +1,7 @@
 """
-`forebay dev`: starts database, schema, demo tenant and key, then the service as a child process.
+`forebay dev`: prepares a database with a demo tenant and key, and runs the service on it.
 
-The service stops first, PostgreSQL last.
+The service and the embedded PostgreSQL are child processes. The service stops first.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _EVENT: Final = '{"event": "Tried Forebay", "user_id": "me"}'
 
 
 class Options(msgspec.Struct, frozen=True):
-    """Options of the command; None: the value of the environment."""
+    """Options of the command; None means that the environment or the default applies."""
 
     data_dir: Path
     port: int | None
@@ -38,7 +38,7 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Running(msgspec.Struct, frozen=True):
-    """What `forebay dev --json` prints."""
+    """The output of `forebay dev --json`."""
 
     url: str
     metrics_url: str
@@ -53,7 +53,7 @@ async def run_dev(options: Options) -> None:
     Raises
     ------
     ProvisionError, ConfigError
-        Something cannot be started, or the service ended by itself. Everything is stopped.
+        PostgreSQL or the service could not start, or the service ended by itself. Both are stopped.
     """
     stopping = _stop_signals()
     environment = _environment(options)
@@ -84,7 +84,7 @@ async def run_dev(options: Options) -> None:
 
 
 def _reachable(host: str) -> str:
-    """Return an address of this machine at which a server that listens on *host* answers."""
+    """Return the address to connect to when a server listens on *host*."""
     return _LOOPBACK.get(host, host)
 
 
@@ -94,11 +94,11 @@ def _http_url(listening: Address) -> str:
 
 
 def _stop_signals() -> asyncio.Event:
-    """Return an event that each signal sets: a second Ctrl-C does not hurry PostgreSQL."""
+    """Return an event that SIGINT, SIGTERM and SIGHUP set; a second signal has no effect."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # nohup ignores SIGHUP.
+        # Under nohup SIGHUP is ignored, and stays ignored.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             loop.add_signal_handler(number, stopping.set)
     return stopping
@@ -106,7 +106,7 @@ def _stop_signals() -> asyncio.Event:
 
 def _environment(options: Options) -> dict[str, str]:
     environment = config.read_environment()
-    # Another Forebay of the same developer often uses 9100, the default.
+    # A free port: another Forebay on this machine may use the default, 9100.
     environment.setdefault(_METRICS_PORT, str(postgres.free_port()))
     if options.port is not None:
         environment[_PORT] = str(options.port)
@@ -149,10 +149,10 @@ Ctrl-C stops everything.
 
 def show_command(own_url: str | None) -> str:
     """
-    Return a command that shows the stored rows, from any folder.
+    Return a shell command that shows the stored events and works in any folder.
 
-    *own_url*: URL of the embedded PostgreSQL, None with a DATABASE_URL, which is not printed: it
-    holds a password.
+    *own_url*: URL of the embedded PostgreSQL. None if DATABASE_URL is used, which the command does
+    not contain because it has a password.
     """
     installed = Path(sys.executable).with_name("provision")
     program = [str(installed)] if installed.exists() else [sys.executable, "-m", "provision"]

@@ -1,4 +1,4 @@
-"""The database of `forebay dev`: the embedded one, or that of DATABASE_URL if it is safe to use."""
+"""The database of `forebay dev`: embedded, or the one of DATABASE_URL if it is safe to use."""
 
 import asyncio
 import contextlib
@@ -22,18 +22,20 @@ _HASH_CHARS: Final = 12
 @contextlib.asynccontextmanager
 async def dev_database(folder: Path, given_url: str | None) -> AsyncIterator[str]:
     """
-    Lend the URL of a migrated dev database; an embedded server stops when the block ends.
+    Provide the URL of a migrated dev database for a `with` block.
+
+    Without *given_url* this is an embedded server, which stops when the block ends.
 
     Raises
     ------
     ProvisionError
-        The server does not start, or the given database has tables and is not a dev database.
+        The server does not start, or the given database has tables and no mark of a dev database.
     """
     if given_url is not None:
         await _prepare(given_url)
         yield given_url
         return
-    # In a thread, as it blocks. Signals do not cancel it.
+    # Blocking calls, so they run in a thread. Signals do not cancel them.
     server = await asyncio.to_thread(postgres.start, folder)
     try:
         await _create_database(server.url())
@@ -45,7 +47,7 @@ async def dev_database(folder: Path, given_url: str | None) -> AsyncIterator[str
 
 
 async def dev_key(folder: Path, url: str, given_url: str | None) -> str:
-    """Return the key of the demo tenant; *folder* stores it, so that each start can print it."""
+    """Return the demo key, and store it in *folder*: the database has only a hash of it."""
     path = folder / ("api-key" if given_url is None else f"api-key-{_hash_of(given_url)}")
     remembered = path.read_text() if path.exists() else ""
     async with connected(url) as connection:
@@ -70,16 +72,17 @@ async def _prepare(url: str) -> None:
             if found["has_tables"]:
                 raise ProvisionError(
                     f"the database {found['name']!a} of DATABASE_URL holds tables and is not "
-                    "marked as a dev database: use an empty one, unset DATABASE_URL, "
-                    f"or mark it ({mark})"
+                    "marked as a dev database: use an empty database, unset DATABASE_URL, "
+                    f"or mark it with {mark}"
                 )
-            # Before the tables: the next start accepts the database also after an interrupted one.
+            # Before the tables are created: so the next start accepts the database even if this one
+            # is interrupted.
             await connection.execute(mark)
     await migrate(url)
 
 
 def _hash_of(url: str) -> str:
-    """Return a hash of hosts and database: each given database has its own key file."""
+    """Return a hash of hosts and database name, for the name of the key file of this database."""
     return hashlib.sha256(parse(url).place.encode()).hexdigest()[:_HASH_CHARS]
 
 

@@ -19,7 +19,7 @@ _READY_PATH: Final = "/health/ready"
 _READY_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.05
 _PROBE_TIMEOUT_S: Final = 2.0
-# Beyond the drain of the service: connections close, workers and their parent end.
+# Added to the drain timeout: the time to close connections and to end all processes.
 _STOP_MARGIN_S: Final = 15.0
 _LEFTOVER_TIMEOUT_S: Final = 30.0
 _PID_BYTES: Final = 20
@@ -28,9 +28,10 @@ _PID_BYTES: Final = 20
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[int]:
     """
-    Keep a second `forebay dev` off *folder*, and stop a service that a killed one has left there.
+    Lock *folder* for this `forebay dev`, and stop the service of a killed one if it still runs.
 
-    Lends the descriptor of the lock that the service inherits; its file has the id of the service.
+    Yields the descriptor of the lock file that the service inherits. The file contains the process
+    id of the service.
 
     Raises
     ------
@@ -40,7 +41,7 @@ def only_one(folder: Path) -> Iterator[int]:
     with lock_file(folder / "lock") as own, lock_file(folder / "service.lock") as service:
         if not try_lock(own):
             raise ProvisionError(
-                f"another `forebay dev` runs on {folder}: stop it, or choose another folder with"
+                f"another `forebay dev` runs on {folder}: stop it, or set another folder with"
                 " --data-dir"
             )
         if not take_over(service, partial(_signal_leftover, service), _LEFTOVER_TIMEOUT_S):
@@ -50,21 +51,21 @@ def only_one(folder: Path) -> Iterator[int]:
 
 
 def _signal_leftover(lock: int) -> None:
-    # Empty when `forebay dev` was killed before it wrote the process id.
+    # The file is empty if `forebay dev` was killed before it wrote the process id.
     if pid := os.pread(lock, _PID_BYTES, 0):
-        with contextlib.suppress(ProcessLookupError):  # only its workers are left
+        with contextlib.suppress(ProcessLookupError):  # only workers are left
             os.kill(int(pid), signal.SIGTERM)
 
 
 def _kill_group(pid: int) -> None:
-    """Kill the service and its workers: workers without a parent would keep the port."""
+    """Kill the service and its workers, because workers without a parent would keep the port."""
     if pid:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
 
 
 class ServiceProcess:
-    """The running service."""
+    """The service, running as a child process."""
 
     def __init__(self, process: asyncio.subprocess.Process, address: tuple[str, int]) -> None:
         self._process = process
@@ -73,12 +74,12 @@ class ServiceProcess:
 
     async def is_ready(self, stopping: asyncio.Event) -> bool:
         """
-        Wait until the service takes traffic; return False when *stopping* is set first.
+        Wait until the service is ready; return False if *stopping* is set first.
 
         Raises
         ------
         ProvisionError
-            The service has ended, or is not ready in time.
+            The service has ended, or is not ready after 60 s.
         """
         deadline = asyncio.get_running_loop().time() + _READY_TIMEOUT_S
         while not stopping.is_set():
@@ -112,12 +113,12 @@ class ServiceProcess:
 
     async def stop(self, timeout_s: float) -> None:
         """
-        Let the service drain, then end it. Nothing happens when it has ended.
+        Stop the service after it has drained, within *timeout_s*. If it has ended, do nothing.
 
         Raises
         ------
         ProvisionError
-            The service did not end in time, or ended with an error.
+            The service did not stop in time and was killed, or ended with an error.
         """
         if self._process.returncode is not None:
             _kill_group(self._process.pid)
@@ -131,7 +132,7 @@ class ServiceProcess:
             ) from None
         finally:
             _kill_group(self._process.pid)
-        # SIGTERM ends a service that is still starting; it has nothing to drain.
+        # A service that is still starting ends by SIGTERM: it has no requests to finish.
         was_starting = not self._was_ready and self._process.returncode == -signal.SIGTERM
         if self._process.returncode != 0 and not was_starting:
             raise ProvisionError(f"the service {self._end()} while it was stopping")
@@ -155,7 +156,8 @@ async def service_process(
     """
     Start the service, and stop it when the block ends.
 
-    The service inherits *lock*: the next `forebay dev` finds a service left running by it.
+    The service inherits the descriptor *lock*. If this process is killed, the next `forebay dev`
+    finds the service by this lock.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -164,7 +166,7 @@ async def service_process(
         env=dict(environment),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=sys.stderr if logs_to_stderr else None,
-        # Ctrl-C reaches only `forebay dev`, which stops the service once.
+        # In a session of its own: Ctrl-C reaches only `forebay dev`, which then stops the service.
         start_new_session=True,
         pass_fds=(lock,),
     )

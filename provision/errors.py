@@ -1,10 +1,10 @@
-"""Errors of a command, each with its exit code. The message is one sentence for the operator."""
+"""Errors of the commands, with their exit codes. Each message is a sentence for the operator."""
 
 from typing import ClassVar
 
 
 class ProvisionError(Exception):
-    """The command failed; the message says why, and what to do."""
+    """The command failed; the message gives the reason and says what to do."""
 
     exit_code: ClassVar[int] = 1
 
@@ -22,6 +22,6 @@ class NotFoundError(ProvisionError):
 
 
 class TakenError(ProvisionError):
-    """The object exists already; nothing was created."""
+    """The object to create exists already; nothing was changed."""
 
     exit_code = 4

@@ -7,7 +7,7 @@ from typing import Final
 
 from cyclopts import App
 
-from provision.command_line import Json, installed_version, run
+from provision.command_line import JsonFlag, installed_version, run
 from provision.database import required_url
 from provision.dev import Options, run_dev
 
@@ -15,16 +15,16 @@ _DATA_DIR: Final = Path(".forebay")
 
 app = App(
     name="forebay",
-    help="Analytics events over HTTP, each one in PostgreSQL exactly once.",
+    help="Receive analytics events over HTTP and store each one in PostgreSQL exactly once.",
     version=installed_version,
 )
 
 
 @app.command
 def serve() -> int:
-    """Serve with the PostgreSQL of DATABASE_URL, after `provision migrate`."""
+    """Run the service with the database of DATABASE_URL; run `provision migrate` first."""
     required_url()
-    # Imported here: `forebay dev` needs neither the server nor the native core.
+    # Imported only here, because `forebay dev` needs neither the server nor the native core.
     code: int = importlib.import_module("service.__main__").main()
     return code
 
@@ -35,21 +35,21 @@ def dev(
     data_dir: Path = _DATA_DIR,
     port: int | None = None,
     workers: int | None = None,
-    json: Json = False,
+    json: JsonFlag = False,
 ) -> None:
     """
-    Serve with an embedded PostgreSQL, a demo tenant and its key; for development.
+    Run the service for development, with an embedded PostgreSQL, a demo tenant and a key.
 
     Parameters
     ----------
     data_dir
-        Folder for the data of PostgreSQL, the demo key and locks.
+        Folder for the data of PostgreSQL, the demo key and lock files.
     port
-        Port of the service, instead of FOREBAY_PORT.
+        Port of the service; overrides FOREBAY_PORT.
     workers
-        Worker processes, instead of FOREBAY_WORKERS.
+        Number of worker processes; overrides FOREBAY_WORKERS.
     json
-        Print one line of JSON when ready: url, metrics_url, api_key, database_url.
+        Print one line of JSON when the service is ready: url, metrics_url, api_key, database_url.
     """
     options = Options(data_dir=data_dir.absolute(), port=port, workers=workers, is_json=json)
     asyncio.run(run_dev(options))

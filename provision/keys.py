@@ -1,4 +1,4 @@
-"""API keys: create, list, revoke. The database stores a digest; the text is returned once."""
+"""API keys: create, list, revoke. The database stores only a hash of a key."""
 
 import enum
 from typing import Any, NamedTuple
@@ -13,14 +13,14 @@ from service.model import PROFILE_LIMITS
 
 
 class Profile(enum.StrEnum):
-    """The clients that use a key; decides how much one request may hold (PROFILE_LIMITS)."""
+    """The kind of client that uses a key. It selects the limits of a request (PROFILE_LIMITS)."""
 
     DEFAULT = "default"
     SEGMENT = "segment"
 
 
 class NewKey(msgspec.Struct, frozen=True):
-    """A new key. `api_key` is its text, which is shown once and stored nowhere."""
+    """A new key. `api_key` is its text, which is not stored: only the creator sees it."""
 
     tenant: str
     workspace: str
@@ -30,12 +30,12 @@ class NewKey(msgspec.Struct, frozen=True):
     workspace_id: int
 
     def __repr__(self) -> str:
-        # Without the text: a log or a traceback may print this.
+        # Without `api_key`, because logs and tracebacks may contain this text.
         return f"NewKey({self.tenant}/{self.workspace}, {self.key_id})"
 
 
 class WorkspaceRow(NamedTuple):
-    """A workspace with its tenant, by name and by id."""
+    """The names and ids of a workspace and its tenant."""
 
     tenant: str
     workspace: str
@@ -52,7 +52,7 @@ async def create_key(
     Raises
     ------
     InvalidError
-        The name is not allowed.
+        The name is not valid.
     """
     checked_name("key", name)
     minted = apikey.mint()
@@ -78,18 +78,18 @@ async def create_key(
 
 
 async def list_keys(connection: Connection, tenant: str | None) -> list[dict[str, Any]]:
-    """Return every key, or those of one tenant, without secrets."""
+    """Return the keys of all tenants, or of one tenant, without secrets."""
     return [dict(row) for row in await connection.fetch(statement("list_keys"), tenant)]
 
 
 async def revoke_key(connection: Connection, key_id: str) -> bool:
     """
-    Revoke a key, and notify the workers; return False when it was revoked before.
+    Revoke a key and notify the workers; return False if the key was already revoked.
 
     Raises
     ------
     NotFoundError
-        There is no such key.
+        There is no key with this id.
     """
     if await connection.execute(statement("revoke_key"), key_id) == "UPDATE 1":
         return True

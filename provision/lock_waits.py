@@ -1,9 +1,9 @@
 """
-Waits for locks: for another `provision migrate`, and for the table locks of a migration.
+Waiting for locks: for the lock of `provision migrate`, and for the table locks of a migration.
 
-A statement that waits for a table lock makes every later statement on that table wait, events
-included. So a migration has a short lock timeout and runs again after a pause, in which events are
-stored.
+While a statement waits for a table lock, every later statement on that table waits too, and so do
+flushes. So a migration has a short lock timeout. When it expires, the migration runs again after a
+pause, in which events are stored.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ import asyncpg
 from provision.database import Connection, statement
 from provision.errors import ProvisionError
 
-# Shorter than the lock timeout of a flush: events are delayed, not refused.
+# Shorter than the lock timeout of a flush: so flushes are delayed, and do not fail.
 LOCK_TIMEOUT_MS: Final = 300
 LOCK_WAIT_S: Final = 300.0
-# Longer than the migrations of a large database take.
+# Longer than a migration of a large database takes.
 OTHER_MIGRATE_WAIT_S: Final = 300.0
 _PAUSE_S: Final = 1.0
 _POLL_S: Final = 0.05
-# Shorter waits, as of commands that start together, are not reported.
+# Shorter waits are not reported: they are normal if several commands start at the same time.
 _QUIET_S: Final = 2.0
 
 Say = Callable[[str], None]
@@ -31,9 +31,9 @@ Say = Callable[[str], None]
 
 async def take_migration_lock(connection: Connection, timeout_s: float, say: Say) -> None:
     """
-    Take the lock of `provision migrate` and hold it until *connection* ends.
+    Take the lock of `provision migrate`. The lock is held until *connection* closes.
 
-    *say* reports the session that holds the lock.
+    *say* is called with a message about the session that holds the lock.
 
     Raises
     ------
@@ -69,12 +69,12 @@ def _described(holder: Any) -> str:
 
 
 class LockWaits:
-    """Runs statements until they get their locks, and reports the sessions that block them."""
+    """Repeats a migration until it gets its locks, and reports the sessions that block it."""
 
     def __init__(
         self, watching: Connection, applying: Connection, say: Say, *, wait_s: float
     ) -> None:
-        """Watch from one connection what blocks the other; *wait_s* bounds each wait."""
+        """*watching* finds the sessions that block *applying*; *wait_s* limits each wait."""
         self._watching = watching
         self._applying = applying
         self._say = say
@@ -84,18 +84,18 @@ class LockWaits:
 
     async def until_done(self, what: str, run: Callable[[], Awaitable[None]]) -> None:
         """
-        Call *run*, which uses the applying connection, until its lock timeout does not expire.
+        Call *run* on the applying connection, again after each lock timeout, until it succeeds.
 
-        *run* is not called while a partition is pending detach: that partition would lack a column
-        that *run* adds to the table, and PostgreSQL could then not finish the detach.
+        *run* is not called while the detach of a partition is pending: if *run* added a column,
+        that partition would not get it, and PostgreSQL could not finish the detach.
 
         Raises
         ------
         ProvisionError
-            *run* did not get its locks in time, or a partition is pending detach.
+            *run* did not get its locks in time, or the detach of a partition is pending.
         """
         deadline = time.monotonic() + self._wait_s
-        # Asked of the server: a pooler gives a number of its own at the start of a connection.
+        # From the server: the process id that a pooler sends is not that of the session.
         pid = await self._applying.fetchval(statement("read_pid"))
         while True:
             await self._require_no_pending_detach()
@@ -112,7 +112,7 @@ class LockWaits:
                         " this again later"
                     ) from None
             except BaseException:
-                # Otherwise the server goes on with the statement of an interrupted command.
+                # An interrupted command cancels its statement; the server would continue it.
                 if not task.done():
                     await self._watching.execute(statement("cancel_statement"), pid)
                     await asyncio.gather(task, return_exceptions=True)
@@ -122,12 +122,13 @@ class LockWaits:
     async def _require_no_pending_detach(self) -> None:
         for row in await self._watching.fetch(statement("list_pending_detach")):
             raise ProvisionError(
-                f"the partition {row['partition']} is pending detach: run ALTER TABLE"
-                f" {row['parent']} DETACH PARTITION {row['partition']} FINALIZE, and this again"
+                f"the detach of the partition {row['partition']} is pending: run ALTER TABLE"
+                f" {row['parent']} DETACH PARTITION {row['partition']} FINALIZE, then run"
+                " this again"
             )
 
     async def _report_blockers(self, what: str, pid: int) -> None:
-        """Report each session once that blocks the session *pid*."""
+        """Report the sessions that block the session *pid*, each of them once."""
         rows = await self._watching.fetch(statement("list_blockers"), pid)
         if rows:
             self._blockers = "; ".join(row["blocker"] for row in rows)

@@ -1,5 +1,5 @@
 """
-Migrations: numbered SQL files that only go forward, each applied once.
+The migration runner: applies numbered SQL files, each of them once.
 
 See docs/decisions/0029-migration-runner.md.
 """
@@ -26,7 +26,7 @@ from provision.lock_waits import (
 )
 from service.store.schema import unfit_server
 
-# In a checkout, a link to the top-level folder; in the wheel, the files themselves.
+# In a checkout this is a link to the top-level folder; the wheel contains the files.
 FOLDER: Final = Path(__file__).with_name("migrations")
 _FILE_NAME: Final = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 _BREAKING: Final = "-- breaking"
@@ -36,7 +36,7 @@ _DOWN: Final = "-- migrate:down"
 
 
 class Migration(NamedTuple):
-    """One file of the folder."""
+    """One migration file."""
 
     version: str
     name: str
@@ -46,18 +46,18 @@ class Migration(NamedTuple):
     """The statements between `-- migrate:up` and `-- migrate:down`."""
     is_breaking: bool
     is_transaction: bool = True
-    """False: the file has one statement, which cannot run in a transaction."""
+    """False for a file with one statement that cannot run in a transaction."""
 
 
 class Checksum(NamedTuple):
-    """What the database recorded when it applied a file."""
+    """The database record of an applied file."""
 
     sha256: str
     is_breaking: bool
 
 
 class Schema(NamedTuple):
-    """The migrations that the database has."""
+    """The migrations that are applied to a database."""
 
     applied: frozenset[str]
     checksums: dict[str, Checksum]
@@ -65,12 +65,12 @@ class Schema(NamedTuple):
 
 def read_migrations(folder: Path = FOLDER) -> tuple[Migration, ...]:
     """
-    Read the files of *folder*, in order of application.
+    Read the migrations in *folder*, in the order in which they are applied.
 
     Raises
     ------
     ProvisionError
-        The folder has no migrations, or a file whose name or content is not that of a migration.
+        The folder has no migrations, or has a file with an invalid name or content.
     """
     found = tuple(_read_migration(path) for path in sorted(folder.glob("*.sql")))
     if not found:
@@ -81,12 +81,12 @@ def read_migrations(folder: Path = FOLDER) -> tuple[Migration, ...]:
 def _read_migration(path: Path) -> Migration:
     match = _FILE_NAME.match(path.name)
     if match is None:
-        raise ProvisionError(f"{path} is not named like a migration, NNNN_what_it_does.sql")
+        raise ProvisionError(f"{path} is not named like a migration: NNNN_what_it_does.sql")
     content = path.read_bytes()
     lines = [line.rstrip() for line in content.decode().splitlines()]
     ups = [number for number, line in enumerate(lines) if line in {_UP, _UP_ALONE}]
     if len(ups) != 1:
-        raise ProvisionError(f"{path} needs one line {_UP!r}, and has {len(ups)}")
+        raise ProvisionError(f"{path} needs one line {_UP!r}, but has {len(ups)}")
     up = ups[0]
     down = lines.index(_DOWN) if _DOWN in lines else len(lines)
     if all(not line or line.startswith("--") for line in lines[up + 1 : down]):
@@ -102,7 +102,7 @@ def _read_migration(path: Path) -> Migration:
 
 
 async def read_schema(connection: Connection) -> Schema:
-    """Return the migrations that the database has; none when it is empty."""
+    """Return the migrations that are applied to the database."""
     applied: frozenset[str] = frozenset()
     checksums: dict[str, Checksum] = {}
     if await connection.fetchval(statement("has_table"), "schema_checksums"):
@@ -113,44 +113,44 @@ async def read_schema(connection: Connection) -> Schema:
             rows = await connection.fetch(statement("list_applied"))
             applied = frozenset(row["version"] for row in rows)
         except asyncpg.InsufficientPrivilegeError:
-            # A role that only writes events may lack the right to read schema_migrations.
+            # A role that only writes events may have no privilege to read schema_migrations.
             applied = frozenset(checksums)
     return Schema(applied, checksums)
 
 
 def pending(migrations: Sequence[Migration], schema: Schema) -> list[Migration]:
-    """Return the migrations that the database does not have."""
+    """Return the migrations that are not applied yet."""
     return [migration for migration in migrations if migration.version not in schema.applied]
 
 
 def require_unchanged(migrations: Sequence[Migration], schema: Schema) -> None:
     """
-    Check that the files are the ones that were applied.
+    Check that the applied files have not changed.
 
     Raises
     ------
     ProvisionError
-        A file was edited after it was applied, or the database has a breaking migration that is not
-        among the files.
+        A file was edited after it was applied, or the database has a breaking migration of a newer
+        release.
     """
     for migration in migrations:
         recorded = schema.checksums.get(migration.version)
         if recorded is not None and recorded.sha256 != migration.sha256:
             raise ProvisionError(
                 f"migrations/{migration.name} was edited after it had been applied to this"
-                " database: restore the file, and write the change as a new migration"
+                " database: restore the file, and make the change in a new migration"
             )
     known = {migration.version for migration in migrations}
     newer = [v for v, c in schema.checksums.items() if c.is_breaking and v not in known]
     if newer:
         raise ProvisionError(
-            f"the database has the migration {max(newer)}, which is marked as breaking, and this"
-            " release does not have it: use a newer release of Forebay"
+            f"the database has the migration {max(newer)}, which is marked as breaking and is"
+            " unknown to this release: use a newer release of Forebay"
         )
 
 
 async def server_problem(connection: Connection) -> str | None:
-    """Return why Forebay cannot use the server or the database; None when it can."""
+    """Return why Forebay cannot use the server or the database; None if it can."""
     (server,) = await connection.fetch(statement("read_server"))
     return unfit_server(server["version_num"], server["encoding"])
 
@@ -164,16 +164,16 @@ async def migrate(
     say: Say = print_message,
 ) -> list[str]:
     """
-    Apply the pending migrations and return their file names; safe to run concurrently.
+    Apply the pending migrations and return their file names. Calls may run concurrently.
 
-    *lock_wait_s* bounds the wait for table locks of other sessions, *other_migrate_wait_s* the wait
-    for another migrate, both in seconds; *say* reports both waits.
+    *lock_wait_s* limits the wait for table locks of other sessions, and *other_migrate_wait_s* the
+    wait for another migrate, both in seconds. *say* is called with a message about each wait.
 
     Raises
     ------
     ProvisionError
         Forebay cannot use the server, an applied file was edited, a number is out of order, or a
-        migration failed. A migration that failed in its transaction has changed nothing.
+        migration failed. A migration that runs in a transaction is rolled back when it fails.
     """
     migrations = read_migrations(folder)
     async with connected(url) as connection:
@@ -186,7 +186,7 @@ async def migrate(
         _require_order(missing, schema)
         await _record_applied(connection, migrations, schema)
         if missing:
-            # A second connection: while it waits for a lock, the first one finds who holds it.
+            # While this second connection waits for a lock, the first one finds its holder.
             async with connected(url) as applying:
                 await applying.execute(statement("create_schema_migrations"))
                 waits = LockWaits(connection, applying, say, wait_s=lock_wait_s)
@@ -222,7 +222,8 @@ async def _insert_checksum(connection: Connection, migration: Migration) -> None
 
 
 async def _apply(connection: Connection, migration: Migration, _: float) -> None:
-    # Events wait behind a transaction that waits for a lock: it gives up early, and runs again.
+    # Flushes wait behind a transaction that waits for a table lock: so its lock timeout is short,
+    # and it runs again.
     try:
         async with connection.transaction():
             await connection.execute(statement("set_lock_timeout"), f"{LOCK_TIMEOUT_MS}ms", True)
@@ -237,11 +238,11 @@ async def _apply(connection: Connection, migration: Migration, _: float) -> None
 
 
 async def _apply_alone(connection: Connection, migration: Migration, lock_wait_s: float) -> None:
-    """Apply a statement such as CREATE INDEX CONCURRENTLY: events do not wait for its locks."""
+    """Apply a statement such as CREATE INDEX CONCURRENTLY, which does not block flushes."""
     timeout = f"{round(lock_wait_s * 1_000)}ms"
     await connection.execute(statement("set_lock_timeout"), timeout, False)
     try:
-        # An interrupted CREATE INDEX CONCURRENTLY left an index that no query uses.
+        # An interrupted CREATE INDEX CONCURRENTLY leaves an invalid index.
         for row in await connection.fetch(statement("list_invalid_indexes")):
             if re.search(rf"\b{re.escape(row['name'])}\b", migration.sql):
                 await connection.execute(f"DROP INDEX CONCURRENTLY {row['index']}")

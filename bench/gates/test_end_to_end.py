@@ -65,7 +65,7 @@ def send_to(experiment: Experiment) -> Iterator[SendTo]:
         yield send
 
 
-def test_64_senders_of_single_events_have_their_answers_in_time(
+def test_64_senders_of_single_events_are_answered_in_time(
     send_to: SendTo, benchmark: BenchmarkFixture
 ) -> None:
     rounds = take_rounds(benchmark, service=partial(send_to, "service", OPTIONS.load(64)))

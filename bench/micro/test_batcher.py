@@ -30,7 +30,7 @@ async def accept(payloads: list[Payload], deadline: float) -> list[list[Verdict]
 VERDICTS: Final = [Verdict("e1", Outcome.ACCEPTED)]
 
 
-def test_waiting_with_others_costs_a_small_multiple_of_a_bare_future(
+def test_queueing_a_payload_costs_a_small_multiple_of_a_bare_future(
     gate: Gate, check: Check
 ) -> None:
     payload = check(make_body(1)).payload

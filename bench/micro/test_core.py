@@ -61,7 +61,7 @@ def test_the_guard_is_faster_than_a_parser_that_builds_dicts(gate: Gate, events:
 
 
 @both_sizes
-def test_an_event_is_checked_hashed_and_encoded_for_a_few_decodes(
+def test_checking_hashing_and_encoding_an_event_costs_a_few_decodes(
     gate: Gate, check: Check, events: int
 ) -> None:
     body = make_body(events)

@@ -1,21 +1,21 @@
-//! Ids: of requests, of rows, and of events that came without one. The core draws no random bits:
-//! the caller supplies them.
+//! Request ids, row ids, and event ids for events without one. The core does not generate random
+//! bits: the caller passes them.
 #![forbid(unsafe_code)]
 
 use sha2::{Digest, Sha256};
 
 pub const SECRET_BYTES: usize = 32;
 
-/// 20 characters of 36 hold 103 bits: among 10^12 minted ids two are equal with a chance of 10^-7.
+/// 20 base36 characters have 103 bits: the probability that two of 10^12 ids are equal is 10^-7.
 pub const MINTED_CHARACTERS: usize = 20;
 
 pub const SHA_256_BYTES: usize = 32;
 
-/// The key of an event id in the ledger: the first 128 bits of its SHA-256. That is short in the
-/// index, and nobody can craft a second id with the same key.
+/// The key of an event id in the ledger: the first 128 bits of its SHA-256. It keeps the index
+/// small, and a sender cannot construct two ids with the same key.
 pub type EventKey = [u8; 16];
 
-/// 36^13 is the first power of 36 above 2^64.
+/// 36^13 is the smallest power of 36 above 2^64.
 const BASE_36_DIGITS: usize = 13;
 
 const ROW_ID_MAX: u64 = i64::MAX.cast_unsigned();
@@ -35,7 +35,7 @@ pub fn event_key(event_id: &str) -> EventKey {
     key
 }
 
-/// *value* as 13 characters of 0-9a-z, which sort as the numbers do.
+/// *value* as 13 characters of 0-9a-z, which have the same sort order as the numbers.
 #[must_use]
 pub fn base36(value: u64) -> String {
     let mut digits = [b'0'; BASE_36_DIGITS];
@@ -47,7 +47,7 @@ pub fn base36(value: u64) -> String {
     digits.map(char::from).iter().collect()
 }
 
-/// The character of *value*, which is below 36.
+/// The base36 digit of *value*, which must be below 36.
 const fn base36_digit(value: u8) -> u8 {
     match value {
         low @ 0..10 => b'0' + low,
@@ -55,7 +55,8 @@ const fn base36_digit(value: u8) -> u8 {
     }
 }
 
-/// `SplitMix64`: each of its 2^64 states is visited once, and its output is a bijection of the state.
+/// Request ids from the generator `SplitMix64`: no id repeats within 2^64 calls, because the
+/// generator visits each of its 2^64 states once, and its output is a bijection of the state.
 #[derive(Debug)]
 pub struct RequestIds {
     state: u64,
@@ -76,7 +77,7 @@ impl RequestIds {
     }
 }
 
-/// The ids of one worker's rows: a counter of 63 bits, and a secret for minted event ids.
+/// The row ids of one worker: a 63-bit counter. It also has the secret for generated event ids.
 #[derive(Debug)]
 pub struct RowIds {
     next: u64,
@@ -84,7 +85,7 @@ pub struct RowIds {
 }
 
 impl RowIds {
-    /// Counts from *start*, of which the low 63 bits are used.
+    /// The counter starts at the low 63 bits of *start*.
     #[must_use]
     pub const fn new(start: u64, secret: [u8; SECRET_BYTES]) -> Self {
         Self {
@@ -93,18 +94,20 @@ impl RowIds {
         }
     }
 
-    /// The next row id: never negative; 0 follows after 2^63 - 1.
+    /// Returns the next row id, which is never negative. After 2^63 - 1 it continues with 0.
     pub const fn take(&mut self) -> i64 {
         let id = self.next;
         self.next = (id + 1) & ROW_ID_MAX;
         id.cast_signed()
     }
 
-    /// An event id for the row *id* that arrived at *`received_at`*: base36, of a fixed length.
+    /// Generates an event id for the row *id* that arrived at *`received_at`*: 20 base36
+    /// characters.
     ///
-    /// SHA-256 of the secret and the row id: a sender cannot guess the ids of other senders, as it
-    /// could with a counter. The time makes the ids of two copies of one process differ, such as a
-    /// resumed snapshot of its machine: their counters and secrets are equal.
+    /// They come from the SHA-256 of the secret, the row id and the time of arrival. Because of the
+    /// secret, a sender cannot guess the ids of other senders. The time makes ids differ if a process
+    /// is copied, for example by resuming a snapshot of its machine twice: the copies have the same
+    /// counter and secret.
     #[must_use]
     pub fn mint(&self, id: i64, received_at: i64) -> String {
         let mut input = [0; SECRET_BYTES + 2 * size_of::<i64>()];
@@ -113,7 +116,8 @@ impl RowIds {
         for (to, from) in input.iter_mut().zip(parts) {
             *to = *from;
         }
-        // A byte modulo 36 favours four digits by an eighth, which costs 0.1 bits of the 103.4.
+        // A byte modulo 36 prefers four digits by an eighth, which leaves 103.3 of 103.4 random
+        // bits.
         let digest = sha256(&input);
         let digits = digest.iter().take(MINTED_CHARACTERS);
         digits

@@ -1,22 +1,23 @@
-//! The native core of Forebay: bytes and numbers in, values out. No clock, no I/O, no panic.
+//! The native core of Forebay. It has no clock, does no I/O, and never panics.
 //!
-//! The modules stand in the order in which an event passes them. Each uses only those above it.
+//! The modules are in the order in which an event passes them. Each module uses only modules above
+//! it.
 
-/// Ids and keys, which depend on nothing else.
+/// Ids and ledger keys.
 pub mod ids;
-/// The panics that a test can ask for.
+/// Panics that a test can cause.
 #[cfg(feature = "panic-for-tests")]
 pub mod panic_for_tests;
 
-/// From the bytes of a body to JSON values.
+/// Scans the bytes of a body for JSON values.
 pub mod json;
 
-/// From JSON values to events that passed every rule, or the reason why one is refused.
+/// Makes events from JSON values, and checks them.
 pub mod event;
 
-/// From events to the rows of a flush, in the binary form that `PostgreSQL` reads.
+/// Makes the rows of a flush from events, in the binary format of `PostgreSQL`.
 pub mod rows;
 
-/// The same as the Python module `service._native`.
+/// The Python module `service._native`.
 #[cfg(feature = "python")]
 mod python;

@@ -1,4 +1,4 @@
-//! The core with hostile input.
+//! Tests of the core with hostile input.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that fails by unwrap says where")]
 
@@ -19,7 +19,7 @@ const SEED: &str = r#"{"batch":[{"type":"track","event":"a\u00e9\n","userId":42,
  {"type":"identify","user_id":"u","traits":{"n":1E2}}],
  "sentAt":"2026-01-01T00:00:00Z","context":{"ip":"::1"},"writeKey":"k"}"#;
 
-/// Scans any bytes, and checks that the answer is complete.
+/// Scans any bytes, and checks that the result is complete.
 fn scan_all(body: &[u8]) {
     for scanned in [scan_batch(body, 3), scan_event(body, EventType::Track)] {
         match scanned {
@@ -54,7 +54,7 @@ fn check_rows(scan: &Scan, body: &str) {
     }
 }
 
-/// The content of an event, or why it is refused.
+/// The canonical content of an event, or the reason why it is refused.
 fn one(event: &str) -> Result<String, Box<Violation>> {
     let body = format!(r#"{{"batch":[{event}]}}"#);
     let scan = scan_batch(body.as_bytes(), 1).unwrap();

@@ -88,7 +88,7 @@ BAD_EVENTS: Final = [
 
 
 @pytest.mark.parametrize("bad", BAD_EVENTS, ids=[bad.name for bad in BAD_EVENTS])
-async def test_a_bad_event_costs_only_itself_at_any_place(shared: Site, bad: Bad) -> None:
+async def test_a_bad_event_at_any_index_affects_no_other_event(shared: Site, bad: Bad) -> None:
     key = await shared.make_key()
     good_ids = []
     async with shared.client(key) as client:
@@ -171,7 +171,7 @@ async def test_hostile_nesting_does_not_take_the_worker_down(shared: Site, path:
     assert pids == shared.service.worker_pids
 
 
-async def test_a_body_over_the_limit_is_refused_by_its_length_and_while_it_comes(
+async def test_a_body_over_the_limit_is_refused_by_its_declared_and_by_its_received_length(
     shared: Site,
 ) -> None:
     key = await shared.make_key()
@@ -220,7 +220,7 @@ async def test_a_body_that_is_not_what_its_encoding_says_is_refused(
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_encoding")
 
 
-async def test_a_duplicate_of_a_header_that_decides_something_is_refused(shared: Site) -> None:
+async def test_a_duplicate_of_a_header_that_must_be_unique_is_refused(shared: Site) -> None:
     key = await shared.make_key()
     authorization = f"Authorization: Bearer {key.api_key}"
     body = json.dumps(track()).encode()
@@ -324,7 +324,7 @@ async def test_a_gzip_body_of_several_members_is_one_body(shared: Site) -> None:
 
 
 @pytest.mark.parametrize("authorization", ["Negotiate abc", "Digest username=x", ""])
-async def test_an_authorization_of_another_scheme_hides_no_key(
+async def test_a_key_beside_an_authorization_of_another_scheme_is_read(
     shared: Site, authorization: str
 ) -> None:
     key, stranger = await shared.make_key(), apikey.mint().text
@@ -341,7 +341,7 @@ async def test_an_authorization_of_another_scheme_hides_no_key(
     assert [answer.status_code for answer in answers] == [200, 200, 401]
 
 
-async def test_a_body_with_two_lengths_is_never_followed_by_another_request(shared: Site) -> None:
+async def test_a_body_with_two_lengths_cannot_smuggle_a_request(shared: Site) -> None:
     """
     The server hides Content-Length from us beside Transfer-Encoding, and reads the chunks.
 
@@ -365,7 +365,7 @@ async def test_a_body_with_two_lengths_is_never_followed_by_another_request(shar
     assert following is None
 
 
-async def test_a_slow_body_is_given_up_while_others_are_served(start_site: StartSite) -> None:
+async def test_a_slow_body_times_out_while_other_requests_are_served(start_site: StartSite) -> None:
     site = await start_site(body_timeout_s="0.5", workers="1")
     key = await site.make_key()
     head = wire.post(
@@ -390,7 +390,9 @@ async def test_a_slow_body_is_given_up_while_others_are_served(start_site: Start
     assert len(await site.rows(key)) == 5
 
 
-async def test_a_client_that_leaves_in_mid_body_disturbs_nobody(shared: Site) -> None:
+async def test_a_client_that_disconnects_during_its_body_affects_no_other_request(
+    shared: Site,
+) -> None:
     key = await shared.make_key()
     head = wire.post(
         "/v1/track", f"Authorization: Bearer {key.api_key}", "Content-Length: 100", sized=False

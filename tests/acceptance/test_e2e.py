@@ -71,7 +71,7 @@ async def client(deployment: Deployment) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_it_is_ready_and_says_what_it_is(client: httpx.AsyncClient) -> None:
+async def test_the_service_is_ready_and_reports_its_version(client: httpx.AsyncClient) -> None:
     answers = [await client.get(path) for path in ("/", "/health", "/health/live", "/health/ready")]
 
     assert [200] * 4 == [answer.status_code for answer in answers]
@@ -127,7 +127,7 @@ async def test_a_batch_gets_one_result_per_event_in_order(client: httpx.AsyncCli
 
 
 @pytest.mark.parametrize("bad", BAD_EVENTS, ids=[bad.name for bad in BAD_EVENTS])
-async def test_a_bad_event_costs_only_itself(client: httpx.AsyncClient, bad: Bad) -> None:
+async def test_a_bad_event_affects_no_other_event(client: httpx.AsyncClient, bad: Bad) -> None:
     ids = new_ids(9)
     events = [json.dumps(track(event_id)) for event_id in ids]
     events.insert(4, bad.event)
@@ -168,7 +168,7 @@ async def test_a_batch_holds_as_many_events_as_the_refusal_of_a_larger_one_says(
 
 
 @pytest.mark.parametrize("way", ["authorization", "x-api-key", "x-write-key", "body"])
-async def test_a_key_is_taken_wherever_sdks_put_it(deployment: Deployment, way: str) -> None:
+async def test_a_key_is_accepted_wherever_sdks_send_it(deployment: Deployment, way: str) -> None:
     value = f"Bearer {deployment.key}" if way == "authorization" else deployment.key
     headers = {} if way == "body" else {way: value}
     body = tracks(new_ids(2)) | ({"writeKey": deployment.key} if way == "body" else {})
@@ -248,7 +248,7 @@ async def test_a_browser_may_send_from_another_origin(client: httpx.AsyncClient)
     assert "authorization" in answer.headers["access-control-allow-headers"].lower()
 
 
-async def test_what_a_body_says_about_its_place_changes_nothing(client: httpx.AsyncClient) -> None:
+async def test_a_tenant_or_workspace_named_in_a_body_is_ignored(client: httpx.AsyncClient) -> None:
     said = {"tenant_id": 1, "workspace_id": 1, "received_at": "2001-01-01T00:00:00Z", "id": 1}
     (event_id,) = new_ids(1)
     event = track(event_id, **said)
@@ -267,7 +267,7 @@ async def _check_stored(client: httpx.AsyncClient, event_ids: list[str]) -> None
         assert ["content_differs"] * len(ids) == codes
 
 
-async def test_segments_sdk_for_python_stores_what_it_is_given(
+async def test_every_event_of_segments_sdk_for_python_is_stored(
     deployment: Deployment, client: httpx.AsyncClient
 ) -> None:
     ids, faults = new_ids(SDK_EVENTS), list[Exception]()
@@ -295,7 +295,7 @@ async def test_segments_sdk_for_python_stores_what_it_is_given(
     await _check_stored(client, ids)
 
 
-async def test_segments_sdk_for_node_stores_what_it_is_given(
+async def test_every_event_of_segments_sdk_for_node_is_stored(
     deployment: Deployment, client: httpx.AsyncClient
 ) -> None:
     calls: list[Call] = [

@@ -65,7 +65,7 @@ async def test_a_stop_does_not_wait_for_the_resolver(
 @pytest.mark.parametrize(
     ("place", "number"), [(".env", signal.SIGTERM), (METRICS_LOCK, signal.SIGINT)]
 )
-async def test_a_stop_is_honoured_before_and_after_the_wait_for_the_database(
+async def test_a_stop_works_before_and_after_the_wait_for_the_database(
     make_service: MakeService, place: str, number: signal.Signals
 ) -> None:
     """
@@ -82,7 +82,7 @@ async def test_a_stop_is_honoured_before_and_after_the_wait_for_the_database(
     assert service.complaints == ""
 
 
-async def test_a_metrics_port_that_is_taken_meanwhile_is_said_in_one_sentence(
+async def test_a_metrics_port_taken_during_the_start_is_reported_in_one_sentence(
     make_service: MakeService,
 ) -> None:
     service = make_service()
@@ -99,7 +99,7 @@ async def test_a_metrics_port_that_is_taken_meanwhile_is_said_in_one_sentence(
     )
 
 
-async def test_without_a_temporary_folder_one_sentence_says_what_to_do(
+async def test_a_missing_temporary_folder_is_reported_in_one_sentence(
     make_service: MakeService,
 ) -> None:
     """No process of the service may write to a file, as on a read-only file system."""

@@ -44,7 +44,7 @@ async def test_the_same_event_many_times_at_once_is_accepted_once(shared: Site) 
     assert outcomes == {"accepted": 1, "duplicate": TIMES - 1}
 
 
-async def test_of_different_contents_with_one_id_one_is_kept(shared: Site) -> None:
+async def test_of_different_contents_with_one_id_only_one_is_stored(shared: Site) -> None:
     (event_id,) = new_ids(1)
     names = ["a", "b", "c", "d"]
     events = [track(event_id, event=name) for name in names * 25]
@@ -57,7 +57,7 @@ async def test_of_different_contents_with_one_id_one_is_kept(shared: Site) -> No
     assert Counter(same) == {"accepted": 1, "duplicate": 24}
 
 
-async def test_batches_that_share_ids_in_any_order_do_not_lock_each_other(shared: Site) -> None:
+async def test_batches_that_share_ids_in_any_order_do_not_deadlock(shared: Site) -> None:
     """Workers lock the same rows in opposite orders; no request waits for ever or is refused."""
     key = await shared.make_key()
     ids = new_ids(50)
@@ -88,7 +88,7 @@ async def test_equal_ids_in_a_batch_are_judged_in_their_order(shared: Site) -> N
     assert verdicts == ["duplicate", "conflict", "duplicate", "duplicate", "duplicate"]
 
 
-async def test_spelling_and_time_of_sending_do_not_make_another_event(shared: Site) -> None:
+async def test_spelling_and_time_of_sending_do_not_change_the_content(shared: Site) -> None:
     key = await shared.make_key()
     time = "2026-01-31T12:00:00Z"
     spellings = [

@@ -30,7 +30,7 @@ REQUEST_ID = re.compile(r"^[0-9a-z]{13}$")
 BASIC = httpx.BasicAuth
 
 
-async def test_every_type_is_taken_at_its_own_path_with_or_without_a_slash(shared: Site) -> None:
+async def test_every_type_is_accepted_at_its_path_with_or_without_a_slash(shared: Site) -> None:
     key = await shared.make_key()
     async with shared.client(key) as client:
         for event_type, event in ONE_EVENT.items():
@@ -95,7 +95,7 @@ async def test_a_batch_is_answered_with_one_result_per_event_in_order(shared: Si
     )
 
 
-async def test_a_batch_of_rejected_events_is_processed_all_the_same(shared: Site) -> None:
+async def test_a_batch_of_rejected_events_is_answered_200(shared: Site) -> None:
     key = await shared.make_key()
     async with shared.client(key) as client:
         answer = await client.post("/v1/batch", json={"batch": [{"type": "track"}, 7]})
@@ -180,7 +180,7 @@ async def test_both_spellings_are_stored_in_the_same_columns(shared: Site) -> No
         assert REQUEST_ID.match(row["id36"])
 
 
-async def test_a_batch_lends_its_sent_at_and_context_to_its_events(shared: Site) -> None:
+async def test_sent_at_and_context_of_a_batch_apply_to_its_events(shared: Site) -> None:
     key = await shared.make_key()
     now = datetime.now(UTC)
     hour_ago = (now - timedelta(hours=1)).isoformat()
@@ -194,7 +194,7 @@ async def test_a_batch_lends_its_sent_at_and_context_to_its_events(shared: Site)
     assert row["context"] == {"app": "shop", "ip": "10.0.0.1"}
 
 
-async def test_an_event_without_an_id_gets_one_that_is_answered_and_stored(shared: Site) -> None:
+async def test_an_event_without_an_id_gets_one_in_the_answer_and_in_its_row(shared: Site) -> None:
     key = await shared.make_key()
     async with shared.client(key) as client:
         answer = await client.post("/v1/track", json=track(userId="u1", messageId=""))
@@ -218,7 +218,7 @@ async def test_numeric_user_ids_are_text_and_null_ids_are_absent(shared: Site) -
 
 
 @pytest.mark.parametrize("way", ["basic", "bearer", "x-api-key", "x-write-key", "body"])
-async def test_a_key_is_taken_wherever_sdks_put_it(shared: Site, way: str) -> None:
+async def test_a_key_is_accepted_wherever_sdks_send_it(shared: Site, way: str) -> None:
     key = await shared.make_key()
     text = key.api_key
     headers = {
@@ -238,7 +238,7 @@ async def test_a_key_is_taken_wherever_sdks_put_it(shared: Site, way: str) -> No
     assert [row["extra"] for row in rows] == [None] * 3
 
 
-async def test_a_mobile_body_is_taken_chunked_gzipped_as_text_with_its_key_inside(
+async def test_a_chunked_gzip_body_of_type_text_with_its_key_inside_is_accepted(
     shared: Site,
 ) -> None:
     key = await shared.make_key(Profile.SEGMENT)
@@ -306,7 +306,7 @@ async def test_every_answer_carries_its_request_id(shared: Site) -> None:
     assert len(asked) == len(seen)
 
 
-async def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(shared: Site) -> None:
+async def test_a_method_that_is_not_allowed_is_answered_with_the_allowed_ones(shared: Site) -> None:
     async with shared.client() as client:
         answers = [await client.get("/v1/track"), await client.delete("/health")]
 
@@ -382,7 +382,7 @@ async def test_an_empty_batch_is_refused(shared: Site) -> None:
     assert (answer.status_code, answer.json()["code"]) == (400, "batch_empty")
 
 
-async def test_the_row_is_there_for_others_when_the_answer_comes(shared: Site) -> None:
+async def test_the_row_is_visible_to_other_sessions_when_the_answer_arrives(shared: Site) -> None:
     """Another session looks at the moment of the answer, many times under concurrent load."""
     key = await shared.make_key()
     query = "SELECT count(*) FROM events WHERE tenant_id = $1 AND event_id = $2"
@@ -398,7 +398,7 @@ async def test_the_row_is_there_for_others_when_the_answer_comes(shared: Site) -
         await asyncio.gather(*(send_and_look(client) for _ in range(8)))
 
 
-async def test_an_id_is_one_tenants_own(shared: Site) -> None:
+async def test_two_tenants_can_use_the_same_event_id(shared: Site) -> None:
     keys: list[NewKey] = [await shared.make_key() for _ in range(2)]
     for key in keys:
         async with shared.client(key) as client:

@@ -115,7 +115,7 @@ def _verdicts(answer: httpx.Response) -> set[tuple[str, str | None]]:
     return {(result["status"], result.get("code")) for result in results}
 
 
-async def test_the_same_ids_from_all_are_judged_by_each_tenants_own_events(
+async def test_duplicates_are_found_among_the_events_of_the_same_tenant_only(
     shared: Site, tenants: list[Tenant]
 ) -> None:
     expected: dict[tuple[int, int], tuple[str, str | None]] = {
@@ -147,7 +147,7 @@ def _check_answer(answer: httpx.Response, words: list[str]) -> None:
     assert [word for word in words if word in said] == []
 
 
-async def test_nothing_of_a_tenant_is_in_the_rows_of_another(
+async def test_no_row_of_a_tenant_has_data_of_another_tenant(
     shared: Site, tenants: list[Tenant]
 ) -> None:
     await _send_everything(shared, tenants)
@@ -165,7 +165,7 @@ async def test_nothing_of_a_tenant_is_in_the_rows_of_another(
             assert (own in written) == (table != "event_deduplication")
 
 
-async def test_the_log_tells_whose_a_request_was_and_nothing_that_was_in_it(
+async def test_the_log_has_the_tenant_of_a_request_and_nothing_of_its_content(
     shared: Site, tenants: list[Tenant]
 ) -> None:
     before = len(shared.service.log)
@@ -185,7 +185,7 @@ async def test_the_log_tells_whose_a_request_was_and_nothing_that_was_in_it(
         assert strange == []
 
 
-async def test_measures_and_health_name_nobody(shared: Site, tenants: list[Tenant]) -> None:
+async def test_metrics_and_health_name_no_tenant(shared: Site, tenants: list[Tenant]) -> None:
     await _send_everything(shared, tenants)
     async with shared.client() as client:
         answers = [
@@ -224,7 +224,7 @@ async def _send_everything(site: Site, tenants: list[Tenant]) -> None:
     await asyncio.gather(*(send_bad(tenant) for tenant in tenants))
 
 
-async def test_what_a_body_says_about_its_place_is_kept_and_never_believed(
+async def test_a_tenant_or_workspace_named_in_a_body_is_stored_as_data_only(
     shared: Site, tenants: list[Tenant]
 ) -> None:
     for tenant, other in zip(tenants, tenants[1:] + tenants[:1], strict=True):
@@ -259,7 +259,7 @@ async def test_what_a_body_says_about_its_place_is_kept_and_never_believed(
         assert expected == await shared.event_ids(tenant.keys[0])
 
 
-async def test_the_secret_of_one_key_does_not_open_another(
+async def test_the_secret_of_one_key_does_not_authenticate_another(
     shared: Site, tenants: list[Tenant]
 ) -> None:
     keys = [key for tenant in tenants for key in tenant.keys]
@@ -272,7 +272,7 @@ async def test_the_secret_of_one_key_does_not_open_another(
     assert [await shared.rows(tenant.keys[0]) for tenant in tenants] == [[]] * TENANTS
 
 
-async def test_of_the_keys_of_two_tenants_the_first_counts_whatever_the_cache_knows(
+async def test_of_the_keys_of_two_tenants_the_first_counts_whether_cached_or_not(
     shared: Site, tenants: list[Tenant]
 ) -> None:
     first, second = (tenant.keys[0] for tenant in tenants[:2])
@@ -296,9 +296,7 @@ async def test_of_the_keys_of_two_tenants_the_first_counts_whatever_the_cache_kn
     assert len(await shared.rows(second)) == 2 * shared.service.workers
 
 
-async def test_a_revoked_key_takes_no_other_key_with_it(
-    shared: Site, tenants: list[Tenant]
-) -> None:
+async def test_revoking_a_key_affects_no_other_key(shared: Site, tenants: list[Tenant]) -> None:
     (revoked, *others), *strangers = [tenant.keys for tenant in tenants]
     left = [*others, *(key for keys in strangers for key in keys)]
     await _see(shared, [revoked], 200)
@@ -309,7 +307,7 @@ async def test_a_revoked_key_takes_no_other_key_with_it(
         assert {200} == await _statuses(shared, key)
 
 
-async def test_a_disabled_tenant_takes_no_other_tenant_with_it(
+async def test_disabling_a_tenant_affects_no_other_tenant(
     shared: Site, tenants: list[Tenant]
 ) -> None:
     disabled, *others = tenants

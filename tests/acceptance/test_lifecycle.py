@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 
-async def test_a_stop_under_load_answers_what_was_begun(site: Site) -> None:
+async def test_a_stop_under_load_answers_the_requests_in_progress(site: Site) -> None:
     key = await site.make_key()
     async with load(site, key, connections=16) as ledger:
 
@@ -47,7 +47,7 @@ async def test_a_stop_under_load_answers_what_was_begun(site: Site) -> None:
     await ledger.check(site, key)
 
 
-async def test_idle_clients_do_not_hold_the_exit(site: Site) -> None:
+async def test_idle_clients_do_not_delay_the_exit(site: Site) -> None:
     key = await site.make_key()
     async with site.client(key) as client:
         await asyncio.gather(*(client.get("/health/live") for _ in range(20)))
@@ -142,7 +142,7 @@ async def _are_waiting(service: Service) -> bool:
         ({"flushes_max": "16", "workers": "200"}, None, ["FOREBAY_WORKERS", "max_connections"]),
     ],
 )
-async def test_what_is_set_wrong_is_said_in_one_sentence(
+async def test_a_wrong_setting_is_reported_in_one_sentence(
     database_url: str,
     make_service: MakeService,
     settings: dict[str, str],
@@ -156,7 +156,9 @@ async def test_what_is_set_wrong_is_said_in_one_sentence(
 
 
 @pytest.mark.parametrize("port", ["port", "metrics_port"])
-async def test_a_taken_port_is_said_in_one_sentence(make_service: MakeService, port: str) -> None:
+async def test_a_taken_port_is_reported_in_one_sentence(
+    make_service: MakeService, port: str
+) -> None:
     service = make_service()
     number = getattr(service, port)
     with socket.socket() as taken:

@@ -56,7 +56,7 @@ async def _line_of(site: Site, answer: httpx.Response) -> LogLine:
     return line
 
 
-async def test_a_request_is_one_line_with_all_that_is_known_of_it(shared: Site) -> None:
+async def test_a_request_is_one_log_line_with_every_field(shared: Site) -> None:
     key = await shared.make_key()
     first, second = new_ids(2)
     batch = [
@@ -228,7 +228,7 @@ async def test_the_public_port_has_no_metrics(shared: Site, path: str) -> None:
         assert (await client.get(path)).status_code == 404
 
 
-async def test_index_says_where_to_send(shared: Site) -> None:
+async def test_the_index_lists_the_paths(shared: Site) -> None:
     async with shared.client() as client:
         answer = await client.get("/")
 

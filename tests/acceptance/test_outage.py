@@ -71,7 +71,7 @@ async def _check_probes(client: httpx.AsyncClient) -> None:
     )
 
 
-async def test_made_up_keys_hold_no_answer_while_the_database_is_silent(
+async def test_made_up_keys_delay_no_answer_while_the_database_is_silent(
     database_url: str, start_site: StartSite
 ) -> None:
     """The deadline of a look-up includes the wait for its turn, however many wait."""
@@ -106,7 +106,7 @@ _END_LOOK_UPS: Final = (
 )
 
 
-async def test_known_keys_outlive_failing_look_ups_for_a_bounded_time(
+async def test_cached_keys_are_used_for_a_bounded_time_while_look_ups_fail(
     database_url: str, start_site: StartSite
 ) -> None:
     """As when others hold every slot of PostgreSQL: events go down, and no look-up does."""
@@ -207,7 +207,7 @@ async def test_an_answer_cut_off_again_and_again_is_an_unknown_outcome(
         assert await site.event_ids(key) == [event_id]
 
 
-async def test_a_line_that_falls_silent_after_a_cut_holds_no_answer(
+async def test_a_connection_that_falls_silent_after_a_cut_delays_no_answer(
     database_url: str, start_site: StartSite
 ) -> None:
     """The lost session is ended over a connection that does not answer either."""
@@ -233,7 +233,7 @@ async def test_a_line_that_falls_silent_after_a_cut_holds_no_answer(
         assert (await site.event_ids(key)).count(event_id) == 1
 
 
-async def test_ended_sessions_are_replaced_without_a_refusal(site: Site) -> None:
+async def test_ended_sessions_are_replaced_and_no_request_is_refused(site: Site) -> None:
     """As after `pg_terminate_backend`, or the restart of a pooler."""
     key = await site.make_key()
     query = (
@@ -253,7 +253,7 @@ async def test_ended_sessions_are_replaced_without_a_refusal(site: Site) -> None
     await ledger.check(site, key)
 
 
-async def test_a_restart_of_postgresql_is_survived(
+async def test_the_service_survives_a_restart_of_postgresql(
     own_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     name = "forebay_test_restart"
@@ -276,7 +276,7 @@ async def test_a_restart_of_postgresql_is_survived(
         await ledger.check(site, key)
 
 
-async def test_above_the_high_water_mark_a_worker_refuses_and_then_recovers(
+async def test_above_its_queue_limit_a_worker_refuses_and_then_recovers(
     start_site: StartSite,
 ) -> None:
     """Another session holds the key that the first flushes need, so that the queue fills."""
@@ -313,7 +313,7 @@ async def test_above_the_high_water_mark_a_worker_refuses_and_then_recovers(
     await ledger.check(site, key)
 
 
-async def test_a_lock_that_another_session_holds_costs_only_its_own_event(
+async def test_a_lock_of_another_session_affects_only_the_event_with_that_id(
     start_site: StartSite,
 ) -> None:
     """Also when the deadline passes during an attempt, it is known that the event is not stored."""

@@ -68,7 +68,7 @@ async def topped_up(service: Service, days_ahead: int) -> None:
         pytest.param(3, id="a_coming_day", marks=pytest.mark.nightly),
     ],
 )
-async def test_a_detached_day_left_in_place_stops_no_start_and_no_replacement(
+async def test_a_detached_day_partition_prevents_no_start_and_no_restart(
     make_service: MakeService, connection: Any, database_url: str, days: int
 ) -> None:
     await make_partitions(connection)
@@ -92,7 +92,7 @@ async def test_a_detached_day_left_in_place_stops_no_start_and_no_replacement(
     assert 0 == await service.stop()
 
 
-async def test_a_default_partition_with_rows_of_today_is_served_and_told(
+async def test_a_default_partition_with_rows_of_today_is_used_and_logged(
     start_site: StartSite, connection: Any
 ) -> None:
     await connection.execute(
@@ -109,7 +109,7 @@ async def test_a_default_partition_with_rows_of_today_is_served_and_told(
     assert "the DEFAULT partition rest holds rows" == line["problem"]
 
 
-async def test_an_operators_partition_over_the_coming_days_is_one_of_ours(
+async def test_an_operators_partition_over_the_coming_days_is_used(
     start_site: StartSite, connection: Any
 ) -> None:
     await connection.execute(
@@ -123,7 +123,7 @@ async def test_an_operators_partition_over_the_coming_days_is_one_of_ours(
     assert [] == site.service.log_lines("partition_not_made")
 
 
-async def test_a_role_that_cannot_make_partitions_serves_and_says_until_when(
+async def test_a_role_that_cannot_make_partitions_serves_and_logs_until_when(
     start_site: StartSite, connection: Any, make_role: MakeRole
 ) -> None:
     role = await make_role("SELECT, INSERT")
@@ -141,7 +141,7 @@ async def test_a_role_that_cannot_make_partitions_serves_and_says_until_when(
     assert "Traceback" not in site.service.log
 
 
-async def test_without_todays_partition_the_start_waits_for_somebody_who_may_make_it(
+async def test_without_todays_partition_the_start_waits_until_one_is_made(
     make_service: MakeService,
     connection: Any,
     database_url: str,

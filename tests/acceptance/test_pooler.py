@@ -12,7 +12,7 @@ from tests.integration.test_pooler import IGNORE
 from tests.pgbouncer import pgbouncer
 
 
-async def test_a_pooler_that_shares_sessions_is_one_sentence(
+async def test_a_pooler_that_shares_sessions_is_refused_in_one_sentence(
     database_url: str, make_service: MakeService
 ) -> None:
     with pgbouncer(database_url, "transaction", ignore_startup_parameters=IGNORE) as url:
@@ -26,7 +26,7 @@ async def test_a_pooler_that_shares_sessions_is_one_sentence(
     assert "canary-word" not in line + service.log
 
 
-async def test_in_session_mode_events_are_stored_and_keys_are_heard_of(
+async def test_in_session_mode_events_are_stored_and_key_changes_arrive(
     database_url: str, start_site: StartSite
 ) -> None:
     with pgbouncer(database_url, "session", ignore_startup_parameters=IGNORE) as url:

@@ -64,7 +64,7 @@ async def all_slots_taken(url: str) -> AsyncIterator[None]:
             hog.terminate()
 
 
-async def test_with_every_slot_taken_a_worker_stores_on_and_stays_ready(
+async def test_with_every_connection_slot_taken_a_worker_stores_events_and_stays_ready(
     crowded_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     url = await crowded_postgres.make_database("forebay_test_slots")
@@ -80,7 +80,7 @@ async def test_with_every_slot_taken_a_worker_stores_on_and_stays_ready(
                 assert (200, 200) == (answer.status_code, ready.status_code), answer.text
 
 
-async def test_a_worker_that_is_idle_stays_ready_with_every_slot_taken(
+async def test_an_idle_worker_stays_ready_with_every_connection_slot_taken(
     crowded_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     url = await crowded_postgres.make_database("forebay_test_idle")
@@ -129,9 +129,7 @@ async def test_without_a_partition_and_the_right_to_make_it_no_worker_is_ready(
         assert 200 == (await client.post("/v1/track", json=track())).status_code
 
 
-async def test_a_right_that_is_taken_away_is_named(
-    own_postgres: OwnPostgres, start_site: StartSite
-) -> None:
+async def test_a_revoked_right_is_named(own_postgres: OwnPostgres, start_site: StartSite) -> None:
     name = "forebay_test_right"
     async with own_postgres.admin() as admin:
         await admin.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}'")
@@ -152,7 +150,7 @@ async def test_a_right_that_is_taken_away_is_named(
         await until(site.service.is_ready, RECOVERED_S, "it is ready again by itself")
 
 
-async def test_a_table_that_is_locked_is_named_and_one_locked_row_is_nothing(
+async def test_a_locked_table_is_named_and_a_locked_row_is_ignored(
     start_site: StartSite,
 ) -> None:
     site = await start_site(**SETTINGS, lock_timeout_ms="200")

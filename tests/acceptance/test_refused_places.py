@@ -26,7 +26,7 @@ ANSWER_S: Final = 10.0
 LIVE: Final = b"GET /health/live HTTP/1.1\r\nHost: forebay.test\r\n\r\n"
 
 
-async def test_no_connection_hangs_while_a_successor_waits_for_the_database(site: Site) -> None:
+async def test_no_connection_hangs_while_a_new_worker_waits_for_the_database(site: Site) -> None:
     """The successor then listens on the socket that was shut down."""
     before = site.service.worker_pids
     async with broken(site.database_url, UNUSABLE):
@@ -57,7 +57,7 @@ async def test_the_only_worker_dies_while_its_successor_waits(
     await _reloads_without_a_fault(site)
 
 
-async def test_no_connection_hangs_while_a_predecessor_finishes_its_requests(
+async def test_no_connection_hangs_while_an_old_worker_finishes_its_requests(
     start_site: StartSite,
 ) -> None:
     # The requests must not end by these timeouts, however busy the machine is.
@@ -113,7 +113,7 @@ async def test_a_reload_replaces_a_worker_that_the_reload_before_has_left_waitin
     await _serves_with(site, before)
 
 
-async def test_a_hang_up_of_the_whole_process_group_is_a_reload(site: Site) -> None:
+async def test_a_sighup_to_the_whole_process_group_is_a_reload(site: Site) -> None:
     """A closed terminal sends it to every process, and so does `systemctl kill -s HUP`."""
     key, before = await site.make_key(), site.service.worker_pids
     async with load(site, key, connections=4) as ledger:

@@ -44,7 +44,9 @@ async def _turn(clients: dict[int, httpx.AsyncClient], status: int) -> float:
 
 
 @pytest.mark.parametrize("change", _STATEMENTS)
-async def test_a_key_that_ends_is_refused_by_every_worker(shared: Site, change: str) -> None:
+async def test_a_revoked_or_expired_key_is_refused_by_every_worker(
+    shared: Site, change: str
+) -> None:
     key = await shared.make_key()
     async with shared.client_of_each_worker(key) as clients, shared.database() as connection:
         assert await _statuses(clients) == {200}
@@ -56,7 +58,7 @@ async def test_a_key_that_ends_is_refused_by_every_worker(shared: Site, change: 
         assert rows == len(await shared.rows(key))
 
 
-async def test_the_command_that_revokes_is_heard(shared: Site) -> None:
+async def test_a_key_revoked_by_the_command_is_refused(shared: Site) -> None:
     key = await shared.make_key()
     async with shared.client_of_each_worker(key) as clients, shared.database() as connection:
         assert await _statuses(clients) == {200}
@@ -74,7 +76,7 @@ async def test_a_tenant_that_is_enabled_again_is_served_again(shared: Site) -> N
         assert await _turn(clients, 200) < HEARD_S
 
 
-async def test_a_key_ends_at_its_hour_without_a_word(shared: Site) -> None:
+async def test_a_key_expires_without_a_notification(shared: Site) -> None:
     key = await shared.make_key()
     async with shared.client_of_each_worker(key) as clients, shared.database() as connection:
         query = "UPDATE api_keys SET expires_at = now() + interval '0.7 s' WHERE key_id = $1"
@@ -93,7 +95,7 @@ _ENDS_AHEAD: Final = {
 @pytest.mark.parametrize(
     "change", ["revoked", pytest.param("tenant disabled", marks=pytest.mark.nightly)]
 )
-async def test_an_end_that_lies_ahead_counts_from_then_on(shared: Site, change: str) -> None:
+async def test_a_planned_expiry_applies_from_its_time_on(shared: Site, change: str) -> None:
     key = await shared.make_key()
     async with shared.client_of_each_worker(key) as clients, shared.database() as connection:
         assert await _statuses(clients) == {200}
@@ -137,7 +139,7 @@ async def test_a_key_that_ends_while_the_body_arrives_stores_nothing(
     assert "in between" not in await shared.event_ids(key)
 
 
-async def test_a_new_key_is_taken_at_once_although_it_was_tried_before_it_was_there(
+async def test_a_new_key_is_accepted_at_once_although_it_was_sent_before_it_existed(
     shared: Site,
 ) -> None:
     key = await shared.make_key()
@@ -153,7 +155,7 @@ async def test_a_new_key_is_taken_at_once_although_it_was_tried_before_it_was_th
         assert await _turn(clients, 200) < HEARD_S
 
 
-async def test_a_change_missed_while_the_listener_was_away_counts_when_it_is_back(
+async def test_a_change_missed_without_a_listener_applies_when_it_listens_again(
     site: Site,
 ) -> None:
     """A worker forgets every key when it hears again."""
@@ -171,7 +173,7 @@ async def test_a_change_missed_while_the_listener_was_away_counts_when_it_is_bac
         await _turn(clients, 401)
 
 
-async def test_limits_of_a_key_change_while_it_is_used(shared: Site) -> None:
+async def test_changed_limits_of_a_key_apply_while_it_is_used(shared: Site) -> None:
     key: NewKey = await shared.make_key()
     batch = {"batch": [track(), track()]}
     async with shared.client_of_each_worker(key) as clients, shared.database() as connection:

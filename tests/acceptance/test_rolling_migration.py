@@ -55,7 +55,7 @@ def next_release(folder: Path) -> Path:
 _BLOCK: Final = re.MULTILINE | re.DOTALL
 
 
-async def test_a_release_is_migrated_beneath_the_one_before_and_no_event_fails(
+async def test_a_migration_below_the_running_previous_release_fails_no_event(
     site: Site, tmp_path: Path, connection: Any
 ) -> None:
     """Also beside a transaction that has read `events`, which the new column has to wait for."""

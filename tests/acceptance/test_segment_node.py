@@ -105,7 +105,7 @@ def check_rows(calls: list[Call], events: list[dict[str, Any]], rows: list[Row])
 
 
 @pytest.mark.parametrize("profile", Profile)
-async def test_every_type_arrives_as_the_application_meant_it(
+async def test_every_type_is_stored_as_the_application_sent_it(
     shared: Site, profile: Profile
 ) -> None:
     key = await shared.make_key(profile)
@@ -137,7 +137,7 @@ async def test_a_burst_over_parallel_connections_arrives_whole(
     check_rows(calls, events, await shared.rows(key))
 
 
-async def test_a_batch_that_only_the_larger_profile_carries_arrives_in_one_request(
+async def test_a_batch_that_needs_the_larger_profile_is_stored_by_one_request(
     shared: Site,
 ) -> None:
     key = await shared.make_key(Profile.SEGMENT)
@@ -149,7 +149,7 @@ async def test_a_batch_that_only_the_larger_profile_carries_arrives_in_one_reque
     check_rows(calls, events, await shared.rows(key))
 
 
-async def test_a_key_that_is_not_good_is_told_to_the_application(shared: Site) -> None:
+async def test_the_application_learns_that_its_key_is_refused(shared: Site) -> None:
     async with application(shared.service.url, "fb1_nobody", tracks(3)) as app:
         await app.ended()
 

@@ -93,7 +93,7 @@ def _send_one_of_each(client: Client, when: datetime) -> list[dict[str, Any]]:
     return messages
 
 
-async def test_each_call_is_stored_as_it_was_meant(shared: Site) -> None:
+async def test_each_call_is_stored_as_it_was_sent(shared: Site) -> None:
     key = await shared.make_key(Profile.SEGMENT)
     when = datetime.now(UTC).replace(microsecond=123_000) - timedelta(days=3)
     with sdk(shared, key) as (client, failures):
@@ -162,7 +162,7 @@ async def test_retries_of_the_sdk_over_a_restart_store_every_event_once(site: Si
     assert sorted(sent) == sorted(await site.event_ids(key))
 
 
-async def test_a_database_that_comes_back_finds_the_sdk_still_trying(site: Site) -> None:
+async def test_the_sdk_still_retries_when_the_database_is_back(site: Site) -> None:
     """The SDK keeps to Retry-After, and mixes what it has to send again with what is new."""
     key = await site.make_key(Profile.SEGMENT)
     sent: list[str] = []

@@ -59,7 +59,7 @@ async def generated(address: str, **load: Any) -> Sample:
     return found
 
 
-async def test_a_pause_is_counted_in_every_request_that_was_due_in_it() -> None:
+async def test_a_pause_counts_in_the_latency_of_every_request_due_in_it() -> None:
     taken = 0
     is_over = asyncio.Event()
 

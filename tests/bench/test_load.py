@@ -37,7 +37,7 @@ def test_the_same_seed_sends_the_same_mix() -> None:
     assert {"/v1/track", "/v1/identify", "/v1/batch"} == {request.path for request in first}
 
 
-def test_a_twentieth_of_what_is_sent_was_stored_before_and_is_to_be_a_duplicate() -> None:
+def test_a_twentieth_of_the_events_are_duplicates() -> None:
     mix, sent = RequestMix(7), []
     for _ in range(4_000):
         sent.append(request := mix.next())
@@ -61,7 +61,7 @@ def test_a_batch_sent_again_keeps_its_rejected_event() -> None:
         (BATCH, 200, answer("accepted", "rejected")),
     ],
 )
-def test_the_right_answer_is_no_fault(request_: UserRequest, status: int, body: bytes) -> None:
+def test_a_correct_answer_is_no_failure(request_: UserRequest, status: int, body: bytes) -> None:
     assert request_.fault_in(status, body) is None
 
 
@@ -77,7 +77,7 @@ def test_the_right_answer_is_no_fault(request_: UserRequest, status: int, body: 
         (BATCH, 200, answer("accepted"), "1 accepted, not 1 accepted, 1 rejected"),
     ],
 )
-def test_any_other_answer_is_a_fault(
+def test_any_other_answer_is_a_failure(
     request_: UserRequest, status: int, body: bytes, fault: str
 ) -> None:
     found = request_.fault_in(status, body)

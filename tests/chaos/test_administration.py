@@ -65,7 +65,7 @@ async def _cancel_waits(own: OwnPostgres, seconds: float) -> int:
     return cancelled
 
 
-async def test_a_detached_day_and_killed_workers_stop_nobody(
+async def test_a_detached_day_partition_and_killed_workers_refuse_no_request(
     start_site: StartSite, *, is_long: bool
 ) -> None:
     run = REPORT.begin("a detached day in the way, workers killed")
@@ -81,7 +81,7 @@ async def test_a_detached_day_and_killed_workers_stop_nobody(
             await site.service.until_replaced(timeout_s=ACCEPTED_AGAIN_S)
 
 
-async def test_a_service_whose_replacements_are_killed_comes_back(
+async def test_a_service_whose_new_workers_are_killed_recovers(
     start_site: StartSite, *, is_long: bool
 ) -> None:
     """Each worker that replaces a killed one is killed within a second of its start."""

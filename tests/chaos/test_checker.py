@@ -88,13 +88,13 @@ def test_an_event_that_is_accepted_twice_is_found_though_it_is_stored_once() -> 
     assert {"accepted twice"} == kinds(findings(account, _stored("a", "h")))
 
 
-def test_a_conflict_that_was_told_of_the_same_content_is_found() -> None:
+def test_a_conflict_answered_for_the_same_content_is_found() -> None:
     account = Account({"a": {"h"}}, [("a", "h", "accepted"), ("a", "h", "conflict")])
 
     assert {"not what was told"} == kinds(findings(account, _stored("a", "h")))
 
 
-async def test_the_file_holds_what_was_sent_although_nothing_was_answered(tmp_path: Path) -> None:
+async def test_the_file_has_the_sent_events_although_nothing_was_answered(tmp_path: Path) -> None:
     ledger, ids = Ledger(tmp_path / "ledger"), new_ids(3)
     async with httpx.AsyncClient(base_url=f"http://{HOST}:{free_port()}") as client:
         await ledger.send(client, ids)

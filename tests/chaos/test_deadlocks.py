@@ -163,7 +163,7 @@ def test_unsorted_rows_differ_from_a_plan_by_their_order_alone() -> None:
     assert Plan([rows]).event_rows(7) == in_order.event_rows(7) != Unsorted([rows]).event_rows(7)
 
 
-async def test_without_the_sort_they_do_and_still_each_event_is_stored_once(
+async def test_without_the_sort_writers_deadlock_and_each_event_is_stored_once(
     pool: Any, connection: Any
 ) -> None:
     """

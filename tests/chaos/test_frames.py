@@ -93,7 +93,7 @@ def _places(whole: dict[Way, list[str]], *, is_long: bool) -> list[Place]:
 
 
 @pytest.mark.parametrize("rows", [AT_ONCE_ROWS, COPY_ROWS])
-async def test_a_line_that_breaks_at_any_message_of_a_flush_costs_no_event(
+async def test_a_connection_cut_at_any_message_of_a_flush_loses_no_event(
     database_url: str, start_site: StartSite, rows: int, *, is_long: bool
 ) -> None:
     """Every boundary is met, in both directions: also before COMMIT, and before its answer."""
@@ -122,7 +122,7 @@ async def test_a_line_that_breaks_at_any_message_of_a_flush_costs_no_event(
 @pytest.mark.parametrize(
     "failure", [Failure.SILENCE, pytest.param(Failure.SLOW, marks=pytest.mark.nightly)]
 )
-async def test_a_line_that_falls_silent_or_crawls_holds_nobody_and_loses_nothing(
+async def test_a_silent_or_slow_connection_delays_no_other_flush_and_loses_no_event(
     database_url: str, start_site: StartSite, failure: Failure, *, is_long: bool
 ) -> None:
     """Nobody is told that anything is wrong: a time limit has to notice."""

@@ -50,7 +50,7 @@ def _move(folder: Path, target: Path) -> None:
     folder.symlink_to(target)
 
 
-async def test_a_full_disk_of_the_log_takes_postgresql_down_and_no_event_with_it(
+async def test_a_full_wal_disk_stops_postgresql_and_loses_no_event(
     small_disk: Path, logging_apart: OwnPostgres, start_site: StartSite, *, is_long: bool
 ) -> None:
     """It panics, cannot recover without room, and ends; with room it is started again."""

@@ -57,7 +57,7 @@ class SlowClient:
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.nightly)]
 )
-async def test_a_leaving_service_answers_what_was_begun_also_to_a_slow_client(
+async def test_a_stopping_service_answers_the_requests_in_progress_of_slow_clients_too(
     site: Site, number: signal.Signals, *, is_long: bool
 ) -> None:
     """Clients with connections kept alive go on sending all the while."""
@@ -88,7 +88,7 @@ async def test_a_leaving_service_answers_what_was_begun_also_to_a_slow_client(
     await run.judge(ledger, site, key)
 
 
-async def test_a_client_that_goes_in_mid_request_leaves_all_of_its_events_or_none(
+async def test_of_a_request_whose_client_disconnects_all_events_or_none_are_stored(
     site: Site, *, is_long: bool
 ) -> None:
     """It hangs up in the middle of the body, or having sent it all; others do not notice."""

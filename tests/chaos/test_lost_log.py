@@ -49,7 +49,7 @@ def piped(database_url: str, tmp_path: Path) -> Iterator[PipedService]:
     service.kill()
 
 
-async def test_a_reader_that_stops_stops_nobody_else_and_is_told_what_it_missed(
+async def test_a_log_reader_that_stops_blocks_no_request_and_learns_how_many_lines_it_missed(
     piped: PipedService, database_url: str
 ) -> None:
     await piped.start()
@@ -72,7 +72,7 @@ async def test_a_reader_that_stops_stops_nobody_else_and_is_told_what_it_missed(
     assert await piped.stop() == 0
 
 
-async def test_a_reader_that_has_stopped_does_not_hold_the_exit(piped: PipedService) -> None:
+async def test_a_log_reader_that_has_stopped_does_not_delay_the_exit(piped: PipedService) -> None:
     await piped.start()
     workers = piped.worker_pids
     piped.stop_reader()

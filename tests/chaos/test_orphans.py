@@ -22,7 +22,7 @@ from tests.chaos.test_leaving import NOT_BEGUN, SlowClient
 END_S: Final = 25.0
 
 
-async def test_workers_whose_parent_is_killed_answer_what_was_begun_and_end(
+async def test_workers_whose_parent_is_killed_answer_the_requests_in_progress_and_end(
     site: Site, *, is_long: bool
 ) -> None:
     """And the port is free for the next start."""

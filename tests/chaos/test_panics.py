@@ -60,7 +60,7 @@ async def start_panicking(start_site: StartSite, tmp_path: Path) -> StartSite:
 
 
 @pytest.mark.parametrize("panic", [SCAN, pytest.param(FLUSH, marks=pytest.mark.nightly), WRITE])
-async def test_a_panic_is_answered_at_once_and_the_worker_serves_on(
+async def test_a_panic_is_answered_at_once_and_the_worker_continues(
     start_panicking: StartSite, panic: Panic, *, is_long: bool
 ) -> None:
     """The requests of its flush are not stored and are told so; all others are served."""
@@ -89,7 +89,7 @@ async def test_a_panic_is_answered_at_once_and_the_worker_serves_on(
     await run.judge(ledger, site, key)
 
 
-async def test_all_who_wait_for_a_flush_are_told_that_the_core_panicked_in_it(
+async def test_a_panic_in_a_flush_is_answered_to_all_of_its_requests(
     start_panicking: StartSite,
 ) -> None:
     """They gather behind a flush that waits for a row; theirs begins when it has the row."""

@@ -37,7 +37,7 @@ CANCEL: Final = (
 
 
 @pytest.mark.parametrize("count", [pytest.param(COUNTS[0], marks=pytest.mark.nightly), COUNTS[1]])
-async def test_what_a_silent_standby_does_not_hold_is_never_acknowledged(
+async def test_rows_that_a_silent_standby_lacks_are_never_acknowledged(
     own_postgres: OwnPostgres, start_site: StartSite, count: int
 ) -> None:
     """Ending the session that waits for the standby leaves its rows on the primary alone."""

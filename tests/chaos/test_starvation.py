@@ -32,7 +32,7 @@ GROWTH: Final = 10
 
 
 @pytest.mark.nightly
-async def test_a_database_that_is_away_for_long_is_503_and_back_by_itself(
+async def test_a_long_outage_of_the_database_is_503_and_ends_by_itself(
     database_url: str, start_site: StartSite, *, is_long: bool
 ) -> None:
     away_s = 30.0 if is_long else 3.0
@@ -51,7 +51,7 @@ async def test_a_database_that_is_away_for_long_is_503_and_back_by_itself(
             await run.recovers(ledger)
 
 
-async def test_a_server_without_a_free_connection_is_503_and_back_by_itself(
+async def test_a_server_without_a_free_connection_is_503_and_ends_by_itself(
     crowded_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     """Somebody else takes every connection, and the service's own are lost."""
@@ -87,7 +87,7 @@ async def _take_all(url: str, hogs: list[Any]) -> None:
         rounds_without_session = 0 if ended else rounds_without_session + 1
 
 
-async def test_a_full_disk_is_503_and_back_by_itself_when_there_is_room(
+async def test_a_full_disk_is_503_and_ends_by_itself_when_there_is_space(
     small_disk: Path, own_postgres: OwnPostgres, start_site: StartSite
 ) -> None:
     """The tables' disk is full; the log's is not, so that PostgreSQL itself goes on."""
@@ -105,7 +105,7 @@ async def test_a_full_disk_is_503_and_back_by_itself_when_there_is_room(
         await run.recovers(ledger)
 
 
-async def test_a_full_disk_is_told_by_an_idle_worker_too(
+async def test_an_idle_worker_reports_a_full_disk_too(
     small_disk: Path, own_postgres: OwnPostgres, start_site: StartSite, *, is_long: bool
 ) -> None:
     """Once a flush found the disk full, probes alone say when there is room."""
@@ -139,7 +139,7 @@ async def _site_on(disk: Path, own: OwnPostgres, start_site: StartSite) -> Site:
 
 
 @pytest.mark.nightly
-async def test_a_row_that_is_held_for_long_stops_nobody_else(
+async def test_a_row_locked_for_long_affects_no_other_request(
     start_site: StartSite, *, is_long: bool
 ) -> None:
     """The rest of its flush is stored within three seconds, five times that here."""

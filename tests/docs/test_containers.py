@@ -95,7 +95,7 @@ def test_every_setting_of_the_container_files_exists(services: dict[str, Any]) -
     assert set(re.findall(r"\b(FOREBAY_\w+)[:=]", DOCKERFILE)) <= settings
 
 
-def test_the_image_is_pinned_runs_as_nobody_and_stops_in_order() -> None:
+def test_the_image_is_pinned_runs_as_an_ordinary_user_and_stops_in_order() -> None:
     images = re.findall(r"^ARG \w+=(\S+)$", DOCKERFILE, re.MULTILINE)
 
     assert len(images) == 2

@@ -162,7 +162,7 @@ def test_tracebacks_and_prints_take_the_same_way_and_are_out_at_the_end() -> Non
     assert "ZeroDivisionError" in done.stderr
 
 
-def test_without_stdout_the_process_goes_on() -> None:
+def test_without_stdout_the_process_continues() -> None:
     """The number of a descriptor that was closed from the start soon belongs to another file."""
     code = SETUP.format(level="info", log_format="auto") + "log.info('one'); print('two')"
 

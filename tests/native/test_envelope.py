@@ -95,7 +95,7 @@ def test_a_broken_envelope_refuses_the_body(body: str, code: str, field: str) ->
 def test_a_refusal_says_what_was_found() -> None:
     refused = malformed('{"batch":{}}')
 
-    assert refused.message == "batch must be an array, this is an object"
+    assert refused.message == "batch must be an array, but is an object"
     assert refused.actual == "an object"
 
 

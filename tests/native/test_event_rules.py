@@ -48,11 +48,11 @@ def content(event: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("event", "message"),
     [
-        ('{"event_id":123}', "event_id must be text, this is the number 123"),
-        ('{"messageId":77.5}', "messageId must be text, this is the number 77.5"),
-        ('{"messageId":true}', "messageId must be text, this is a boolean"),
-        ('{"timestamp":1700000000}', "timestamp must be text, this is the number 1700000000"),
-        ('{"userId":[]}', "userId must be text or a number, this is an array"),
+        ('{"event_id":123}', "event_id must be text, but is the number 123"),
+        ('{"messageId":77.5}', "messageId must be text, but is the number 77.5"),
+        ('{"messageId":true}', "messageId must be text, but is a boolean"),
+        ('{"timestamp":1700000000}', "timestamp must be text, but is the number 1700000000"),
+        ('{"userId":[]}', "userId must be text or a number, but is an array"),
     ],
 )
 def test_a_field_of_the_wrong_type_is_named_with_what_it_must_be_and_what_it_is(
@@ -128,14 +128,14 @@ def test_an_event_that_breaks_a_rule_is_refused_alone(
 @pytest.mark.parametrize(
     ("event", "message"),
     [
-        ("[]", "an event must be an object, this is an array"),
+        ("[]", "an event must be an object, but is an array"),
         ("{}", "each event of a batch needs type: track, identify, page, screen, group, alias"),
         (
             '{"type":"x"}',
-            'type must be one of track, identify, page, screen, group, alias, this is "x"',
+            'type must be one of track, identify, page, screen, group, alias, but is "x"',
         ),
         ('{"type":"track"}', "track needs event, not null and not empty"),
-        ('{"type":"page","userId":{}}', "userId must be text or a number, this is an object"),
+        ('{"type":"page","userId":{}}', "userId must be text or a number, but is an object"),
         (
             '{"type":"page","userId":1,"user_id":2}',
             "user_id and userId are both given, with different values",
@@ -143,11 +143,11 @@ def test_an_event_that_breaks_a_rule_is_refused_alone(
         ('{"type":"page","x":1,"x":2}', "duplicate x in the event"),
         (
             f'{{"type":"page","messageId":"{"é" * 101}"}}',
-            "messageId must have 1 to 200 bytes, this has 202",
+            "messageId must have 1 to 200 bytes, but has 202",
         ),
         (
             '{"type":"page","messageId":"\\n"}',
-            "messageId must have no control characters, this has U+000A",
+            "messageId must have no control characters, but has U+000A",
         ),
         (
             '{"type":"page","sentAt":"a\\tb"}',

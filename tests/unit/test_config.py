@@ -210,12 +210,12 @@ def test_of_several_lines_for_one_setting_the_last_counts(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["FOREBAY_PROT", "FOREBAY_", "FOREBAY_DATABASE_URL"])
-def test_a_name_that_is_none_of_ours_is_refused(name: str) -> None:
+def test_an_unknown_name_with_the_prefix_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"^{name} is not a setting of Forebay"):
         config.load({name: "1"})
 
 
-def test_other_names_are_none_of_our_business() -> None:
+def test_other_variables_are_ignored() -> None:
     assert Config() == config.load({"PORT": "1", "DATABASE_URL": "postgresql://", "PATH": "/"})
 
 

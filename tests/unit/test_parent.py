@@ -34,21 +34,21 @@ def test_a_worker_that_leaves_accepts_no_further_connection_and_another_does() -
     said.close()
 
 
-def test_a_parent_hears_that_a_worker_is_ready() -> None:
+def test_a_parent_learns_that_a_worker_is_ready() -> None:
     ready, said = Pipe(duplex=False)
     with ready:
         Link(0, said).say_ready()
         assert ready.poll(10)
 
 
-def test_a_worker_whose_parent_is_gone_is_not_disturbed_by_it() -> None:
+def test_a_worker_ignores_that_its_parent_has_ended() -> None:
     ready, said = Pipe(duplex=False)
     ready.close()
     Link(0, said).say_ready()
     assert said.closed
 
 
-def test_a_worker_that_has_closed_the_socket_leaves_what_has_its_number_now_alone() -> None:
+def test_a_worker_ignores_a_descriptor_that_reuses_the_number_of_its_closed_socket() -> None:
     ready, said = Pipe(duplex=False)
     listener = socket.create_server(("127.0.0.1", 0))
     number = listener.fileno()

@@ -35,13 +35,13 @@ def test_a_fault_says_what_it_is_in_a_sentence(reason: Reason) -> None:
 
 
 @pytest.mark.parametrize("reason", ERROR_RESPONSES)
-def test_whoever_should_come_back_is_told_when(reason: Reason) -> None:
+def test_every_temporary_refusal_has_a_retry_after(reason: Reason) -> None:
     fault = ERROR_RESPONSES[reason]
 
     assert (fault.status in {429, 503}) is (fault.retry_after_s is not None)
 
 
-def test_no_sender_is_told_408() -> None:
+def test_no_reason_has_status_408() -> None:
     """Three SDKs drop a batch for it."""
     assert 408 not in {fault.status for fault in ERROR_RESPONSES.values()}
 

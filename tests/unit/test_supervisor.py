@@ -55,7 +55,7 @@ async def test_a_task_that_waits_to_be_restarted_is_shown_with_its_error() -> No
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, _Panic, OSError])
-async def test_whatever_ends_a_run_and_whatever_fails_to_count_it_the_task_goes_on(
+async def test_a_task_continues_after_any_error_of_its_run_or_of_the_counter(
     error: type[BaseException],
 ) -> None:
     again = asyncio.Event()

@@ -1,4 +1,4 @@
-//! The whole body of a request: the members of the envelope, and each event by itself.
+//! Scans the body of a request: a single event, or the envelope of a batch with its events.
 #![forbid(unsafe_code)]
 
 use super::field::EventType;
@@ -9,20 +9,20 @@ use crate::json::error::{Expected, JsonError};
 use crate::json::scanner::Scanner;
 use crate::json::value::{Kind, Value};
 
-/// Bytes of a batch's own context, which is stored with each event.
+/// Maximum size of the context of a batch in bytes. It is stored with each event.
 pub const BATCH_CONTEXT_BYTES_MAX: usize = 32 * 1_024;
 
-/// The content of a body. Values are references into the body.
+/// The result of a scan. Values are positions in the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     pub write_key: Option<String>,
     pub sent_at: Option<Value>,
     pub sent_at_us: Option<i64>,
     pub context: Option<Value>,
-    /// Events seen, also those past the limit.
+    /// Number of events in the body, including those after the limit.
     pub count: usize,
     pub events: Vec<Result<Event, Box<Violation>>>,
-    /// The unknown members of all events, one event after the other.
+    /// The unknown members of all events, in the order of the events.
     pub unknown: Vec<UnknownMember>,
 }
 
@@ -44,10 +44,10 @@ impl Scan {
     }
 }
 
-/// Reads a body that is one event.
+/// Scans a body that is one event.
 ///
 /// # Errors
-/// What is wrong with the body as a whole.
+/// If the body as a whole is invalid.
 pub fn scan_event(body: &[u8], expected: EventType) -> Result<Scan, Box<Malformed>> {
     let body = utf8(body)?;
     let mut scanner = begin(body)?;
@@ -65,10 +65,10 @@ pub fn scan_event(body: &[u8], expected: EventType) -> Result<Scan, Box<Malforme
     Ok(scan)
 }
 
-/// Reads the first `events_max` events of a body's `batch`, and counts the rest.
+/// Scans the first `events_max` events of the `batch` in a body, and counts the others.
 ///
 /// # Errors
-/// What is wrong with the body as a whole.
+/// If the body as a whole is invalid.
 pub fn scan_batch(body: &[u8], events_max: usize) -> Result<Scan, Box<Malformed>> {
     let body = utf8(body)?;
     let scanner = begin(body)?;
@@ -102,7 +102,7 @@ fn utf8(body: &[u8]) -> Result<&str, Box<Malformed>> {
     })
 }
 
-/// A scanner at the object that a body must be.
+/// Returns a scanner at the start of the object that the body must be.
 fn begin(body: &str) -> Result<Scanner<'_>, Box<Malformed>> {
     #[cfg(feature = "panic-for-tests")]
     crate::panic_for_tests::panic_if_asked(crate::panic_for_tests::IN_SCAN, body.as_bytes());
@@ -125,7 +125,7 @@ fn begin(body: &str) -> Result<Scanner<'_>, Box<Malformed>> {
     Err(Box::new(Malformed {
         code: Code::MalformedJson,
         field: None,
-        message: format!("the body must be a JSON object, this is {found}"),
+        message: format!("the body must be a JSON object, but is {found}"),
         offset: Some(scanner.position()),
         limit: None,
         actual: Some(Actual::Text(found.to_owned())),
@@ -144,7 +144,7 @@ fn too_long(body: &str) -> Malformed {
     }
 }
 
-/// The members of the envelope that were read.
+/// The members of the envelope that have been read, to detect duplicates.
 #[derive(Debug, Default)]
 struct Seen {
     batch: bool,
@@ -158,7 +158,7 @@ struct Envelope<'a> {
     events_max: usize,
     seen: Seen,
     scan: Scan,
-    /// The first error. Reported only if the rest of the body is JSON.
+    /// The first error. It is returned only if the rest of the body is valid JSON.
     error: Option<Malformed>,
 }
 
@@ -229,7 +229,7 @@ impl Envelope<'_> {
         self.scan.events.push(Err(Box::new(Violation {
             code: Code::InvalidEvent,
             field: None,
-            message: format!("an event must be an object, this is {found}"),
+            message: format!("an event must be an object, but is {found}"),
             event_id: None,
             payload: value.raw(body).as_bytes().to_vec(),
         })));
@@ -281,7 +281,7 @@ impl Envelope<'_> {
         Ok(())
     }
 
-    /// Parses the time of sending, unless the body is refused already.
+    /// Parses `sentAt`, unless there is an error already.
     fn read_sent_at(&mut self) {
         let given = self.scan.sent_at.filter(|value| !value.is_empty_text());
         let Some(given) = given.filter(|_| self.error.is_none()) else {
@@ -350,7 +350,7 @@ impl Envelope<'_> {
     fn refuse_kind(&mut self, name: Value, value: Value, wanted: Kind) {
         if value.kind != wanted {
             let (field, found) = (label(name, self.scanner.body), value.kind.phrase());
-            let message = format!("{field} must be {}, this is {found}", wanted.phrase());
+            let message = format!("{field} must be {}, but is {found}", wanted.phrase());
             let actual = Actual::Text(found.to_owned());
             self.refuse(Code::InvalidField, &field, message, Some(actual));
         }

@@ -1,24 +1,24 @@
-//! The members of an event that have a meaning, in both of their spellings.
+//! The known members of an event, with both of their spellings.
 #![forbid(unsafe_code)]
 
-/// Every field has two spellings at most: ours, then that of Segment's SDKs.
+/// The maximum number of spellings of a field: that of Forebay, then that of Segment's SDKs.
 pub const SPELLINGS: usize = 2;
 
-/// The values that a field accepts, besides null.
+/// The values that a field accepts in addition to null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// Text or a number, which is stored as text; empty text is the same as null.
+    /// Text, or a number that is stored as text. Empty text counts as null.
     Id,
-    /// Text; empty text is the same as null.
+    /// Text. Empty text counts as null.
     EventId,
     Text,
     Object,
-    /// Any value: it is never stored.
+    /// Any value. It is never stored.
     Secret,
 }
 
 impl Field {
-    /// The bit that stands for it in a set of fields.
+    /// The bit of this field in a set of fields.
     #[must_use]
     pub const fn bit(self) -> u32 {
         1 << self as u32
@@ -49,7 +49,7 @@ pub enum Field {
 impl Field {
     pub const COUNT: usize = 16;
 
-    /// Every field, in the order of their numbers.
+    /// All fields, in the order of their discriminants.
     pub const ALL: [Self; Self::COUNT] = [
         Self::EventId,
         Self::Type,
@@ -69,7 +69,7 @@ impl Field {
         Self::WriteKey,
     ];
 
-    /// The content of an event after its type: its text fields.
+    /// The text fields that follow the type in the canonical content of an event.
     pub const CONTENT_TEXTS: [Self; 7] = [
         Self::Event,
         Self::UserId,
@@ -80,7 +80,7 @@ impl Field {
         Self::Category,
     ];
 
-    /// The content of an event after its text fields, without its unknown members.
+    /// The fields that follow the text fields in the canonical content of an event.
     pub const CONTENT_REST: [Self; 5] = [
         Self::Timestamp,
         Self::OriginalTimestamp,
@@ -89,11 +89,11 @@ impl Field {
         Self::Context,
     ];
 
-    /// A bit for each field that the content hash covers like unknown members.
+    /// The bits of the fields that the content hash covers like unknown members.
     pub const HASHED_AS_MEMBERS: u32 =
         Self::Properties.bit() | Self::Traits.bit() | Self::Context.bit();
 
-    /// The field with this name, and the index of this spelling of it.
+    /// Returns the field with this name, and the index of the spelling.
     #[must_use]
     pub fn find(name: &[u8]) -> Option<(Self, usize)> {
         Some(match name {
@@ -124,7 +124,7 @@ impl Field {
         })
     }
 
-    /// Its spellings, in the order of `find`; a field with only one has it twice.
+    /// Its spellings by their index; a field with one spelling has it twice.
     #[must_use]
     pub const fn names(self) -> [&'static str; SPELLINGS] {
         match self {
@@ -187,7 +187,7 @@ impl EventType {
         Self::Alias,
     ];
 
-    /// Their names, for a message.
+    /// The names of all types, for messages.
     pub const NAMES: &'static str = "track, identify, page, screen, group, alias";
 
     #[must_use]

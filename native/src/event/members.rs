@@ -1,4 +1,4 @@
-//! The members of one event, collected in one pass over the body.
+//! The members of one event, collected during the scan of the body.
 #![forbid(unsafe_code)]
 
 use super::field::{EventType, Field, SPELLINGS};
@@ -11,7 +11,7 @@ use crate::json::value::{Kind, Value};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// An event that passed every rule: where its values are in the body, and its times.
+/// An event that passed all rules: the positions of its values in the body, and its times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub event_type: EventType,
@@ -19,13 +19,13 @@ pub struct Event {
     pub times: Times,
     /// Its unknown members, as a range of `Scan::unknown`.
     pub unknown: Range<usize>,
-    /// Sum of the digests of its documents and unknown members.
+    /// The sum of the digests of its documents and unknown members.
     pub documents: u64,
     pub span: EventSpan,
 }
 
 impl Event {
-    /// The client's id; none when it is missing, null or empty.
+    /// The `event_id` from the sender; `None` if it is missing, null or empty.
     #[must_use]
     pub fn event_id<'a>(&self, body: &'a str) -> Option<Cow<'a, str>> {
         self.fields
@@ -34,7 +34,7 @@ impl Event {
     }
 }
 
-/// The fields of one event: one value each, without nulls and empty ids.
+/// The fields of one event, each with at most one value; null and empty ids are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
     values: [Option<Value>; Field::COUNT],
@@ -53,7 +53,7 @@ impl Fields {
     }
 }
 
-/// The times of one event as its sender gave them, in microseconds since 1970.
+/// The times of one event as the sender gave them, in microseconds since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
     pub timestamp: Option<i64>,
@@ -61,16 +61,16 @@ pub struct Times {
     pub sent_at: Option<i64>,
 }
 
-/// The bytes of an event in the body, and which of them are secret.
+/// The positions of an event and of its secrets in the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventSpan {
     pub bytes: Range<usize>,
-    /// Values of writeKey, which no copy of the event may show; a second one is refused.
+    /// Values of `writeKey`, which must not be stored. If there are two, the event is rejected.
     pub secrets: Vec<Range<usize>>,
 }
 
 impl EventSpan {
-    /// The event as it was sent, for quarantine, with its secrets masked.
+    /// The event as it was sent, with its secrets masked, for quarantine.
     #[must_use]
     pub fn payload(&self, body: &str) -> Vec<u8> {
         let mut payload = Vec::with_capacity(self.bytes.len());
@@ -85,36 +85,36 @@ impl EventSpan {
     }
 }
 
-/// A member that is not a known field. It is stored in `extra`.
+/// A member that is not a known field. It is stored in the column `extra`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownMember {
     pub name: Value,
     pub value: Value,
 }
 
-/// The members of one event. Reused for the next event, to reuse its memory.
+/// The members of one event. The object is reused for the next event, to reuse its memory.
 #[derive(Debug, Default)]
 pub struct Members {
-    /// The value of each field under the spelling that came first.
+    /// The value of each field under the spelling that comes first in the event.
     known: Fields,
-    /// A bit for each field that came first in the spelling of Segment's SDKs.
+    /// The bits of the fields whose first spelling is that of Segment's SDKs.
     theirs: u32,
-    /// Of fields that came in both spellings, which is rare: the value under the later spelling.
+    /// For fields with both spellings, which are rare: the value under the second spelling.
     others: Vec<(Field, Value)>,
-    /// A bit for each field that was sent.
+    /// The bits of the fields that the event has.
     sent: u32,
     unknown: Vec<UnknownMember>,
     documents: u64,
-    /// The first error that was found while the members were read.
+    /// The first error while the members were read.
     error: Option<FieldError>,
     span: EventSpan,
 }
 
 impl Members {
-    /// Reads the object at the scanner's position.
+    /// Reads the object at the position of the scanner.
     ///
     /// # Errors
-    /// When it is not JSON.
+    /// If it is not valid JSON.
     pub fn read(&mut self, scanner: &mut Scanner) -> Result<(), JsonError> {
         self.known = Fields::default();
         (self.sent, self.theirs) = (0, 0);
@@ -168,13 +168,13 @@ impl Members {
         self.known.set(field, Some(value));
     }
 
-    /// Adds a member to the sum of digests, which does not depend on the order of members.
+    /// Adds the digest of a member to `documents`. The sum does not depend on the order of members.
     fn add_document(&mut self, scanner: &Scanner, name: Value, value: Value) {
         let member = fold(scanner.digest(name), scanner.digest(value));
         self.documents = self.documents.wrapping_add(member);
     }
 
-    /// Adds a further value of a field: under its other spelling, or a duplicate.
+    /// Adds the second value of a field: under its other spelling, or a duplicate.
     #[cold]
     fn add_other(&mut self, body: &str, name: Value, field: Field, spelling: usize, value: Value) {
         let is_theirs = self.theirs & field.bit() != 0;
@@ -202,7 +202,7 @@ impl Members {
         }
     }
 
-    /// Sorts the names, so that many members cost no more than a sort.
+    /// Finds duplicates by sorting the names, so the cost is O(n log n).
     fn refuse_duplicate_unknown(&mut self, body: &str) {
         if self.unknown.len() < 2 {
             return;
@@ -231,7 +231,7 @@ impl Members {
         self.error.as_ref()
     }
 
-    /// What was sent for *field*, under each of its spellings.
+    /// The values of *field* that the event has, one for each spelling.
     #[must_use]
     pub fn sent(&self, field: Field) -> [Option<Value>; SPELLINGS] {
         let first = self.known.get(field);
@@ -244,7 +244,7 @@ impl Members {
         }
     }
 
-    /// The fields that were sent, in their order.
+    /// The fields that the event has, in the order of `Field::ALL`.
     pub fn fields_sent(&self) -> impl Iterator<Item = Field> {
         let mut rest = self.sent;
         std::iter::from_fn(move || {
@@ -254,7 +254,7 @@ impl Members {
         })
     }
 
-    /// The value of each field under the spelling that came first.
+    /// The value of each field under the spelling that comes first in the event.
     #[must_use]
     pub const fn known(&self) -> &Fields {
         &self.known
@@ -265,7 +265,7 @@ impl Members {
         !self.others.is_empty()
     }
 
-    /// The API key that a client sends in the body when it cannot set headers.
+    /// The API key in the body, from a sender that cannot set headers.
     #[must_use]
     pub fn write_key(&self, body: &str) -> Option<String> {
         let [value, _] = self.sent(Field::WriteKey);
@@ -303,7 +303,7 @@ fn slice(body: &str, range: Range<usize>) -> &[u8] {
     body.as_bytes().get(range).unwrap_or_default()
 }
 
-/// A member's name for a message: decoded, or as sent when the decoded name cannot be stored.
+/// The name of a member for a message: decoded, or as sent if the decoded name cannot be stored.
 #[must_use]
 pub fn label(name: Value, body: &str) -> String {
     if name.is_unstorable {

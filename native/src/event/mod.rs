@@ -1,19 +1,19 @@
-//! Events: their fields, and the rules that each must pass.
+//! Events: their fields, and the rules that check them.
 
-/// Why an event or a body is refused.
+/// Reasons why an event or a body is refused.
 pub mod violation;
 
-/// The members of an event that have a meaning.
+/// The known members of an event.
 pub mod field;
 
-/// Timestamps as senders write them.
+/// Parsing of timestamps.
 pub mod time;
 
-/// The members of one event, and the event that passed every rule.
+/// The members of one event, and the type of an event that passed all rules.
 pub mod members;
 
-/// The rules.
+/// The rules for events.
 pub mod rules;
 
-/// The whole body: one event, or a batch.
+/// Scanning of a whole body: one event, or a batch.
 pub mod envelope;

@@ -1,14 +1,14 @@
-//! Timestamps as senders write them, parsed to microseconds since 1970, UTC.
+//! Parses timestamps to microseconds since 1970, UTC.
 //!
-//! `jiff` reads ISO 8601. Two spellings are added: one digit for the month or the day, as in
-//! Segment's documentation (`2015-2-02`), and a space before the offset, as Ruby writes it.
+//! `jiff` parses ISO 8601. This module adds two forms that senders use: one digit for the month or
+//! the day, as in Segment's documentation (`2015-2-02`), and a space before the offset, as in Ruby.
 #![forbid(unsafe_code)]
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::fmt::temporal::{DateTimeParser, PiecesOffset};
 
-/// How far ahead of the arrival a timestamp may be, in microseconds: only clocks that are wrong.
+/// How far a timestamp may be after its arrival, in microseconds. Allows for wrong clocks only.
 pub const AHEAD_US_MAX: i64 = 24 * 3_600 * SECOND_US;
 
 const SECOND_US: i64 = 1_000_000;
@@ -20,7 +20,7 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 static PARSER: DateTimeParser = DateTimeParser::new();
 
-/// Why a text is not a timestamp that can be stored.
+/// Why a text is not a valid timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeError {
     /// Not ISO 8601, or a time that does not exist.
@@ -28,12 +28,12 @@ pub enum TimeError {
     Before1970,
 }
 
-/// Parses a date, or a date and a time; UTC without an offset.
+/// Parses a date, or a date and a time. Without an offset the time is UTC.
 ///
-/// Digits after the sixth of the fraction are dropped.
+/// Digits of the fraction after the sixth are ignored.
 ///
 /// # Errors
-/// When the text is not a timestamp from 1970 to 9999.
+/// If the text is not a timestamp between 1970 and 9999.
 pub fn parse(text: &str) -> Result<i64, TimeError> {
     let moment = parse_common_form(text)
         .or_else(|| parse_iso_8601(text))
@@ -46,8 +46,8 @@ pub fn parse(text: &str) -> Result<i64, TimeError> {
     }
 }
 
-/// Parses `2026-03-01T12:00:00.000Z`, which nearly all SDKs send: the scan of a batch takes 5 %
-/// less time than with `jiff` alone.
+/// Parses the form `2026-03-01T12:00:00.000Z`, which nearly all SDKs send. With this function, the
+/// scan of a batch takes 5 % less time than with `jiff` alone.
 fn parse_common_form(text: &str) -> Option<i64> {
     const FORM: &[u8; 24] = b"0000-00-00T00:00:00.000Z";
     let bytes: &[u8; 24] = text.as_bytes().try_into().ok()?;
@@ -70,7 +70,7 @@ fn parse_common_form(text: &str) -> Option<i64> {
 }
 
 fn parse_iso_8601(text: &str) -> Option<i64> {
-    // jiff also reads years with a sign, and annotations in brackets.
+    // jiff also accepts years with a sign and annotations in brackets, which are refused here.
     let is_plain = text.starts_with(|first: char| first.is_ascii_digit()) && !text.ends_with(']');
     let pieces = PARSER.parse_pieces(text).ok().filter(|_| is_plain)?;
     let offset_s = match pieces.offset() {
@@ -84,8 +84,8 @@ fn parse_iso_8601(text: &str) -> Option<i64> {
     (offset_s.abs() <= OFFSET_S_MAX).then_some(moment)
 }
 
-/// *text* with two digits for the month and the day, and no space before the offset; none if it has
-/// neither spelling.
+/// Converts the two other forms to ISO 8601: pads month and day to two digits, and removes the
+/// space before the offset. Returns `None` if *text* does not begin with a date.
 fn as_iso_8601(text: &str) -> Option<String> {
     let (year, rest) = text.split_once('-')?;
     let (month, rest) = rest.split_once('-')?;
@@ -98,11 +98,11 @@ fn as_iso_8601(text: &str) -> Option<String> {
     Some(format!("{year}-{month:0>2}-{day:0>2}{clock}{offset}"))
 }
 
-/// The time of an event by our clock: *given* by the sender's clock, corrected by the difference
-/// between the two clocks at the time of sending. Microseconds since 1970.
+/// The time of an event by the clock of the service: the *given* time plus the difference between
+/// arrival and *`sent_at`*. Arguments and result are microseconds since 1970.
 ///
 /// # Errors
-/// What is wrong with the corrected time, as the end of a sentence about it.
+/// If the corrected time is out of range: the reason, without the name of the field.
 pub fn corrected(
     given: Option<i64>,
     sent_at: Option<i64>,
@@ -115,7 +115,7 @@ pub fn corrected(
     if moment >= END_US {
         let given = iso_8601(given);
         return Err(format!(
-            "{given}, corrected by sentAt, is past the year 9999"
+            "{given}, corrected by sentAt, is after the year 9999"
         ));
     }
     if moment > received_at + AHEAD_US_MAX {
@@ -131,7 +131,7 @@ pub fn corrected(
     Ok(moment)
 }
 
-/// *moment*, in microseconds since 1970, as ISO 8601 in UTC.
+/// Formats *moment*, in microseconds since 1970, as ISO 8601 in UTC.
 fn iso_8601(moment: i64) -> String {
     let time = EPOCH.saturating_add(SignedDuration::from_micros(moment));
     format!("{time}Z")
@@ -242,7 +242,7 @@ mod tests {
                 "more than 24 hours ahead",
             ),
             (0, Some(NOON + AHEAD_US_MAX), "before 1970"),
-            (END_US - AHEAD_US_MAX, Some(0), "past the year 9999"),
+            (END_US - AHEAD_US_MAX, Some(0), "after the year 9999"),
         ] {
             let message = corrected(Some(given), sent_at, NOON).unwrap_err();
 

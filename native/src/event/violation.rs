@@ -1,4 +1,4 @@
-//! Why an event or a body is refused, by a closed set of codes.
+//! Reasons why an event or a body is refused, with a closed set of codes.
 #![forbid(unsafe_code)]
 
 use crate::json::error::{JsonError, UnstorableJson, UnstorableKind};
@@ -51,7 +51,7 @@ impl Code {
     }
 }
 
-/// Why one event is refused.
+/// The reason why one event is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pub code: Code,
@@ -61,7 +61,7 @@ pub struct Violation {
     pub payload: Vec<u8>,
 }
 
-/// Why the whole body is refused.
+/// The reason why a whole body is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
     pub code: Code,
@@ -78,7 +78,7 @@ pub enum Actual {
     Text(String),
 }
 
-/// What is wrong with one member, of an event or of the envelope.
+/// An error in one member of an event or of the envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     pub code: Code,
@@ -87,7 +87,7 @@ pub struct FieldError {
 }
 
 impl Code {
-    /// The code for a value that cannot be stored.
+    /// The code for JSON that cannot be stored.
     #[must_use]
     pub const fn of(unstorable: UnstorableJson) -> Self {
         match unstorable.kind {

@@ -1,14 +1,14 @@
-//! The digest of a JSON value: 64 bits, the same for every way to write the value.
+//! The digest of a JSON value: 64 bits that do not depend on how the value is written.
 //!
-//! White space, escapes and the order of the members of an object do not change it. Of members with
-//! one name only the last counts, as in jsonb. Numbers are compared by their digits: 1.0 is
-//! not 1.
+//! White space, escapes and the order of the members of an object do not change it. If members have
+//! the same name, only the last counts, as in jsonb. Numbers are compared by their digits: 1.0 and
+//! 1 have different digests.
 #![forbid(unsafe_code)]
 
 use super::text::unescape;
 use xxhash_rust::xxh3::xxh3_64;
 
-// Odd numbers without a pattern: the primes of xxHash.
+// Odd constants without a regular bit pattern: the primes of xxHash.
 const LEFT: u64 = 0x9e37_79b1_85eb_ca87;
 const RIGHT: u64 = 0xc2b2_ae3d_27d4_eb4f;
 /// Makes the digest of the number 1 differ from that of the text "1".
@@ -16,7 +16,7 @@ const SCALAR: u64 = 0x1656_67b1_9e37_79f9;
 const ARRAY: u64 = 0x85eb_ca77_c2b2_ae63;
 const OBJECT: u64 = 0x27d4_eb2f_1656_67c5;
 
-/// Combines two numbers into one. Their order matters.
+/// Combines two digests. The result depends on their order.
 #[inline]
 #[must_use]
 pub const fn fold(left: u64, right: u64) -> u64 {
@@ -26,7 +26,7 @@ pub const fn fold(left: u64, right: u64) -> u64 {
     low ^ (product >> u64::BITS) as u64
 }
 
-/// The digest of a text: *raw* holds the bytes between its quotes.
+/// The digest of a text. *raw* has the bytes between the quotes.
 #[inline]
 #[must_use]
 pub fn text(raw: &[u8], is_escaped: bool) -> u64 {
@@ -42,19 +42,19 @@ fn escaped_text(raw: &[u8]) -> u64 {
     xxh3_64(unescape(raw).as_bytes())
 }
 
-/// The digest of a number or a word.
+/// The digest of a number, `true`, `false` or `null`.
 #[inline]
 #[must_use]
 pub fn scalar(raw: &[u8]) -> u64 {
     xxh3_64(raw) ^ SCALAR
 }
 
-/// The open containers, with the digests of their entries so far.
+/// The open objects and arrays, with the digests of the entries that have been read.
 #[derive(Debug, Default)]
 pub struct Digest {
-    /// The members of each open object so far, and one entry for each open array.
+    /// The members of each open object, and one entry for each open array.
     entries: Vec<Entry>,
-    /// The number of entries before the members of each open object.
+    /// For each open object, the index of its first member in `entries`.
     objects: Vec<usize>,
 }
 
@@ -74,13 +74,13 @@ impl Digest {
         }
     }
 
-    /// Adds a member to the innermost container, an object.
+    /// Adds a member without its value to the innermost container, which must be an object.
     #[inline]
     pub fn name(&mut self, name: u64) {
         self.entries.push(Entry { name, value: 0 });
     }
 
-    /// Sets the value of the member that was added last, or adds an element to an array.
+    /// Sets the value of the last member, or adds an element to the innermost array.
     #[inline]
     pub fn value(&mut self, value: u64, is_member: bool) {
         if let Some(entry) = self.entries.last_mut() {
@@ -92,7 +92,7 @@ impl Digest {
         }
     }
 
-    /// Closes the innermost container, and gives its digest.
+    /// Closes the innermost container, and returns its digest.
     pub fn close(&mut self, is_object: bool) -> u64 {
         if !is_object {
             return fold(self.entries.pop().map_or(0, |entry| entry.value), ARRAY);
@@ -105,7 +105,7 @@ impl Digest {
     }
 }
 
-/// The sum of the members, which is the same in every order.
+/// The sum of the digests of the members, which does not depend on their order.
 #[inline]
 fn sum(members: &mut [Entry]) -> u64 {
     let (mut sum, mut seen, mut may_repeat) = (0_u64, 0_u64, false);
@@ -121,7 +121,8 @@ fn sum(members: &mut [Entry]) -> u64 {
     sum
 }
 
-/// The sum where names may repeat: sorts the members, and adds the last one of each name.
+/// The same sum if names may be repeated: sorts the members by name, and adds the last of each
+/// name.
 #[inline(never)]
 fn sum_of_last(members: &mut [Entry]) -> u64 {
     members.sort_by_key(|member| member.name);

@@ -1,21 +1,23 @@
-//! Why a body is not JSON, and what JSON allows but `PostgreSQL` cannot store.
+//! Errors in JSON, and valid JSON that `PostgreSQL` cannot store.
 #![forbid(unsafe_code)]
 
 use super::text::excerpt;
 
-/// Levels of the whole body, which is the size of the scanner's stack. Real events are far below.
+/// Maximum nesting of the body: the size of the scanner's stack. Real events have far fewer levels.
 pub const BODY_LEVELS_MAX: usize = 1_024;
 
-/// Levels of one event, the event itself being the first.
+/// Maximum nesting of one event. The event itself is level 1.
 pub const EVENT_LEVELS_MAX: usize = 64;
 
-/// Bytes of a number. `PostgreSQL` would store longer ones, and write them with even more digits.
+/// Maximum length of a number in bytes. `PostgreSQL` stores longer numbers, but may return even
+/// more digits.
 pub const NUMBER_BYTES_MAX: usize = 64;
 
-/// The largest exponent, that of a double. A larger one makes 100,000 digits from a few bytes.
+/// The largest exponent: that of a double. With a larger one, `PostgreSQL` could expand a few bytes
+/// to 100,000 digits.
 pub const EXPONENT_MAX: u32 = 308;
 
-/// The byte at which the body stops being JSON, and what the grammar expects there.
+/// The position of an error in the JSON of the body, and the token that was expected there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonError {
     pub offset: u32,
@@ -60,7 +62,7 @@ impl Expected {
 }
 
 impl JsonError {
-    /// The error at byte *at*, which `Scanner::new` has checked to fit.
+    /// The error at byte *at*. It fits 32 bits, because `Scanner::new` refuses longer bodies.
     #[cold]
     #[must_use]
     pub const fn new(at: usize, expected: Expected) -> Self {
@@ -78,7 +80,7 @@ impl JsonError {
         format!("the body is not JSON: expected {expected} at byte {at}, found {found}")
     }
 
-    /// The limit that the body exceeds, if that is the error.
+    /// The limit that the body exceeds, if the error is a limit.
     #[must_use]
     pub fn limit(self) -> Option<usize> {
         (self.expected == Expected::FewerLevels).then_some(BODY_LEVELS_MAX)
@@ -89,12 +91,13 @@ fn found(body: &str, offset: usize) -> String {
     match body.get(offset..).and_then(|rest| rest.chars().next()) {
         None => "the end of the body".to_owned(),
         Some(character @ ' '..='~') => format!("'{character}'"),
-        // By its code point: the character may be invisible.
+        // As a code point, because the character may be invisible.
         Some(character) => format!("U+{:04X}", u32::from(character)),
     }
 }
 
-/// An offset in the body as 32 bits, which `Scanner::new` has checked to be enough.
+/// Converts an offset in the body to 32 bits. It fits, because `Scanner::new` refuses longer
+/// bodies.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "Scanner::new refuses longer bodies"
@@ -103,7 +106,7 @@ pub(super) const fn offset(at: usize) -> u32 {
     at as u32
 }
 
-/// A part of the body that is JSON, but that `PostgreSQL` refuses or changes.
+/// A part of the body that is valid JSON, but that `PostgreSQL` would refuse or change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnstorableJson {
     pub kind: UnstorableKind,
@@ -132,7 +135,7 @@ impl UnstorableJson {
         }
     }
 
-    /// One sentence about *field*, the member of *body* that holds this part.
+    /// The message for *field*, the member of *body* that contains this part.
     #[must_use]
     pub fn message(self, field: &str, body: &str) -> String {
         let token = excerpt(body.get(self.start..self.end).unwrap_or_default());

@@ -1,19 +1,19 @@
-//! The JSON of a body: the kind of each value and its position. No value is copied.
+//! JSON: finds the kind and the position of each value in a body, without copying values.
 
-/// Strings: unescaped, quoted, shortened for a message.
+/// Functions for strings: decode, encode, shorten for messages.
 pub mod text;
 
-/// A value of the body: its kind and its position.
+/// The kind and the position of a value in the body.
 pub mod value;
 
-/// Why a body is not JSON, and which JSON cannot be stored.
+/// Errors in JSON, and JSON that cannot be stored.
 pub mod error;
 
-/// Strings, numbers and words.
+/// Scanning of strings, numbers, `true`, `false` and `null`.
 pub mod token;
 
-/// The hash of a value, the same for each way to write it.
+/// The digest of a value, which does not depend on how it is written.
 pub mod digest;
 
-/// Objects and arrays.
+/// Scanning of whole values, including objects and arrays.
 pub mod scanner;

@@ -1,8 +1,8 @@
 //! A strict JSON scanner: one pass, no recursion.
 //!
-//! A body that breaks the grammar ends the scan with a `JsonError`. A value that the grammar allows
-//! and `PostgreSQL` cannot store is noted as an `UnstorableJson`: the caller knows which event it
-//! belongs to.
+//! If the body is not valid JSON, the scan ends with a `JsonError`. If a value is valid JSON but
+//! `PostgreSQL` cannot store it, the scan continues: the scanner records an `UnstorableJson`, and
+//! the caller rejects the event that contains the value.
 #![forbid(unsafe_code)]
 
 use super::digest::{self, Digest};
@@ -14,27 +14,28 @@ use super::value::{Kind, Value};
 
 const WORD_BITS: usize = u64::BITS as usize;
 
-/// A position in a body, and the containers that are open at it.
+/// The current position in a body, and the open containers (objects and arrays) around it.
 #[derive(Debug)]
 pub struct Scanner<'a> {
     pub body: &'a str,
     tokens: Tokens<'a>,
     position: usize,
-    /// The deepest level that may be stored: an event's limit, counted from the body.
+    /// The deepest level that can be stored, counted from the body.
     deepest: usize,
     level: usize,
-    /// Whether the innermost open container is an object; below, a bit for each one around it.
+    /// Whether the innermost open container is an object.
     is_object: bool,
+    /// The same for all open containers: one bit per level.
     is_object_at: [u64; BODY_LEVELS_MAX / WORD_BITS],
-    /// Whether the innermost container was just opened, and has no content yet.
+    /// Whether no element of the innermost container has been read yet.
     is_fresh: bool,
     open: Digest,
-    /// The digest of the object or array that was read last.
+    /// The digest of the last object or array that was read.
     container: u64,
 }
 
 impl<'a> Scanner<'a> {
-    /// None for a body whose offsets do not fit 32 bits.
+    /// Returns `None` if the offsets of the body do not fit 32 bits.
     #[must_use]
     pub fn new(body: &'a str) -> Option<Self> {
         u32::try_from(body.len()).ok()?;
@@ -55,12 +56,12 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    /// Counts the levels of the next event from the container that is open now.
+    /// From now on, the nesting limit of an event is counted from the innermost open container.
     pub const fn count_levels_from_here(&mut self) {
         self.deepest = self.level + EVENT_LEVELS_MAX;
     }
 
-    /// Counts levels from the body again.
+    /// From now on, the nesting limit is counted from the body again.
     pub const fn count_levels_from_body(&mut self) {
         self.deepest = EVENT_LEVELS_MAX;
     }
@@ -70,13 +71,13 @@ impl<'a> Scanner<'a> {
         self.position
     }
 
-    /// The first unstorable part of the name or value that was read last.
+    /// The first unstorable part of the last name or value that was read.
     #[must_use]
     pub const fn unstorable(&self) -> Option<UnstorableJson> {
         self.tokens.unstorable
     }
 
-    /// The digest of *value*, which was read last.
+    /// The digest of *value*. An object or array must be the last one that was read.
     #[must_use]
     pub fn digest(&self, value: Value) -> u64 {
         match value.kind {
@@ -99,14 +100,16 @@ impl<'a> Scanner<'a> {
         )
     }
 
-    /// Skips white space, and returns the next byte: 0 at the end of the body.
+    /// Skips white space and returns the next byte, or 0 at the end of the body.
     pub fn skip_space(&mut self) -> u8 {
         self.position = self.tokens.space(self.position);
         self.tokens.byte(self.position)
     }
 
+    /// Checks that the body ends here.
+    ///
     /// # Errors
-    /// When anything but white space follows.
+    /// If anything other than white space follows.
     pub fn end(&mut self) -> Result<(), JsonError> {
         self.skip_space();
         if self.position < self.tokens.bytes.len() {
@@ -118,29 +121,30 @@ impl<'a> Scanner<'a> {
     /// Opens the object or array at the current position.
     ///
     /// # Errors
-    /// When the body has too many levels.
+    /// If the body has too many levels.
     pub fn open(&mut self) -> Result<(), JsonError> {
         self.position = self.opened(self.position)?;
         Ok(())
     }
 
-    /// Tells whether the open container has one more element, and closes it if not.
+    /// Returns whether the innermost container has another element. If not, closes the container.
     ///
     /// # Errors
-    /// When there is neither a comma nor the closing bracket.
+    /// If there is neither a comma nor the closing bracket.
     pub fn has_next(&mut self) -> Result<bool, JsonError> {
         let (after, has_next) = self.next(self.position)?;
         self.position = after;
         Ok(has_next)
     }
 
-    /// Reads the name of the next member of the open object. After the last it closes the object.
+    /// Reads the name of the next member of the innermost object. If there is none, closes the
+    /// object and returns `None`.
     ///
     /// # Errors
-    /// When there is neither a name nor the closing bracket.
+    /// If there is neither a name nor the closing bracket.
     #[expect(
         clippy::inline_always,
-        reason = "returns its result in registers: a fifth of the scan"
+        reason = "inlined, the result stays in registers, which saves a fifth of the scan"
     )]
     #[inline(always)]
     pub fn next_name(&mut self) -> Result<Option<Value>, JsonError> {
@@ -159,10 +163,10 @@ impl<'a> Scanner<'a> {
     /// Reads one whole value of any kind.
     ///
     /// # Errors
-    /// When it is not JSON.
+    /// If it is not valid JSON.
     #[expect(
         clippy::inline_always,
-        reason = "returns its result in registers: a fifth of the scan"
+        reason = "inlined, the result stays in registers, which saves a fifth of the scan"
     )]
     #[inline(always)]
     pub fn value(&mut self) -> Result<Value, JsonError> {
@@ -193,7 +197,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Reads the container at *at*, and returns the position after it.
+    /// Reads the container at *at* and returns the position after it.
     fn container(&mut self, at: usize) -> Result<usize, JsonError> {
         let outside = self.level;
         let mut at = self.opened(at)?;

@@ -1,14 +1,14 @@
-//! JSON strings: decoded, and encoded with the fewest escapes.
+//! Decodes JSON strings, and encodes them with as few escapes as possible.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
 
-/// Characters of a sender's text that a message repeats.
+/// Maximum number of characters of a sender's text in a message.
 const EXCERPT_CHARS: usize = 64;
 
-/// The text of a string without its quotes, with its escapes decoded.
+/// Decodes the escapes of a string. *raw* is the string without its quotes, and must be valid JSON.
 ///
-/// *raw* is valid JSON. Half a surrogate pair, which the rules refuse, becomes U+FFFD.
+/// A lone surrogate, which the rules refuse, becomes U+FFFD.
 #[must_use]
 pub fn unescape(raw: &str) -> Cow<'_, str> {
     if !raw.contains('\\') {
@@ -40,7 +40,8 @@ pub fn unescape(raw: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The character whose `\u` escape has these digits, and the text after it.
+/// Decodes a `\u` escape. *digits* is the text after `\u`. Returns the character and the text after
+/// the escape.
 fn unicode_escape(digits: &str) -> (char, &str) {
     let Some((high, rest)) = code_unit(digits) else {
         return (char::REPLACEMENT_CHARACTER, "");
@@ -66,7 +67,7 @@ fn code_unit(digits: &str) -> Option<(u32, &str)> {
     Some((u32::from_str_radix(four, 16).ok()?, rest))
 }
 
-/// Writes *text* in quotes; only quotes, backslashes and control characters are escaped.
+/// Appends *text* as a JSON string. Only quotes, backslashes and control characters are escaped.
 pub fn push_quoted(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     for &byte in text.as_bytes() {

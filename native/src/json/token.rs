@@ -1,7 +1,9 @@
-//! Strings, numbers and words: the tokens of JSON that hold no other values.
+//! Scans the tokens of JSON that contain no other values: strings, numbers, `true`, `false`,
+//! `null`.
 //!
-//! Each function takes the position at which the token begins and returns the position after it. A
-//! position in a field of a struct would be written to memory and read again for every token.
+//! Each function takes the start of the token and returns the position after it. The position is
+//! not a field of the struct, because it would then be written to memory and read again for every
+//! token.
 #![forbid(unsafe_code)]
 
 use super::error::{
@@ -10,10 +12,10 @@ use super::error::{
 use super::value::Kind;
 use wide::u8x16;
 
-/// The vector width that every supported processor has.
+/// The vector width that all supported processors have.
 const BLOCK_BYTES: usize = size_of::<u8x16>();
 
-/// A bit for each byte of *block* that is a quote, a backslash or a control character.
+/// The bits of the bytes in *block* that are a quote, a backslash or a control character.
 #[inline]
 fn interruptions(block: u8x16) -> u32 {
     let controls = block.cmp_eq(block.min(u8x16::splat(0x1f)));
@@ -24,8 +26,7 @@ fn interruptions(block: u8x16) -> u32 {
         .cast_unsigned()
 }
 
-/// The end of the plain characters that begin at *at*: the first quote, backslash or control
-/// character.
+/// The position of the first quote, backslash or control character from *at* on.
 #[inline]
 fn plain_text(bytes: &[u8], mut at: usize) -> usize {
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
@@ -38,7 +39,7 @@ fn plain_text(bytes: &[u8], mut at: usize) -> usize {
     last_plain_text(bytes, at)
 }
 
-/// The same for the last bytes of the body, less than a block.
+/// The same for the end of the body, where less than a block is left.
 #[cold]
 fn last_plain_text(bytes: &[u8], mut at: usize) -> usize {
     while !matches!(bytes.get(at), None | Some(0..0x20 | b'"' | b'\\')) {
@@ -51,12 +52,12 @@ fn last_plain_text(bytes: &[u8], mut at: usize) -> usize {
 #[derive(Debug)]
 pub struct Tokens<'a> {
     pub(super) bytes: &'a [u8],
-    /// The first unstorable part. The caller resets it.
+    /// The first unstorable part of the current name or value. The caller resets it.
     pub(super) unstorable: Option<UnstorableJson>,
 }
 
 impl Tokens<'_> {
-    /// The byte at *at*, or 0 at the end of the body. No token begins with 0.
+    /// The byte at *at*, or 0 after the end of the body. No token begins with the byte 0.
     #[inline]
     pub(super) fn byte(&self, at: usize) -> u8 {
         self.bytes.get(at).copied().unwrap_or(0)
@@ -77,7 +78,8 @@ impl Tokens<'_> {
             .get_or_insert(UnstorableJson { kind, start, end });
     }
 
-    /// Reads the string whose opening quote is at *at*: its end, and whether it holds an escape.
+    /// Reads the string whose opening quote is at *at*. Returns the position after it, and whether
+    /// it has an escape.
     #[inline]
     pub(super) fn string(&mut self, at: usize) -> Result<(usize, bool), JsonError> {
         let end = plain_text(self.bytes, at + 1);
@@ -87,7 +89,7 @@ impl Tokens<'_> {
         self.rest_of_string(end)
     }
 
-    #[inline(never)] // most strings hold no escape, and are faster without this code inlined
+    #[inline(never)] // most strings have no escape, and are scanned faster if this is not inlined
     fn rest_of_string(&mut self, mut at: usize) -> Result<(usize, bool), JsonError> {
         let mut is_escaped = false;
         loop {
@@ -141,7 +143,7 @@ impl Tokens<'_> {
         )
     }
 
-    /// Reads a number or a word.
+    /// Reads a number, `true`, `false` or `null`.
     pub(super) fn scalar(&mut self, at: usize) -> Result<(usize, Kind), JsonError> {
         let (word, kind): (&[u8], _) = match self.byte(at) {
             b'-' if self.has_word(at + 1, b"Infinity") => (b"-Infinity", Kind::Number),
@@ -158,7 +160,7 @@ impl Tokens<'_> {
         }
         let end = at + word.len();
         if kind == Kind::Number {
-            // Python's json module writes these words. They refuse the event, not the body.
+            // Python's json module writes these words. Only the event is rejected, not the body.
             self.note(UnstorableKind::NumberName, at, end);
         }
         Ok((end, kind))
@@ -194,7 +196,8 @@ impl Tokens<'_> {
         Ok(at)
     }
 
-    /// Reads one digit or more: their end, and their value, at most `u32::MAX`.
+    /// Reads one or more digits. Returns the position after them, and their value, at most
+    /// `u32::MAX`.
     fn digits(&self, start: usize) -> Result<(usize, u32), JsonError> {
         let mut at = start;
         let mut value = 0_u32;

@@ -1,4 +1,4 @@
-//! A value of the body: its kind and its position, without a copy.
+//! The kind and the position of a value in the body.
 #![forbid(unsafe_code)]
 
 use super::text::unescape;
@@ -29,13 +29,13 @@ impl Kind {
     }
 }
 
-/// The position and the kind of a value. It fits two registers.
+/// The position and the kind of a value. Small enough for two registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Value {
     pub(super) start: u32,
     pub(super) end: u32,
     pub kind: Kind,
-    /// Text with at least one escape.
+    /// True for text with at least one escape.
     pub is_escaped: bool,
     pub is_unstorable: bool,
 }
@@ -46,13 +46,13 @@ impl Value {
         body.get(self.span()).unwrap_or_default()
     }
 
-    /// The same as bytes, without the check that it begins and ends at characters.
+    /// The same as bytes, without a check for character boundaries.
     #[must_use]
     pub fn raw_bytes<'a>(&self, body: &'a str) -> &'a [u8] {
         body.as_bytes().get(self.span()).unwrap_or_default()
     }
 
-    /// The bytes between the quotes of a string without escapes; none for another value.
+    /// The bytes between the quotes of a string without escapes; `None` for other values.
     #[must_use]
     pub fn plain_bytes<'a>(&self, body: &'a str) -> Option<&'a [u8]> {
         match self.raw_bytes(body) {
@@ -66,7 +66,7 @@ impl Value {
         self.start as usize..self.end as usize
     }
 
-    /// A string decoded; another value as it is in the body.
+    /// The decoded text of a string; other values as they are in the body.
     #[must_use]
     pub fn text<'a>(&self, body: &'a str) -> Cow<'a, str> {
         if self.kind != Kind::Text {
@@ -79,14 +79,14 @@ impl Value {
         }
     }
 
-    /// The text between the brackets or quotes.
+    /// The value without its brackets or quotes.
     fn inner<'a>(&self, body: &'a str) -> &'a str {
         let span = self.span();
         body.get(span.start + 1..span.end.saturating_sub(1))
             .unwrap_or_default()
     }
 
-    /// The text between the brackets of an object, without white space at its ends.
+    /// The members of an object: its text without brackets, and without white space at both ends.
     #[must_use]
     pub fn members<'a>(&self, body: &'a str) -> &'a str {
         self.inner(body).trim_ascii()
@@ -98,7 +98,7 @@ impl Value {
         matches!(self.kind, Kind::Text) && self.end - self.start == 2
     }
 
-    /// A string decoded; none for another value, or one that cannot be stored.
+    /// The decoded text of a string; `None` for other values and for text that cannot be stored.
     #[must_use]
     pub fn storable_text(&self, body: &str) -> Option<String> {
         (self.kind == Kind::Text && !self.is_unstorable).then(|| self.text(body).into_owned())

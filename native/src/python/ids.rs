@@ -1,4 +1,4 @@
-//! Request ids and row ids.
+//! The Python classes of request ids and row ids.
 #![forbid(unsafe_code)]
 
 use crate::ids;

@@ -1,4 +1,4 @@
-//! The core as `service._native`. Its contract and its docs are in service/_native.pyi.
+//! The Python module `service._native`. Its documentation is in service/_native.pyi.
 #![forbid(unsafe_code)]
 
 mod ids;
@@ -39,7 +39,7 @@ fn scan_event<'py>(body: &Bound<'py, PyBytes>, event_type: &str) -> PyResult<Bou
     let expected = EventType::find(event_type).ok_or_else(|| {
         let names = EventType::NAMES;
         PyValueError::new_err(format!(
-            "event_type must be one of {names}, this is {event_type:?}"
+            "event_type must be one of {names}, but is {event_type:?}"
         ))
     })?;
     answer(body, envelope::scan_event(body.as_bytes(), expected))

@@ -1,4 +1,4 @@
-//! The rows of a payload, the plan of a flush, and a single row.
+//! The Python classes of the rows of a payload, a single row, and the plan of a flush.
 #![forbid(unsafe_code)]
 
 use crate::event::field::EventType;
@@ -174,7 +174,8 @@ impl Row {
     }
 }
 
-/// Joins *pieces* in memory of Python, so that a large flush is not allocated and copied twice.
+/// Joins *pieces* directly in a Python object, so that a large flush is not allocated and copied
+/// twice.
 fn joined<'py, 'a>(
     py: Python<'py>,
     pieces: impl Iterator<Item = &'a [u8]> + Clone,

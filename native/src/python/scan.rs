@@ -1,4 +1,4 @@
-//! A scanned body, what is wrong with it, and the rows of its events.
+//! The Python classes of a scanned body and of its errors.
 #![forbid(unsafe_code)]
 
 use super::ids::RowIds;
@@ -19,7 +19,8 @@ pub(super) struct Scan {
     scan: CoreScan,
 }
 
-/// What is the same for every event of one request: read from an object with these attributes.
+/// The values that all events of one request share. Read from a Python object with these
+/// attributes.
 #[derive(FromPyObject)]
 struct Arrival {
     tenant_id: i64,
@@ -49,7 +50,7 @@ pub(super) struct Malformed {
     actual: Option<Py<PyAny>>,
 }
 
-/// An event without a row: its index in the payload, the id that its row would have had, and why.
+/// An event without a row: its index in the body, the id that was reserved for its row, the reason.
 type RefusedEventTuple = (usize, i64, Violation);
 
 #[pymethods]
@@ -95,7 +96,7 @@ impl Scan {
         Self { body, scan }
     }
 
-    /// The body as text: the scan has checked that it is UTF-8.
+    /// The body as text.
     fn text<'a>(&'a self, py: Python<'a>) -> PyResult<&'a str> {
         simdutf8::basic::from_utf8(self.body.as_bytes(py))
             .map_err(|_| PyValueError::new_err("the body has changed since it was scanned"))

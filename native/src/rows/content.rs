@@ -1,7 +1,7 @@
-//! The canonical content of an event, which quarantine stores, and the hash of the content.
+//! The canonical content of an event, which quarantine stores, and the content hash.
 //!
-//! The content is a JSON array of the fields that `names` lists, the same for every spelling and
-//! every escape of an event.
+//! The content is a JSON array of the values of the fields in `names`. It does not depend on the
+//! spellings of fields and on escapes in texts.
 #![forbid(unsafe_code)]
 
 use crate::event::field::Field;
@@ -11,15 +11,15 @@ use crate::json::text::push_quoted;
 use crate::json::value::{Kind, Value};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Raise it when the hash of the same event changes: hashes of different versions count as equal.
+/// Increase it when a change alters hashes: hashes of different versions count as equal.
 const CONTENT_HASH_VERSION: u64 = 2;
 
 const HASH_BITS: u32 = 60;
 
-/// Bytes of brackets, commas, nulls and added quotes, about.
+/// Approximate number of bytes for brackets, commas, nulls and added quotes.
 const FRAME_BYTES: usize = 96;
 
-/// The names of the fields of a content, in order.
+/// The names of the values of a content, in order.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     let fields = Field::CONTENT_TEXTS.iter().chain(&Field::CONTENT_REST);
@@ -30,8 +30,9 @@ pub fn names() -> Vec<&'static str> {
         .collect()
 }
 
-/// Appends the content of *event*, and returns where its texts end. *unknown* holds the members
-/// that are not known fields.
+/// Appends the content of *event*, with *unknown*, the members that are not known fields.
+///
+/// Returns the end of the text fields in *content*.
 pub fn push(content: &mut Vec<u8>, event: &Event, unknown: &[UnknownMember], body: &str) -> usize {
     content.reserve(FRAME_BYTES + bytes_of(&event.fields, unknown));
     content.extend_from_slice(b"[\"");
@@ -76,14 +77,14 @@ fn bytes_of(fields: &Fields, unknown: &[UnknownMember]) -> usize {
 
 fn push_value(content: &mut Vec<u8>, value: Value, body: &str) {
     match value.kind {
-        // Only ids may be numbers; an id is stored as text.
+        // Only ids can be numbers, and ids are stored as text.
         Kind::Number => push_quoted(content, value.raw(body)),
         Kind::Text if value.is_escaped => push_quoted(content, &value.text(body)),
         _ => content.extend_from_slice(value.raw_bytes(body)),
     }
 }
 
-/// Appends the unknown members, at least one, as one object.
+/// Appends an object with the unknown members. There must be at least one.
 pub fn push_unknown(out: &mut Vec<u8>, unknown: &[UnknownMember], body: &str) {
     let mut before = b'{';
     for member in unknown {
@@ -96,30 +97,30 @@ pub fn push_unknown(out: &mut Vec<u8>, unknown: &[UnknownMember], body: &str) {
     out.push(b'}');
 }
 
-/// What the content hash of an event covers.
+/// The values that the content hash of an event covers.
 #[derive(Clone, Copy, Debug)]
 pub struct Content<'a> {
     pub workspace_id: i64,
-    /// Type and text fields, as the start of the content.
+    /// The type and the text fields: the start of the canonical content.
     pub texts: &'a [u8],
     /// `timestamp` and `original_timestamp` as sent, in microseconds since 1970.
     pub times: [Option<i64>; 2],
-    /// Sum of the digests of its documents and unknown members.
+    /// The sum of the digests of documents and unknown members.
     pub documents: u64,
 }
 
-/// The hash: four bits of version, then 60 bits. Never negative.
+/// The content hash: 4 bits of version and 60 bits of hash. Never negative.
 #[must_use]
 pub fn content_hash(content: &Content) -> i64 {
     let hash = xxh3_64_with_seed(content.texts, content.workspace_id.cast_unsigned());
-    // No time is below 0: -1 stands for a time that was not sent.
+    // Times are not negative, so -1 stands for a missing time.
     let moments = content.times.map(|time| time.unwrap_or(-1).cast_unsigned());
     let hash = moments.into_iter().fold(hash, fold);
     let hash = fold(hash, content.documents);
     ((CONTENT_HASH_VERSION << HASH_BITS) | (hash & ((1 << HASH_BITS) - 1))).cast_signed()
 }
 
-/// Whether two hashes may stand for the same content: hashes of different versions count as equal.
+/// Whether two hashes count as the same content. Hashes of different versions always do.
 #[must_use]
 pub const fn is_same_content(stored: i64, given: i64) -> bool {
     stored == given || version(stored) != version(given)

@@ -1,4 +1,4 @@
-//! The rows of one payload: one for each event that passed, with its id, key and hash.
+//! The rows of one payload: one for each accepted event, with its id, key and hash.
 #![forbid(unsafe_code)]
 
 use super::content::{self, Content, content_hash};
@@ -13,21 +13,21 @@ use crate::json::text::push_quoted;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// About what a row takes besides the bytes of its event.
+/// Approximate size of a row in bytes, without the bytes of its event.
 const FRAME_BYTES: usize = 320;
 
-/// The rows of one payload; their bytes are one buffer.
+/// The rows of one payload. Their bytes are in one buffer.
 #[derive(Debug)]
 pub struct Rows {
     pub arrival: Arrival,
     pub rows: Vec<Row>,
-    /// By type, in the order of `EventType::ALL`.
+    /// Number of rows by type, in the order of `EventType::ALL`.
     pub types: [usize; EventType::ALL.len()],
     bytes: Vec<u8>,
     contents: Vec<u8>,
 }
 
-/// One row: its values for the ledger, and the range of its bytes.
+/// One row: its values for the ledger, and the positions of its bytes.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub id: i64,
@@ -37,7 +37,7 @@ pub struct Row {
     content: Range<usize>,
 }
 
-/// An event without a row: its index in the payload, and the id that its row would have had.
+/// An event without a row: its index in the body, and the id that was reserved for its row.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RefusedEvent {
     pub index: usize,
@@ -46,7 +46,7 @@ pub struct RefusedEvent {
 }
 
 impl Rows {
-    /// Makes the rows of the events that *scan* found in *body*. Each event takes one of *ids*.
+    /// Makes the rows of the events of *scan*, a scan of *body*. Each event takes one id of *ids*.
     #[must_use]
     pub fn new(
         scan: &Scan,
@@ -54,7 +54,7 @@ impl Rows {
         ids: &mut RowIds,
         arrival: Arrival,
     ) -> (Self, Vec<RefusedEvent>) {
-        // Counts only the events that will have a row: the rest of the body is not stored.
+        // Sizes the buffers for accepted events only, because the rest of the body is not stored.
         let sent = scan.events.iter().flatten();
         let (count, sent_bytes) = sent.fold((0, 0), |(count, bytes), event| {
             (count + 1, bytes + event.span.bytes.len())
@@ -130,8 +130,8 @@ impl Rows {
     fn timestamp(&self, scan: &Scan, body: &str, event: &Event) -> Result<i64, Violation> {
         let times = event.times;
         let (given, sent_at) = match (times.timestamp, times.original) {
-            // With `originalTimestamp`, an application or another pipeline has set `timestamp` and
-            // corrected it already; the clock that set `sentAt` did not set it.
+            // If the event has `originalTimestamp` too, the application set `timestamp`, or another
+            // pipeline corrected it. So it is not corrected with `sentAt`.
             (Some(given), Some(_)) => (Some(given), None),
             (given, original) => (given.or(original), times.sent_at.or(scan.sent_at_us)),
         };
@@ -144,13 +144,13 @@ impl Rows {
         })
     }
 
-    /// The row's bytes in the binary form of COPY.
+    /// The bytes of *row* in the binary format of COPY.
     #[must_use]
     pub fn bytes(&self, row: &Row) -> &[u8] {
         self.bytes.get(row.bytes.clone()).unwrap_or_default()
     }
 
-    /// The event's canonical content.
+    /// The canonical content of the event of *row*.
     #[must_use]
     pub fn content(&self, row: &Row) -> &[u8] {
         self.contents.get(row.content.clone()).unwrap_or_default()
@@ -162,20 +162,20 @@ impl Rows {
         str::from_utf8(column.unwrap_or_default()).unwrap_or_default()
     }
 
-    /// When the event was sent, by the sender's clock: microseconds since 1970.
+    /// The time at which the event was sent, by the sender's clock, in microseconds since 1970.
     #[must_use]
     pub fn sent_at(&self, row: &Row) -> Option<i64> {
         let column = row::columns(self.bytes(row)).nth(row::SENT_AT).flatten()?;
         Some(row::POSTGRES_EPOCH_US + i64::from_be_bytes(*column.first_chunk()?))
     }
 
-    /// Bytes that these rows take in memory.
+    /// The memory of these rows in bytes.
     #[must_use]
     pub const fn size(&self) -> usize {
         self.bytes.len() + self.contents.len()
     }
 
-    /// The JSON array of the answer when each of *rows* is new.
+    /// The JSON array of results in an answer that accepts all of *rows*.
     #[must_use]
     pub fn accepted(&self, rows: &[Row]) -> Vec<u8> {
         let mut out = Vec::with_capacity(rows.len() * 64 + 2);

@@ -9,7 +9,7 @@ use std::iter::once;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The header of COPY in its binary form: signature, no flags, no extension.
+/// The header of the binary format of COPY: signature, no flags, no extension.
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_TRAILER: &[u8] = &(-1_i16).to_be_bytes();
 
@@ -19,14 +19,14 @@ const LEDGER_COLUMNS: usize = 5;
 const KEY_COLUMNS: usize = 2;
 
 const ARRAY_HEAD_BYTES: usize = 20;
-/// The length before each element of an array.
+/// Size of the length before each element of an array.
 const LENGTH_BYTES: usize = size_of::<i32>();
-/// The number of columns, then the columns, each with its type and its length.
+/// Number of columns, then the columns, each with its type and its length.
 const LEDGER_ROW_BYTES: usize = 4 + 4 * (8 + 8) + (8 + 16);
-/// The same for an event row, up to the columns of `events`.
+/// The same for the part of an event row before the columns of `events`.
 const EVENT_ROW_HEAD_BYTES: usize = 4 + (8 + 16) + (8 + 8);
 
-/// Rows of one payload, all of them or some.
+/// All or some of the rows of a payload.
 #[derive(Clone, Debug)]
 pub struct Part {
     pub rows: Arc<Rows>,
@@ -47,8 +47,9 @@ pub struct RowIndex {
     pub row: usize,
 }
 
-/// `firsts` holds the first row of each key, in the order that all writers use: by tenant, then by
-/// the bytes of the key. `duplicates` holds the other rows, in the order of their arrival.
+/// The rows of one flush. `firsts` has the first row of each key, in the order that all flushes
+/// use: by tenant, then by the bytes of the key. `duplicates` has the other rows, in the order of
+/// arrival.
 #[derive(Debug)]
 pub struct Plan {
     parts: Vec<Part>,
@@ -68,7 +69,7 @@ impl Plan {
                     crate::panic_for_tests::IN_FLUSH,
                     rows.rows.bytes(facts),
                 );
-                // As a number: one comparison instead of sixteen.
+                // As a number, so that one comparison replaces sixteen.
                 let event_key = u128::from_be_bytes(facts.event_key);
                 keyed.push((tenant_id, event_key, RowIndex { part, row }));
             }
@@ -91,7 +92,7 @@ impl Plan {
         plan
     }
 
-    /// The number of keys, each of which has one row that may be new.
+    /// The number of keys, which is the number of rows to write.
     #[must_use]
     pub const fn count(&self) -> usize {
         self.firsts.len()
@@ -109,7 +110,7 @@ impl Plan {
         Some((part, part.rows().get(index.row)?))
     }
 
-    /// The rows that were not inserted: those with *ids*, then every duplicate.
+    /// The rows that were not inserted: those with *ids*, then all duplicates.
     #[must_use]
     pub fn not_inserted(&self, ids: &HashSet<i64>) -> Vec<RowIndex> {
         let is_among = |index: &RowIndex| {
@@ -120,12 +121,12 @@ impl Plan {
         firsts.chain(&self.duplicates).copied().collect()
     }
 
-    /// The array of ledger rows (type *oid*) that claims the keys.
+    /// The array of ledger rows, which inserts the keys. *oid* is the OID of the row type.
     #[must_use]
     pub fn ledger_rows(&self, oid: u32) -> Vec<u8> {
         let bytes = self.count() * (LENGTH_BYTES + LEDGER_ROW_BYTES);
         self.array(oid, bytes, |out, part, row| {
-            // Every ledger row has the same length: whole blocks are faster than single values.
+            // All ledger rows have the same length. Appending blocks is faster than single values.
             let before = [
                 pair(LEDGER_ROW_BYTES, LEDGER_COLUMNS),
                 head::<i64>(BIGINT),
@@ -146,7 +147,7 @@ impl Plan {
         })
     }
 
-    /// The array of event rows (type *oid*) that claims the keys and stores the events.
+    /// The array of event rows, which inserts keys and events. *oid* is the OID of the row type.
     #[must_use]
     pub fn event_rows(&self, oid: u32) -> Vec<u8> {
         let lengths = self.rows().map(|(part, row)| event_row_bytes(part, row));
@@ -173,7 +174,8 @@ impl Plan {
         })
     }
 
-    /// The stream of COPY for `events` without the rows that have *`not_inserted`* ids, in pieces.
+    /// The pieces of a COPY stream for `events`, without the rows whose ids are in
+    /// *`not_inserted`*.
     pub fn copy_data<'a>(
         &'a self,
         not_inserted: &'a HashSet<i64>,
@@ -189,8 +191,8 @@ impl Plan {
         once(COPY_HEADER).chain(rows).chain(once(COPY_TRAILER))
     }
 
-    /// An array in its binary form: dimensions, nulls, type, length, lower bound, then the elements,
-    /// which *push* appends and which have *bytes* in all.
+    /// An array in binary format: dimensions, nulls, type, length, lower bound, then the elements.
+    /// *push* appends an element; *bytes* is the size of all elements.
     fn array(&self, oid: u32, bytes: usize, push: impl Fn(&mut Vec<u8>, &Rows, &Row)) -> Vec<u8> {
         let mut out = Vec::with_capacity(ARRAY_HEAD_BYTES + bytes);
         row::push_i32(&mut out, 1);
@@ -204,20 +206,20 @@ impl Plan {
         out
     }
 
-    /// The first row of each key, in order.
+    /// The first row of each key, in the order of the keys.
     fn rows(&self) -> impl Iterator<Item = (&Rows, &Row)> + Clone {
         let rows = self.firsts.iter().filter_map(|index| self.at(*index));
         rows.map(|(part, row)| (&*part.rows, row))
     }
 }
 
-/// Bytes of *row* as an event row: its columns, each with the oid of its type.
+/// The size of *row* as an event row, in which each column has the OID of its type.
 fn event_row_bytes(part: &Rows, row: &Row) -> usize {
     let columns = part.bytes(row).len().saturating_sub(size_of::<i16>());
     EVENT_ROW_HEAD_BYTES + columns + COLUMNS.len() * size_of::<u32>()
 }
 
-/// The header of a value of this type: the oid, and the length.
+/// The header of a value: the OID of its type, and its length.
 fn head<T>(oid: u32) -> [u8; 8] {
     pair(oid as usize, size_of::<T>())
 }

@@ -101,7 +101,7 @@ def stop(dev: Dev) -> None:
     assert 0 == dev.returncode
 
 
-def test_what_it_prints_works_one_runs_at_a_time_and_data_stays(
+def test_the_printed_key_works_only_one_dev_runs_and_data_stays(
     start_dev: StartDev, open_folder: Path
 ) -> None:
     dev = start_dev("--port", free_port())
@@ -150,7 +150,7 @@ def test_what_it_prints_works_one_runs_at_a_time_and_data_stays(
     assert not is_listening(again["database_url"])
 
 
-def test_what_a_killed_one_left_is_replaced_and_a_service_that_dies_stops_everything(
+def test_leftovers_of_a_killed_dev_are_replaced_and_a_dead_service_stops_dev(
     start_dev: StartDev,
 ) -> None:
     ports = {"FOREBAY_PORT": free_port(), "FOREBAY_METRICS_PORT": free_port()}

@@ -78,7 +78,7 @@ async def test_event_key_is_the_head_of_sha256(connection: Any, event_id: str) -
     assert uuid.UUID(bytes=hashlib.sha256(event_id.encode()).digest()[:16]) == key
 
 
-async def test_nothing_comes_of_nothing(connection: Any) -> None:
+async def test_null_gives_null(connection: Any) -> None:
     row = await connection.fetchrow(
         "SELECT base36(NULL), base36_to_bigint(NULL), event_key(NULL), is_valid_name(NULL)"
     )

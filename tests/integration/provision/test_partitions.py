@@ -56,7 +56,7 @@ async def test_a_migrated_database_has_none_yet(connection: Any) -> None:
     assert [] == await names(connection)
 
 
-async def test_both_days_are_included_and_each_is_told(connection: Any) -> None:
+async def test_both_days_are_included_and_each_is_returned(connection: Any) -> None:
     made = [row["made"] for row in await ensure(connection, FROM, TO)]
 
     assert sorted(made) == await names(connection)
@@ -140,7 +140,7 @@ async def test_new_partitions_do_not_wait_for_an_open_flush(connection: Any, oth
     assert [None, None] == [row["problem"] for row in made]
 
 
-async def test_a_detached_table_that_has_the_name_is_told_and_does_not_matter(
+async def test_a_detached_table_with_the_name_is_reported_and_another_name_is_used(
     connection: Any,
 ) -> None:
     await ensure(connection)
@@ -199,7 +199,9 @@ async def test_an_empty_default_partition_is_no_obstacle(connection: Any) -> Non
     assert ["events_20261121"] == [row["made"] for row in await ensure_events(connection)]
 
 
-async def test_a_default_partition_with_rows_takes_the_rows_and_is_told(connection: Any) -> None:
+async def test_a_default_partition_with_rows_takes_the_rows_and_is_reported(
+    connection: Any,
+) -> None:
     await connection.execute("CREATE TABLE events_rest PARTITION OF events DEFAULT")
     await connection.fetchval(INSERT, NOON, "a", "track")
 
@@ -217,7 +219,7 @@ async def test_a_partition_of_another_shape_is_left_alone(connection: Any) -> No
     assert ["rejected_events"] == [row["parent"] for row in await ensure(connection)]
 
 
-async def test_a_day_that_fails_does_not_keep_the_others(connection: Any) -> None:
+async def test_a_day_that_fails_does_not_prevent_the_other_days(connection: Any) -> None:
     """A partition whose DETACH CONCURRENTLY was cut off takes no rows, and no other can."""
     await ensure(connection)
     await connection.execute(
@@ -233,7 +235,7 @@ async def test_a_day_that_fails_does_not_keep_the_others(connection: Any) -> Non
     assert "events_20261122" == made["made"]
 
 
-async def test_a_lock_that_is_not_to_be_had_is_given_up_and_its_holder_named(
+async def test_a_lock_timeout_ends_the_wait_and_the_holder_is_named(
     connection: Any, other: Any
 ) -> None:
     await other.execute("BEGIN; LOCK TABLE events IN SHARE UPDATE EXCLUSIVE MODE")
@@ -250,7 +252,7 @@ async def test_a_lock_that_is_not_to_be_had_is_given_up_and_its_holder_named(
     assert 10 == len(await ensure(connection, FROM, TO))
 
 
-async def test_who_reads_an_empty_default_partition_is_named_too(
+async def test_a_session_that_reads_an_empty_default_partition_is_named_too(
     connection: Any, other: Any
 ) -> None:
     await connection.execute("CREATE TABLE events_rest PARTITION OF events DEFAULT")
@@ -278,7 +280,7 @@ async def test_a_function_whose_owner_may_not_create_is_a_problem_with_its_cure(
     }
 
 
-async def test_who_may_only_call_the_function_gets_partitions_that_are_not_theirs(
+async def test_a_role_that_may_only_call_the_function_does_not_own_the_partitions(
     connection: Any, make_role: MakeRole
 ) -> None:
     role = await make_role("INSERT")

@@ -44,7 +44,7 @@ async def test_people_see_the_key_of_a_profile_and_that_it_is_shown_once(
     done = provision("tenant", "create", "acme", "--profile", "segment")
 
     assert "api_key    fb1_" in done.stdout
-    assert "shown this once" in done.stderr
+    assert "shown only now" in done.stderr
     limits = await connection.fetchrow("SELECT max_batch_events, max_payload_bytes FROM api_keys")
     assert (250, 524_288) == tuple(limits)
 
@@ -58,7 +58,7 @@ async def test_a_taken_name_is_an_error_and_nothing_is_made(
     done = provision("tenant", "create", "acme", "--workspace", "other", "--json")
 
     assert (4, "") == (done.returncode, done.stdout)
-    assert "provision: there is already a tenant 'acme'; nothing was made\n" == done.stderr
+    assert "provision: the tenant 'acme' exists already; nothing was created\n" == done.stderr
     assert before == await connection.fetchrow(COUNTS)
 
 
@@ -97,7 +97,7 @@ def test_keys_are_made_listed_and_revoked(provision: Provision) -> None:
     key_id = json.loads(done.stdout)["key_id"]
 
     assert 0 == provision("key", "revoke", key_id).returncode
-    assert "revoked before" in provision("key", "revoke", key_id).stderr
+    assert "already revoked" in provision("key", "revoke", key_id).stderr
     assert 3 == provision("key", "revoke", "nosuchkey123").returncode
     assert 3 == provision("key", "create", "--tenant", "acme", "--workspace", "no").returncode
 
@@ -123,11 +123,11 @@ def test_seed_shows_its_key_once_and_says_so_afterwards(provision: Provision) ->
 
     assert json.loads(first.stdout)["api_key"].startswith("fb1_")
     assert (0, None) == (second.returncode, json.loads(second.stdout)["api_key"])
-    assert "already there" in second.stderr
+    assert "exists already" in second.stderr
 
 
 @pytest.mark.usefixtures("tenant")
-async def test_status_tells_schema_counts_and_partitions(
+async def test_status_shows_schema_counts_and_partitions(
     provision: Provision, connection: Any
 ) -> None:
     await connection.execute("SELECT ensure_event_partitions_v1('2026-01-01', '2026-01-03')")
@@ -176,7 +176,9 @@ async def test_events_tail_shows_the_newest_first_with_ids_in_base36(
     assert "\x1b" not in table
 
 
-def test_a_bare_database_is_told_to_migrate(provision: Provision, bare_database_url: str) -> None:
+def test_a_command_on_an_empty_database_says_to_migrate(
+    provision: Provision, bare_database_url: str
+) -> None:
     done = provision("tenant", "list", url=bare_database_url)
 
     assert (1, "") == (done.returncode, done.stdout)

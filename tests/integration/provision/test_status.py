@@ -25,7 +25,7 @@ def partition(days: int) -> str:
     return f"events_{day(days).replace('-', '')}"
 
 
-async def test_of_partitions_as_the_service_makes_them_there_is_nothing_to_say(
+async def test_status_reports_no_problem_of_partitions_that_the_service_made(
     provision: Provision,
 ) -> None:
     assert 0 == provision("partitions").returncode
@@ -81,7 +81,7 @@ async def test_partitions_are_made_by_hand_and_one_that_cannot_be_made_is_an_err
     assert rows["rejected_events"]["made"] is not None
 
 
-async def test_a_role_that_only_writes_is_told_each_right_that_it_lacks(
+async def test_status_names_each_right_that_a_role_for_writing_lacks(
     provision: Provision, make_role: MakeRole, connection: Any
 ) -> None:
     role = await make_role("INSERT")

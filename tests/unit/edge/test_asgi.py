@@ -144,7 +144,7 @@ async def test_a_length_that_cannot_be_read_is_answered_like_any_request(
     assert "0000000000001" == answer.content["request_id"]
 
 
-async def test_a_sender_that_left_is_answered_to_nobody_and_stores_nothing(
+async def test_a_request_whose_sender_disconnected_stores_nothing(
     bench: EdgeBench,
 ) -> None:
     headers = [(b"x-api-key", bench.minted.text.encode()), (b"content-length", b"9")]
@@ -164,7 +164,7 @@ class FaultyChecker(Checker):
         raise ValueError(scanned, arrival)
 
 
-async def test_a_fault_of_ours_is_500_and_says_nothing_of_itself() -> None:
+async def test_an_internal_error_is_500_without_details() -> None:
     bench = EdgeBench(FaultyChecker)
 
     answer = await bench.post("/v1/page", {})
@@ -187,7 +187,7 @@ class PanickingChecker(Checker):
         return checked
 
 
-async def test_a_panic_of_the_core_costs_its_own_request_alone() -> None:
+async def test_a_panic_of_the_core_affects_only_its_request() -> None:
     bench = EdgeBench(PanickingChecker)
 
     answer = await bench.post("/v1/page", {}, PAGE)

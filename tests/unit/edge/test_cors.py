@@ -12,13 +12,13 @@ PAGE = b"https://shop.example"
 EXPOSED = (b"access-control-expose-headers", b"Retry-After, X-Request-Id")
 
 
-def test_a_star_lets_every_page_send() -> None:
+def test_a_star_allows_every_origin() -> None:
     expected = ((b"access-control-allow-origin", b"*"), EXPOSED)
 
     assert expected == Cors(frozenset({"*"})).headers(PAGE)
 
 
-def test_a_named_origin_is_answered_by_its_name() -> None:
+def test_a_configured_origin_is_named_in_the_answer() -> None:
     cors = Cors(frozenset({"https://shop.example", "https://other.example"}))
 
     expected = ((b"access-control-allow-origin", PAGE), (b"vary", b"Origin"), EXPOSED)
@@ -26,13 +26,13 @@ def test_a_named_origin_is_answered_by_its_name() -> None:
 
 
 @pytest.mark.parametrize("origin", [b"https://evil.example", b"null", b"http://shop.example", b""])
-def test_another_origin_is_not_let_in(origin: bytes) -> None:
+def test_another_origin_is_not_allowed(origin: bytes) -> None:
     cors = Cors(frozenset({"https://shop.example"}))
 
     assert ((b"vary", b"Origin"),) == cors.headers(origin)
 
 
-def test_no_origins_close_it_to_pages() -> None:
+def test_without_origins_no_page_may_send() -> None:
     assert ((b"vary", b"Origin"),) == Cors(frozenset()).headers(PAGE)
 
 

@@ -79,7 +79,7 @@ def test_what_is_put_together_from_bytes_is_what_an_encoder_writes(event_id: str
 
 
 @pytest.mark.parametrize("verdict", [ACCEPTED, DUPLICATE])
-def test_one_stored_event_is_answered_shortly(verdict: Verdict) -> None:
+def test_one_stored_event_has_a_short_answer(verdict: Verdict) -> None:
     reply = replies.event_processed(REQUEST, verdict)
 
     assert (200, None) == (reply.status, reply.code)
@@ -127,7 +127,7 @@ def test_a_fault_has_code_and_message_as_texts_on_top(reason: Reason) -> None:
 @pytest.mark.parametrize(
     "reason", [r for r in ERROR_RESPONSES if ERROR_RESPONSES[r].status in {429, 503}]
 )
-def test_what_may_work_later_says_when(reason: Reason) -> None:
+def test_a_refusal_that_may_end_has_retry_after(reason: Reason) -> None:
     headers = dict(replies.refused(REQUEST, RefusedError(reason)).headers)
 
     assert int(headers[b"retry-after"]) >= 1
@@ -136,7 +136,7 @@ def test_what_may_work_later_says_when(reason: Reason) -> None:
 @pytest.mark.parametrize(
     "reason", [r for r in ERROR_RESPONSES if ERROR_RESPONSES[r].status not in {429, 503}]
 )
-def test_what_will_never_work_does_not_ask_for_another_try(reason: Reason) -> None:
+def test_a_permanent_refusal_has_no_retry_after(reason: Reason) -> None:
     assert b"retry-after" not in dict(replies.refused(REQUEST, RefusedError(reason)).headers)
 
 

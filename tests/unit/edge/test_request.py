@@ -124,7 +124,7 @@ def test_an_authorization_of_ours_without_a_readable_key_is_a_bad_key(value: byt
 @pytest.mark.parametrize(
     "value", [b"", b" ", b"Negotiate abc", b"Digest username=key", b"key", b"Basically a2V5Og=="]
 )
-def test_an_authorization_of_another_scheme_hides_no_key(value: bytes) -> None:
+def test_a_key_beside_an_authorization_of_another_scheme_is_read(value: bytes) -> None:
     assert key_text({b"authorization": value}) is None
     assert b"key" == key_text({b"authorization": value, b"x-api-key": b"key"})
     assert b"key" == key_text({b"authorization": value, b"x-write-key": b"key"})

@@ -38,7 +38,7 @@ def said(part: bytes) -> list[str]:
     return [json.loads(line)["text"] for line in part.splitlines()]
 
 
-async def test_the_lines_of_one_turn_are_one_write() -> None:
+async def test_the_lines_of_one_loop_iteration_are_one_write() -> None:
     pipe = Pipe()
     lines = Lines(pipe)
 

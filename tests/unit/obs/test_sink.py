@@ -101,7 +101,7 @@ def test_the_lines_of_each_thread_come_out_whole_and_in_order(pipe: Pipe) -> Non
     assert not sink.take_dropped()
 
 
-def test_a_pipe_that_nobody_reads_blocks_nobody_and_what_is_dropped_is_told(pipe: Pipe) -> None:
+def test_a_pipe_without_a_reader_blocks_nothing_and_dropped_lines_are_reported(pipe: Pipe) -> None:
     pipe.fill()
     sink = Sink(pipe.writer, notice, bytes_max=1_000)
     assert sink.drain(TIMEOUT_S)
@@ -123,7 +123,7 @@ def test_a_pipe_that_nobody_reads_blocks_nobody_and_what_is_dropped_is_told(pipe
     pipe.read_until(lambda text: b'{"n":400}' in text)
 
 
-def test_at_the_end_the_wait_for_a_pipe_that_nobody_reads_is_bounded(pipe: Pipe) -> None:
+def test_at_the_end_the_wait_for_a_pipe_without_a_reader_is_bounded(pipe: Pipe) -> None:
     pipe.fill()
     sink = Sink(pipe.writer, notice)
     sink.put(line(1))

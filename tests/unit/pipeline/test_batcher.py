@@ -33,7 +33,7 @@ async def test_an_answer_comes_only_after_the_write_has_returned(bench: Bench) -
     assert accepted("a", "b") == await request
 
 
-async def test_requests_of_one_turn_of_the_loop_go_down_together(bench: Bench) -> None:
+async def test_requests_of_one_loop_iteration_are_stored_in_one_flush(bench: Bench) -> None:
     requests = [bench.send("a"), bench.send("b"), bench.send("c")]
 
     write = await bench.store.next_write()
@@ -56,7 +56,7 @@ async def test_an_idle_batcher_writes_at_once_without_a_timer(bench: Bench) -> N
     assert 2 == len(bench.store.flushes)
 
 
-async def test_while_a_flush_is_under_way_the_next_one_gathers(bench: Bench) -> None:
+async def test_payloads_queue_while_a_flush_is_in_progress(bench: Bench) -> None:
     first = bench.send("a")
     held = await bench.store.next_write()
     later = [bench.send("b")]
@@ -127,7 +127,7 @@ async def test_the_deadline_is_that_of_the_request_that_waits_longest(bench: Ben
     assert (started + 5, started + 5) == (held.deadline, following.deadline)
 
 
-async def test_above_the_high_mark_it_is_overloaded_until_half_has_gone(bench: Bench) -> None:
+async def test_above_its_limit_the_batcher_is_overloaded_until_half_is_left(bench: Bench) -> None:
     bench.make(queue_rows_max=4, batch_rows_max=2)
     requests = [bench.send("0")]
     write = await bench.store.next_write()
@@ -158,7 +158,7 @@ async def test_above_the_high_mark_it_is_overloaded_until_half_has_gone(bench: B
         (SystemExit(1), Reason.OUTCOME_UNKNOWN),
     ],
 )
-async def test_a_failed_write_answers_all_its_requests_and_the_batcher_goes_on(
+async def test_a_failed_write_answers_all_its_requests_and_the_batcher_continues(
     bench: Bench, error: BaseException, expected: Reason
 ) -> None:
     failing = [bench.send("a"), bench.send("b")]
@@ -222,7 +222,7 @@ async def test_a_flush_that_is_cancelled_before_its_first_step_answers_too(bench
     assert bench.store.is_idle
 
 
-async def test_a_request_that_came_too_late_for_a_flush_takes_nobody_along(bench: Bench) -> None:
+async def test_an_expired_request_does_not_fail_the_rest_of_its_flush(bench: Bench) -> None:
     first = bench.send("a")
     held = await bench.store.next_write()
     late = bench.send("b")
@@ -241,7 +241,7 @@ async def test_a_request_that_came_too_late_for_a_flush_takes_nobody_along(bench
     assert accepted("c") == await fresh
 
 
-async def test_a_request_that_is_given_up_harms_nobody_and_is_stored(bench: Bench) -> None:
+async def test_a_cancelled_request_is_stored_and_affects_no_other(bench: Bench) -> None:
     gone, staying = bench.send("a"), bench.send("b")
     write = await bench.store.next_write()
 
@@ -254,7 +254,9 @@ async def test_a_request_that_is_given_up_harms_nobody_and_is_stored(bench: Benc
 
 
 @pytest.mark.parametrize("error", [RefusedError(Reason.STORE_UNAVAILABLE), Panic()])
-async def test_a_failed_write_passes_over_who_gave_up(bench: Bench, error: BaseException) -> None:
+async def test_a_failed_write_ignores_cancelled_requests(
+    bench: Bench, error: BaseException
+) -> None:
     gone, staying = bench.send("a"), bench.send("b")
     write = await bench.store.next_write()
 
@@ -295,7 +297,7 @@ async def test_drain_waits_until_all_is_answered(bench: Bench) -> None:
     assert 0 == bench.batcher.queued_rows
 
 
-async def test_drain_takes_along_what_no_flush_has_begun_for(bench: Bench) -> None:
+async def test_drain_stores_queued_payloads(bench: Bench) -> None:
     request = bench.send("a")
     await asyncio.sleep(0)  # submitted, and its flush is not due before the next turn
     draining = asyncio.create_task(bench.batcher.drain(30))
@@ -306,7 +308,7 @@ async def test_drain_takes_along_what_no_flush_has_begun_for(bench: Bench) -> No
     assert request.done()
 
 
-async def test_drain_waits_for_what_comes_while_it_waits(bench: Bench) -> None:
+async def test_drain_waits_for_payloads_submitted_meanwhile(bench: Bench) -> None:
     bench.make(flushes_max=2)
     first = bench.send("a")
     write = await bench.store.next_write()
@@ -326,7 +328,7 @@ async def test_an_idle_batcher_is_drained_at_once(bench: Bench) -> None:
     assert await bench.batcher.drain(30)
 
 
-async def test_drain_says_when_its_time_did_not_do(bench: Bench) -> None:
+async def test_drain_returns_false_after_its_timeout(bench: Bench) -> None:
     request = bench.send("a")
     write = await bench.store.next_write()
 

@@ -39,7 +39,7 @@ def test_verdicts_stand_in_the_order_of_the_input(sender: Sender) -> None:
     assert [None, Reason.INVALID_TYPE] * 2 == [v.code for v in verdicts]
 
 
-def test_a_row_carries_whose_it_is_and_when_it_came() -> None:
+def test_a_row_has_tenant_workspace_and_arrival() -> None:
     key = make_key(tenant_id=3, workspace_id=5)
     sender = Sender(key)
     body = make_body([make_event("a")])
@@ -69,7 +69,7 @@ def test_the_size_of_a_payload_is_what_its_rows_take(sender: Sender) -> None:
     assert events.size_bytes + len(refused.payload) == checked.payload.size_bytes
 
 
-def test_every_field_finds_its_place(sender: Sender) -> None:
+def test_every_field_is_in_its_column(sender: Sender) -> None:
     event = {
         "type": "track",
         "event": "Signed Up",
@@ -95,7 +95,7 @@ def test_every_field_finds_its_place(sender: Sender) -> None:
     assert documents == (b'{"p":1}', b'{"t":2}', b'{"c":3}', b'{"plan":"pro"}')
 
 
-def test_what_is_absent_is_none(sender: Sender) -> None:
+def test_a_missing_field_is_none(sender: Sender) -> None:
     row = accepted(sender, GOOD | {"properties": None})
 
     assert [None] * 4 == [row[name] for name in DOCUMENTS]
@@ -183,7 +183,7 @@ def test_the_content_is_hashed_with_its_workspace() -> None:
     assert one.payload_hash != other.payload_hash
 
 
-def test_when_and_how_an_event_came_is_no_content(sender: Sender) -> None:
+def test_arrival_and_version_are_no_content(sender: Sender) -> None:
     first = accepted(sender, make_event("a", sentAt="2026-03-01T11:00:00Z"))
     sender.clock.advance(60)
     second = accepted(
@@ -273,7 +273,7 @@ def test_no_text_of_a_rejected_row_holds_a_nul(sender: Sender) -> None:
         '"properties":{"a":"\\ud800"}',
     ],
 )
-def test_what_postgresql_cannot_hold_is_found_before(sender: Sender, member: str) -> None:
+def test_values_that_postgresql_cannot_store_are_rejected(sender: Sender, member: str) -> None:
     payload = sender.check_body(f'{{"batch":[{{"type":"page",{member}}}]}}'.encode()).payload
 
     row = only(payload.rejected)

@@ -64,7 +64,7 @@ def test_the_members_of_both_contexts_are_there_as_sent_and_the_events_own_come_
     assert expected == only(read_copy(events.copy_data()))["context"]
 
 
-def test_a_context_that_all_would_share_has_a_limit(sender: Sender) -> None:
+def test_the_context_of_a_batch_has_a_limit(sender: Sender) -> None:
     frame = len(b'{"a":""}')
     largest = {"a": "x" * (BATCH_CONTEXT_BYTES_MAX - frame)}
     row = accepted(sender, GOOD, context=largest)

@@ -36,7 +36,7 @@ async def is_quiet(bench: Bench) -> bool:
     return bench.store.is_idle
 
 
-async def test_beside_a_flush_a_further_one_waits_until_it_is_worth_it(bench: Bench) -> None:
+async def test_beside_a_flush_a_second_one_waits_for_enough_rows(bench: Bench) -> None:
     await begin(bench)
     waiting = [bench.send(str(number)) for number in range(FURTHER_ROWS_MIN - 1)]
     assert await is_quiet(bench)
@@ -62,7 +62,9 @@ async def test_rows_count_and_not_requests(bench: Bench) -> None:
     assert (accepted("a", "b"), accepted("c")) == (await one, await other)
 
 
-async def test_the_end_of_a_flush_takes_along_what_waits_however_few(bench: Bench) -> None:
+async def test_the_end_of_a_flush_starts_the_next_one_however_few_rows_are_queued(
+    bench: Bench,
+) -> None:
     _, first = await begin(bench)
     lone = bench.send("a")
     assert await is_quiet(bench)
@@ -73,7 +75,7 @@ async def test_the_end_of_a_flush_takes_along_what_waits_however_few(bench: Benc
     assert accepted("a") == await lone
 
 
-async def test_with_no_flush_away_a_lone_row_waits_for_nothing(bench: Bench) -> None:
+async def test_without_a_flush_in_progress_one_row_starts_a_flush(bench: Bench) -> None:
     for name in "abc":
         request = bench.send(name)
         (await bench.store.next_write()).succeed()
@@ -81,7 +83,7 @@ async def test_with_no_flush_away_a_lone_row_waits_for_nothing(bench: Bench) -> 
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), SystemExit(1)])
-async def test_after_a_flush_that_failed_a_lone_row_waits_for_nothing(
+async def test_after_a_failed_flush_one_row_starts_a_flush(
     bench: Bench, error: BaseException
 ) -> None:
     failing, write = await begin(bench)
@@ -110,7 +112,7 @@ async def test_no_payload_waits_behind_a_stalled_flush(bench: Bench) -> None:
     assert accepted("first") == await held
 
 
-async def test_who_has_little_time_does_not_wait_it_away_behind_a_flush(bench: Bench) -> None:
+async def test_a_payload_with_a_short_deadline_does_not_wait_behind_a_flush(bench: Bench) -> None:
     bench.make(flushes_max=2, stalled_s=NEVER_S, timeout_s=0.1)
     await begin(bench)
 
@@ -120,7 +122,7 @@ async def test_who_has_little_time_does_not_wait_it_away_behind_a_flush(bench: B
     assert accepted("a") == await lone
 
 
-async def test_a_flush_that_is_stalled_stays_so_until_it_ends(bench: Bench) -> None:
+async def test_a_stalled_flush_stays_stalled_until_it_ends(bench: Bench) -> None:
     bench.make(flushes_max=2, stalled_s=0.0)
     await begin(bench)
 
@@ -166,7 +168,7 @@ async def test_a_queue_that_refuses_waits_for_no_more_rows(bench: Bench) -> None
     assert accepted("a", "b") == await pair
 
 
-async def test_a_drain_lets_small_rests_go_at_once(bench: Bench) -> None:
+async def test_a_drain_starts_flushes_of_few_rows_at_once(bench: Bench) -> None:
     held, write = await begin(bench)
     rest = bench.send("a")
     assert await is_quiet(bench)

@@ -31,7 +31,7 @@ def stored(bench: EdgeBench) -> list[dict[str, Any]]:
     return [row for payload in payloads for row in read_copy(payload.events.copy_data())]
 
 
-async def test_verdicts_are_told_in_the_order_of_the_events(bench: EdgeBench) -> None:
+async def test_verdicts_are_in_the_order_of_the_events(bench: EdgeBench) -> None:
     await bench.post("/v1/page", {"event_id": "old"})
 
     answer = await bench.post(
@@ -47,7 +47,7 @@ async def test_verdicts_are_told_in_the_order_of_the_events(bench: EdgeBench) ->
     assert [1, 1, 0, 1] == [answer.content[name] for name in counts]
 
 
-async def test_a_batch_of_which_all_is_rejected_was_processed(bench: EdgeBench) -> None:
+async def test_a_batch_of_rejected_events_is_200(bench: EdgeBench) -> None:
     answer = await bench.post("/v1/batch", {"batch": [{}, {}]})
 
     assert (200, True, 2) == (answer.status, answer.content["success"], answer.content["rejected"])
@@ -79,7 +79,7 @@ async def test_a_version_that_is_not_supported_is_400(bench: EdgeBench) -> None:
     assert (400, "invalid_schema_version") == (answer.status, answer.content["code"])
 
 
-async def test_a_packed_body_is_unpacked(bench: EdgeBench) -> None:
+async def test_a_gzip_body_is_decoded(bench: EdgeBench) -> None:
     answer = await bench.post("/v1/page", gzip.compress(b"{}"), (b"content-encoding", b"gzip"))
 
     assert 200 == answer.status
@@ -118,7 +118,7 @@ async def test_without_a_good_key_it_is_401(
     assert [] == bench.store.flushes
 
 
-async def test_a_bad_key_in_a_header_is_not_saved_by_a_good_one_in_the_body(
+async def test_a_bad_key_in_a_header_is_refused_although_the_body_has_a_good_one(
     bench: EdgeBench,
 ) -> None:
     body = msgspec.json.encode({"writeKey": bench.minted.text})
@@ -127,7 +127,7 @@ async def test_a_bad_key_in_a_header_is_not_saved_by_a_good_one_in_the_body(
 
 
 @pytest.mark.parametrize("authorization", [b"Negotiate abc", b"Digest x", b""])
-async def test_an_authorization_of_another_scheme_hides_no_key(
+async def test_a_key_beside_an_authorization_of_another_scheme_is_read(
     bench: EdgeBench, authorization: bytes
 ) -> None:
     text = bench.minted.text
@@ -140,7 +140,7 @@ async def test_an_authorization_of_another_scheme_hides_no_key(
     assert [200, 200] == [in_header.status, in_body.status]
 
 
-async def test_a_key_of_an_event_of_a_batch_is_no_key_of_the_request(bench: EdgeBench) -> None:
+async def test_a_key_inside_an_event_of_a_batch_does_not_authenticate_it(bench: EdgeBench) -> None:
     """Two events could name two keys, and which of them the limits come from would be open."""
     body = msgspec.json.encode({"batch": [PAGE | {"writeKey": bench.minted.text}]})
 
@@ -189,7 +189,7 @@ async def test_a_key_that_changes_while_the_body_arrives_counts_as_it_is_then(
     assert [9] == [row["workspace_id"] for row in stored(bench)]
 
 
-async def test_the_key_is_asked_before_the_body_is_read(bench: EdgeBench) -> None:
+async def test_the_key_is_authenticated_before_the_body_is_read(bench: EdgeBench) -> None:
     answer = await bench.ask("POST", "/v1/page", b"{" * 5_000, [(b"x-api-key", b"bad")])
 
     assert 401 == answer.status
@@ -219,7 +219,7 @@ async def test_a_body_over_the_limit_is_413(bench: EdgeBench) -> None:
 
 
 @pytest.mark.parametrize("is_in_body", [False, True])
-async def test_a_keys_own_limits_count(is_in_body: bool) -> None:
+async def test_the_limits_of_a_key_apply(is_in_body: bool) -> None:
     bench = EdgeBench(bytes_max=100, events_max=2)
 
     async def status(content: dict[str, Any]) -> int:
@@ -261,7 +261,7 @@ class Weighing(MemoryStore):
         return await super().write(payloads, deadline)
 
 
-async def test_a_body_is_not_held_while_its_events_wait() -> None:
+async def test_a_body_is_released_while_its_events_are_queued() -> None:
     store = Weighing()
     bench = EdgeBench(store=store, bytes_max=1_000_000)
     authorization = [(b"authorization", b"Bearer " + bench.minted.text.encode())]

@@ -35,7 +35,7 @@ def names(batch: list[QueuedPayload]) -> str:
     return "".join(queued.payload.rejected[0].message for queued in batch)
 
 
-def test_who_comes_first_goes_first() -> None:
+def test_the_queue_is_first_in_first_out() -> None:
     queue = queue_of(item("a"), item("b"), item("c"))
 
     assert names(queue.take_batch()) == "abc"
@@ -54,25 +54,25 @@ def test_a_batch_takes_whole_payloads_up_to_its_bytes() -> None:
     assert ["ab", "c"] == [names(queue.take_batch()) for _ in range(2)]
 
 
-def test_a_payload_larger_than_a_batch_goes_down_alone_and_whole() -> None:
+def test_a_payload_larger_than_a_batch_is_a_batch_of_its_own() -> None:
     queue = queue_of(item("a", 1), item("b", 6, 500), item("c", 1))
 
     assert ["a", "b", "c"] == [names(queue.take_batch()) for _ in range(3)]
 
 
-def test_some_wait_when_that_many_rows_do() -> None:
+def test_the_queue_is_worth_a_flush_with_enough_rows() -> None:
     queue = queue_of(item("a", 1), item("b", 1))
 
     assert [True, True, False] == [queue.is_worth_a_flush(rows) for rows in (1, 2, 3)]
 
 
-def test_some_wait_when_a_batch_is_full() -> None:
+def test_the_queue_is_worth_a_flush_with_a_full_batch() -> None:
     assert queue_of(item("a", 4)).is_worth_a_flush(100)
     assert queue_of(item("a", 1, 400)).is_worth_a_flush(100)
     assert not queue_of(item("a", 3, 399)).is_worth_a_flush(100)
 
 
-def test_some_wait_as_long_as_more_is_refused() -> None:
+def test_the_queue_is_worth_a_flush_while_it_refuses_payloads() -> None:
     queue = Queue(QueueLimits(10, 1_000, 100, 10_000))
     for name in "abcd":
         assert queue.offer(item(name, 3, deadline=float(name == "d")))
@@ -83,7 +83,7 @@ def test_some_wait_as_long_as_more_is_refused() -> None:
     assert not queue.is_worth_a_flush(100)
 
 
-def test_an_empty_payload_takes_its_place_too() -> None:
+def test_an_empty_payload_counts_as_one_row() -> None:
     queue = queue_of(item("a", 0), item("b", 0))
 
     assert 2 == queue.rows
@@ -97,7 +97,7 @@ def test_rows_and_bytes_that_wait_are_counted() -> None:
     assert (2, 20) == (queue.rows, queue.size_bytes)
 
 
-def test_at_the_high_mark_of_rows_it_closes_until_half_have_gone() -> None:
+def test_at_the_limit_of_rows_the_queue_refuses_until_half_are_left() -> None:
     queue = queue_of(item("a", 3), item("b", 3), item("c", 4))
     assert not queue.offer(item("x"))
 
@@ -107,7 +107,7 @@ def test_at_the_high_mark_of_rows_it_closes_until_half_have_gone() -> None:
     assert queue.offer(item("d"))  # 4 wait
 
 
-def test_at_the_high_mark_of_bytes_it_closes_until_half_have_gone() -> None:
+def test_at_the_limit_of_bytes_the_queue_refuses_until_half_are_left() -> None:
     queue = queue_of(item("a", 1, 399), item("b", 1, 399), item("c", 1, 399))
     assert not queue.offer(item("x"))
 
@@ -132,7 +132,7 @@ def test_one_payload_that_fills_it_does_not_close_it_for_good() -> None:
     assert queue.offer(item("b"))
 
 
-def test_what_has_waited_past_its_deadline_is_taken_out() -> None:
+def test_expired_payloads_are_removed() -> None:
     queue = queue_of(*(item(name, 3, deadline=at) for name, at in (("a", 1.0), ("b", 2.0))))
     queue.offer(item("c", 4, deadline=3.0))
     assert not queue.offer(item("x"))

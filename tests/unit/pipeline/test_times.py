@@ -110,7 +110,7 @@ def test_up_to_24_hours_ahead_is_fine(sender: Sender) -> None:
         (
             "9999-12-31",
             "1970-01-01",
-            "timestamp 9999-12-31T00:00:00Z, corrected by sentAt, is past the year 9999",
+            "timestamp 9999-12-31T00:00:00Z, corrected by sentAt, is after the year 9999",
         ),
     ],
 )
@@ -134,7 +134,7 @@ def test_a_wrong_clock_is_corrected_by_the_sending_of_the_event(sender: Sender) 
     assert NOON + timedelta(hours=23) == row["original_timestamp"]
 
 
-def test_else_it_is_corrected_by_the_sending_of_the_batch(sender: Sender) -> None:
+def test_without_its_own_it_is_corrected_by_the_sending_of_the_batch(sender: Sender) -> None:
     row = accepted(
         sender, GOOD | {"timestamp": "2026-03-02T11:00:00Z"}, sentAt="2026-03-02T12:00:00Z"
     )
@@ -186,7 +186,7 @@ def test_24_hours_ahead_are_counted_by_the_corrected_time(sender: Sender) -> Non
         ({"sentAt": "soon"}, "sentAt"),
     ],
 )
-def test_an_event_at_an_impossible_time_costs_only_itself(
+def test_an_event_with_an_impossible_time_is_rejected_alone(
     sender: Sender, event: dict[str, str], field: str
 ) -> None:
     payload = sender.check(GOOD, GOOD | {"event_id": "x"} | event, GOOD).payload
@@ -196,7 +196,7 @@ def test_an_event_at_an_impossible_time_costs_only_itself(
     assert 2 == len(payload.events)
 
 
-def test_a_batch_sent_at_no_time_is_refused_as_a_whole(sender: Sender) -> None:
+def test_a_batch_with_an_invalid_sent_at_is_refused(sender: Sender) -> None:
     with pytest.raises(RefusedError) as caught:
         sender.check(GOOD, sentAt="soon")
 

@@ -40,7 +40,7 @@ def test_a_refused_name_is_told_why_and_what_is_allowed(name: str, reason: str) 
         checked_name("workspace", name)
 
     message = str(raised.value)
-    assert message.startswith("not a name for a workspace: ")
+    assert message.startswith("invalid name for a workspace: ")
     assert reason in message
     assert "1 to 100 characters, no control characters" in message
     assert message.isprintable()
