@@ -92,10 +92,10 @@ BODIES_REFUSED: Final = Counter(
 QUARANTINE_DROPPED: Final = Counter(
     "forebay_quarantine_dropped_total", "Refused events over a key's budget: answered, not kept."
 )
-WORKER_MEMORY: Final = Gauge(
-    "forebay_worker_memory_bytes",
-    "Resident memory of the largest worker, every 5 s.",
-    multiprocess_mode="livemax",
+WORKERS_MEMORY: Final = Gauge(
+    "forebay_workers_memory_bytes",
+    "Resident memory of all workers together, measured every 5 s.",
+    multiprocess_mode="livesum",
 )
 
 STORE_UNAVAILABLE: Final = Gauge(
@@ -178,7 +178,7 @@ class Metrics:
 
     def memory_measured(self, resident_bytes: int) -> None:
         """Set the memory of this worker."""
-        WORKER_MEMORY.set(resident_bytes)
+        WORKERS_MEMORY.set(resident_bytes)
 
     def store_unavailable(self, cause: str, subject: str, *, is_so: bool) -> None:
         """Set whether this worker cannot store events for this cause."""

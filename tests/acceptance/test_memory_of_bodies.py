@@ -184,7 +184,7 @@ async def test_a_refused_body_is_answered_and_counted(start_site: StartSite) -> 
     async with httpx.AsyncClient() as client:
         metrics = (await client.get(site.service.metrics_url)).text
     assert 'forebay_bodies_refused_total{limit="key"} 1.0' in metrics
-    assert "forebay_worker_memory_bytes " in metrics
+    assert "forebay_workers_memory_bytes " in metrics
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
