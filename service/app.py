@@ -16,6 +16,7 @@ from service.clock import Clock, SystemClock
 from service.config import Config, ConfigError
 from service.edge.access import AccessLog
 from service.edge.asgi import Cors, Edge
+from service.edge.body_budget import BodyBudget
 from service.edge.connections import ConnectionLimits, Connections
 from service.edge.in_progress import RequestsInProgress
 from service.edge.probes import DatabaseReport, Probes
@@ -24,6 +25,7 @@ from service.edge.sockets import Sockets
 from service.edge.unauthorized import UnauthorizedLimits, UnauthorizedPace
 from service.file_limit import allowed_connections
 from service.measurements import Measurements
+from service.memory import WorkerMemory
 from service.model import Limits, WorkerState
 from service.obs import log as logs
 from service.obs.metrics import Metrics
@@ -100,6 +102,7 @@ class Worker:
         self.supervisor.start("readiness", readiness.watch)
         self.supervisor.start("connections", self._connections.run)
         self.supervisor.start("measurements", measurements.run)
+        self.supervisor.start("memory", WorkerMemory(self.metrics.memory_measured).run)
         return self._build_edge()
 
     def report(self) -> bytes:
@@ -203,6 +206,11 @@ class Worker:
                 ),
                 self._clock,
                 self.metrics.unauthorized_delayed,
+            ),
+            bodies=BodyBudget(
+                settings.bodies_bytes_max,
+                ingest.limits_without_key.bytes_max,
+                self.metrics.body_refused,
             ),
             clock=self._clock,
             state=self.state,

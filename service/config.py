@@ -63,8 +63,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="Address the service listens on.",
         ),
     ] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=1, le=65_535, description="Port the service listens on.")] = 8000
-    workers: Annotated[int, Meta(ge=1, le=512, description="Worker processes.")] = 2
+    port: Annotated[int, _number(1, 65_535, "Port the service listens on.")] = 8000
+    workers: Annotated[int, _number(1, 512, "Worker processes.")] = 2
     metrics_host: Annotated[
         str,
         Meta(
@@ -73,9 +73,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="Address of /metrics.",
         ),
     ] = "127.0.0.1"
-    metrics_port: Annotated[
-        int, Meta(ge=1, le=65_535, description="Port of /metrics, all workers together.")
-    ] = 9100
+    metrics_port: Annotated[int, _number(1, 65_535, "Port of /metrics, all workers together.")] = (
+        9100
+    )
 
     connections_max: Annotated[
         int,
@@ -111,27 +111,31 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         float, _seconds(300, "Time for a client to receive its answer; after it, a reset.")
     ] = 30.0
 
+    read_buffer_bytes: Annotated[
+        int,
+        _number(
+            16 * KIB, MIB, "Read buffer of a client connection; the headers of a request must fit."
+        ),
+    ] = 64 * KIB
     payload_bytes_max: Annotated[
-        int, Meta(ge=1 * KIB, le=16 * MIB, description="Decoded bytes in the body of a request.")
+        int, _number(1 * KIB, 16 * MIB, "Decoded bytes in the body of a request.")
     ] = 256 * KIB
-    payload_events_max: Annotated[
-        int, Meta(ge=1, le=10_000, description="Events in a batch request.")
-    ] = 50
+    payload_events_max: Annotated[int, _number(1, 10_000, "Events in a batch request.")] = 50
     payload_expansion_max: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=1_000,
-            description="Bytes of a batch with its context in each event; times the body limit.",
-        ),
+        _number(1, 1_000, "Bytes of a batch with its context in each event; times the body limit."),
     ] = 4
+    bodies_bytes_max: Annotated[
+        int,
+        _number(
+            64 * KIB,
+            MIB * MIB,
+            "Bytes of incomplete bodies in a worker; above it, 503.",
+        ),
+    ] = 32 * MIB
     body_timeout_s: Annotated[
         float,
-        Meta(
-            gt=0,
-            le=300,
-            description="Time for the body of a request to arrive; after it the answer is 503.",
-        ),
+        _seconds(300, "Time for the body of a request to arrive; after it the answer is 503."),
     ] = 10.0
     schema_version_default: Annotated[
         str,
@@ -159,172 +163,120 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = "*"
 
-    batch_rows_max: Annotated[
-        int, Meta(ge=1, le=50_000, description="Rows written in one transaction.")
-    ] = 2_000
+    batch_rows_max: Annotated[int, _number(1, 50_000, "Rows written in one transaction.")] = 2_000
     batch_bytes_max: Annotated[
         int,
-        Meta(
-            ge=64 * KIB,
-            le=256 * MIB,
-            description="Memory of the rows written in one transaction, in bytes.",
-        ),
+        _number(64 * KIB, 256 * MIB, "Memory of the rows written in one transaction, in bytes."),
     ] = 4 * MIB
-    flushes_max: Annotated[
-        int, Meta(ge=1, le=16, description="Concurrent transactions of a worker.")
-    ] = 2
+    flushes_max: Annotated[int, _number(1, 16, "Concurrent transactions of a worker.")] = 2
     queue_rows_max: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=INT32_MAX,
-            description="Rows queued in a worker; a full queue answers 503 until it is half full.",
+        _number(
+            1, INT32_MAX, "Rows queued in a worker; a full queue answers 503 until it is half full."
         ),
     ] = 20_000
     queue_bytes_max: Annotated[
         int,
-        Meta(
-            ge=64 * KIB,
-            le=MIB * MIB,
-            description="Bytes queued in a worker; a full queue answers 503 until it is half full.",
+        _number(
+            64 * KIB,
+            MIB * MIB,
+            "Bytes queued in a worker; a full queue answers 503 until it is half full.",
         ),
     ] = 64 * MIB
     quarantine_rows_per_minute: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=INT32_MAX,
-            description="Rejected events stored in quarantine per key and minute, by all workers.",
+        _number(
+            0, INT32_MAX, "Rejected events stored in quarantine per key and minute, by all workers."
         ),
     ] = 600
     quarantine_bytes_per_minute: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=MIB * MIB,
-            description="Bytes of rejected events stored per key and minute, by all workers.",
+        _number(
+            0, MIB * MIB, "Bytes of rejected events stored per key and minute, by all workers."
         ),
     ] = 16 * MIB
     quarantine_bytes_max: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=KIB * MIB * MIB,
-            description="Disk space of rejected_events; at this limit no rejected event is stored.",
+        _number(
+            0,
+            KIB * MIB * MIB,
+            "Disk space of rejected_events; at this limit no rejected event is stored.",
         ),
     ] = 10 * KIB * MIB
     flush_timeout_s: Annotated[
         float,
-        Meta(gt=0, le=60, description="Limit for storing events; after it the answer is 503."),
+        _seconds(60, "Limit for storing events; after it the answer is 503."),
     ] = 5.0
-    drain_timeout_s: Annotated[
-        float, Meta(gt=0, le=300, description="Time to finish requests at a stop.")
-    ] = 20.0
+    drain_timeout_s: Annotated[float, _seconds(300, "Time to finish requests at a stop.")] = 20.0
 
     connect_timeout_s: Annotated[
-        float, Meta(gt=0, le=60, description="Limit for opening a database connection.")
+        float, _seconds(60, "Limit for opening a database connection.")
     ] = 3.0
     acquire_timeout_s: Annotated[
         float,
-        Meta(
-            gt=0,
-            le=60,
-            description="Limit for waiting until a connection is free, and for a key look-up.",
-        ),
+        _seconds(60, "Limit for waiting until a connection is free, and for a key look-up."),
     ] = 2.0
     statement_timeout_ms: Annotated[
-        int, Meta(ge=1, le=INT32_MAX, description="Limit for one statement in the database.")
+        int, _number(1, INT32_MAX, "Limit for one statement in the database.")
     ] = 5_000
     lock_timeout_ms: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=INT32_MAX,
-            description="Limit for waiting for a row lock of another session.",
-        ),
+        _number(1, INT32_MAX, "Limit for waiting for a row lock of another session."),
     ] = 1_000
     idle_in_transaction_timeout_ms: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=INT32_MAX,
-            description="The database ends a transaction that is idle for this long.",
-        ),
+        _number(1, INT32_MAX, "The database ends a transaction that is idle for this long."),
     ] = 10_000
     tcp_timeout_ms: Annotated[
         int,
-        Meta(
-            ge=1_000,
-            le=INT32_MAX,
-            description="A database connection without a response for this long counts as lost.",
+        _number(
+            1_000,
+            INT32_MAX,
+            "A database connection without a response for this long counts as lost.",
         ),
     ] = 10_000
 
     key_cache_ttl_s: Annotated[
-        float, Meta(gt=0, le=3600, description="Longest use of a cached key, in seconds.")
+        float, _seconds(3600, "Longest use of a cached key, in seconds.")
     ] = 30.0
     key_cache_stale_max_s: Annotated[
         float,
-        Meta(
-            ge=0,
-            le=86_400,
-            description="Longest use of a cached key, in seconds, while look-ups fail.",
-        ),
+        _number(0, 86_400, "Longest use of a cached key, in seconds, while look-ups fail."),
     ] = 300.0
     key_cache_keys_max: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=INT32_MAX,
-            description="Cached keys per worker; the cache of unknown ids has the same limit.",
+        _number(
+            1, INT32_MAX, "Cached keys per worker; the cache of unknown ids has the same limit."
         ),
     ] = 10_000
     key_stale_after_ms: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=60_000,
-            description="Longest wait of a request for a look-up of a cached key, in milliseconds.",
+        _number(
+            1, 60_000, "Longest wait of a request for a look-up of a cached key, in milliseconds."
         ),
     ] = 250
     key_lookups_max: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=INT32_MAX,
-            description="Unknown keys waiting for a look-up, per worker; at this limit 503.",
-        ),
+        _number(1, INT32_MAX, "Unknown keys waiting for a look-up, per worker; at this limit 503."),
     ] = 10_000
     key_lookup_pause_ms: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=1_000,
-            description="Pause between two look-ups of unknown keys, in which further ones gather.",
+        _number(
+            0, 1_000, "Pause between two look-ups of unknown keys, in which further ones gather."
         ),
     ] = 10
     unauthorized_per_second: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=1_000_000,
-            description="Answers 401 of a worker per second; further ones are delayed.",
-        ),
+        _number(1, 1_000_000, "Answers 401 of a worker per second; further ones are delayed."),
     ] = 50
     unauthorized_delay_max_ms: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=10_000,
-            description="Longest delay of an answer 401, in milliseconds; 0: none.",
-        ),
+        _number(0, 10_000, "Longest delay of an answer 401, in milliseconds; 0: none."),
     ] = 2_000
     unauthorized_delayed_max: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=1_000_000,
-            description="Answers 401 delayed at the same time, per worker; further ones are not.",
+        _number(
+            0, 1_000_000, "Answers 401 delayed at the same time, per worker; further ones are not."
         ),
     ] = 4_000
 

@@ -27,6 +27,7 @@ from granian.server.mp import MPServer
 
 from service.config import Config
 from service.file_limit import raise_file_limit
+from service.memory import configure_allocator
 from service.parent import Link
 from service.workers import Workers
 
@@ -94,9 +95,10 @@ def granian_options(settings: Config) -> dict[str, Any]:
         "backlog": _BACKLOG,
         # Connections of a worker. At this limit Granian accepts none; `Connections` keeps room.
         "backpressure": settings.connections_max,
-        # Granian closes idle connections at this timeout.
         "http1_settings": HTTP1Settings(
-            header_read_timeout=math.ceil(settings.idle_timeout_s * 1000)
+            # Granian closes idle connections at this timeout.
+            header_read_timeout=math.ceil(settings.idle_timeout_s * 1000),
+            max_buffer_size=settings.read_buffer_bytes,
         ),
         "log_level": LogLevels.warning,
         "log_dictconfig": _LOGS_AS_OURS,
@@ -116,6 +118,7 @@ def serve(
     settings = msgspec.structs.replace(settings, connections_max=connections_max)
     # Spawned workers, unlike forked ones, inherit no locks of threads and no open connections.
     multiprocessing.set_start_method("spawn", force=True)
+    configure_allocator(os.environ)
     server = _Server("service.app:create", **granian_options(settings))
     server.workers_of_ours = Workers(settings.workers, settings.drain_timeout_s, on_end, on_report)
     server.serve()

@@ -11,6 +11,7 @@ import structlog
 from service.clock import Clock
 from service.edge import replies
 from service.edge.access import AccessLog
+from service.edge.body_budget import BodyBudget
 from service.edge.in_progress import RequestsInProgress
 from service.edge.probes import Probes
 from service.edge.replies import Header, Reply
@@ -86,6 +87,7 @@ class Edge:
         access_log: AccessLog,
         in_progress: RequestsInProgress,
         unauthorized: UnauthorizedPace,
+        bodies: BodyBudget,
         clock: Clock,
         state: WorkerState,
         body_timeout_s: float,
@@ -97,6 +99,7 @@ class Edge:
         self._access_log = access_log
         self._in_progress = in_progress
         self._unauthorized = unauthorized
+        self._bodies = bodies
         self._clock = clock
         self._state = state
         self._body_deadlines = body_deadlines()
@@ -113,7 +116,9 @@ class Edge:
         route = self._routes.get(scope["path"])
         method = scope["method"]
         headers = dict(scope["headers"])
-        body = RequestBody(headers, receive, self._body_deadlines, self._body_timeout_s)
+        body = RequestBody(
+            headers, receive, self._bodies, self._body_deadlines, self._body_timeout_s
+        )
         request = Request(
             id=number,
             id_text=request_id,
@@ -182,6 +187,8 @@ class Edge:
         if isinstance(error, _ENDS_OF_THE_WORKER):
             raise error
         if isinstance(error, RefusedError):
+            # The frames of its traceback hold the body, which must not stay in memory meanwhile.
+            error.__traceback__ = error.__context__ = None
             await body.discard()
             refusal = error
         elif isinstance(error, ClientGoneError):

@@ -88,6 +88,11 @@ FLUSH_FAULTS: Final = Counter(
 QUEUE_ROWS: Final = Gauge(
     "forebay_queue_rows", "Rows in the queues of all workers.", multiprocess_mode="livesum"
 )
+BODIES_REFUSED: Final = Counter(
+    "forebay_bodies_refused_total",
+    "Requests refused because incomplete bodies take too much memory, by limit.",
+    ["limit"],
+)
 QUARANTINE_DROPPED: Final = Counter(
     "forebay_quarantine_dropped_total",
     "Rejected events not stored in quarantine, by the limit that was reached.",
@@ -122,6 +127,11 @@ KEY_LOOKUPS: Final = Counter(
 )
 UNAUTHORIZED_DELAYED: Final = Counter(
     "forebay_unauthorized_delayed_total", "Answers 401 that were delayed."
+)
+WORKERS_MEMORY: Final = Gauge(
+    "forebay_workers_memory_bytes",
+    "Resident memory of all workers together, measured every 5 s.",
+    multiprocess_mode="livesum",
 )
 
 STORE_UNAVAILABLE: Final = Gauge(
@@ -238,6 +248,14 @@ class Metrics:
         self._delayed += 1
         if not self._is_scheduled:
             self._schedule_write()
+
+    def body_refused(self, limit: str) -> None:
+        """Count one request whose body would have taken too much memory."""
+        BODIES_REFUSED.labels(limit).inc()
+
+    def memory_measured(self, resident_bytes: int) -> None:
+        """Set the memory of this worker."""
+        WORKERS_MEMORY.set(resident_bytes)
 
     def store_unavailable(self, cause: str, subject: str, *, is_so: bool) -> None:
         """Set whether this worker cannot store events for this cause."""

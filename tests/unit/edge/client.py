@@ -11,6 +11,7 @@ import msgspec
 from service.apikey import MintedKey, mint
 from service.edge.access import AccessLog
 from service.edge.asgi import Cors, Edge
+from service.edge.body_budget import BodyBudget
 from service.edge.in_progress import RequestsInProgress
 from service.edge.probes import DatabaseReport, Probes
 from service.edge.request import Receive
@@ -64,6 +65,7 @@ class EdgeBench:
         self.is_quarantine_full = False
         self.checker = checker(budget, random_row_ids())
         self.requests = self.delayed = 0
+        self.bodies = BodyBudget(100_000, 2_000, lambda _: None)
         self.edge = Edge(
             ingest=self._ingest(),
             probes=Probes(
@@ -77,6 +79,7 @@ class EdgeBench:
             access_log=AccessLog(Metrics(), is_on=True),
             in_progress=RequestsInProgress(100, lambda: None),
             unauthorized=UnauthorizedPace(unauthorized, self.clock, self._delay),
+            bodies=self.bodies,
             clock=self.clock,
             state=self.state,
             body_timeout_s=5,
