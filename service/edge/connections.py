@@ -46,10 +46,6 @@ _SLICE: Final = 100
 _SLICE_PAUSE_S: Final = 0.002
 # After a shorter silence a request may be on its way to the edge.
 _SILENCE_MIN_S: Final = 1.0
-# The HTTP server buffers 400 KB of incomplete headers. Its buffer is also for bodies: if it had
-# 64 KB, a request of 250 KB would cost 35 % more CPU time.
-_HEADER_BYTES_MAX: Final = 64 * 1024
-_LARGE_HEADER_TIMEOUT_S: Final = 2.0
 # While the worker stops: how long a client may receive nothing of its answer, and how long an
 # answer may take.
 _NO_PROGRESS_MAX_S: Final = 1.0
@@ -202,10 +198,7 @@ class Connections:
         if request is None or request.sent_bytes != sent_bytes:
             request = OpenRequest(now, sent_bytes)
         self._requests[known] = request
-        timeout_s = self._limits.header_timeout_s
-        if seen.received_bytes > _HEADER_BYTES_MAX:
-            timeout_s = min(timeout_s, _LARGE_HEADER_TIMEOUT_S)
-        if now - request.since >= timeout_s:
+        if now - request.since >= self._limits.header_timeout_s:
             self._end_unanswered(known, request, sweep, "header")
 
     def _end_unanswered(
