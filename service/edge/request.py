@@ -48,8 +48,8 @@ class RequestBody:
     __slots__ = (
         "_budget",
         "_deadlines",
-        "_is_abandoned",
         "_headers",
+        "_is_abandoned",
         "_is_complete",
         "_receive",
         "_received_bytes",
