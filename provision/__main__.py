@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 exists already. With
 contains only JSON.
 """
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from cyclopts import App, Parameter, validators
 
@@ -19,7 +19,16 @@ from provision.command_line import (
     run,
 )
 from provision.database import connected, required_url
-from provision.keys import NewKey, Profile, create_key, list_keys, revoke_key
+from provision.keys import (
+    EVENTS_PER_SECOND_MAX,
+    NO_RATE_LIMIT,
+    NewKey,
+    Profile,
+    create_key,
+    list_keys,
+    revoke_key,
+    update_key,
+)
 from provision.lock_waits import LOCK_WAIT_S
 from provision.migrate import migrate
 from provision.partitions import make_partitions
@@ -40,7 +49,7 @@ _TENANT_COLUMNS: Final = ("tenant", "workspaces", "keys", "disabled_at", "create
 _WORKSPACE_COLUMNS: Final = ("tenant", "workspace", "keys", "created_at")
 _KEY_COLUMNS: Final = (
     *("key_id", "tenant", "workspace", "name", "max_batch_events", "max_payload_bytes"),
-    *("last_used_at", "expires_at", "revoked_at", "created_at"),
+    *("events_per_second", "last_used_at", "expires_at", "revoked_at", "created_at"),
 )
 _PARTITION_COLUMNS: Final = ("table_name", "utc_day", "made", "problem", "advice")
 _EVENT_COLUMNS: Final = (
@@ -60,6 +69,22 @@ KeyId = Annotated[str, Parameter(help="Id of the key, as `provision key list` sh
 KeyProfile = Annotated[
     Profile,
     Parameter(help="Limits of a request: segment allows the default batch size of Segment's SDKs."),
+]
+
+
+def _checked_rate(_type: Any, rate: int | str) -> None:
+    if isinstance(rate, int) and not 1 <= rate <= EVENTS_PER_SECOND_MAX:
+        raise ValueError(f"Must be from 1 to {EVENTS_PER_SECOND_MAX}, none or default.")
+
+
+Rate = int | Literal["none", "default"]
+EventsPerSecond = Annotated[
+    Rate,
+    Parameter(
+        help="Events that the key may send per second; none: no limit; default: the setting"
+        " FOREBAY_KEY_EVENTS_PER_SECOND.",
+        validator=_checked_rate,
+    ),
 ]
 LockWait = Annotated[
     float,
@@ -134,12 +159,14 @@ async def create_key_command(
     workspace: WorkspaceName = "default",
     name: KeyName = "default",
     profile: KeyProfile = Profile.DEFAULT,
+    events_per_second: EventsPerSecond = "default",
     json: Json = False,
 ) -> None:
     """Create a key for a workspace; print the key."""
     async with connected(required_url()) as connection:
         found = await find_workspace(connection, tenant, workspace)
-        made = await create_key(connection, found, name, profile)
+        rate = _stored_rate(events_per_second)
+        made = await create_key(connection, found, name, profile, events_per_second=rate)
     _show_key(made, json=json)
 
 
@@ -148,6 +175,23 @@ async def list_keys_command(*, tenant: TenantName | None = None, json: Json = Fa
     """List the keys of all tenants, or of one tenant; without their secrets."""
     async with connected(required_url()) as connection:
         _show_rows(await list_keys(connection, tenant), _KEY_COLUMNS, json=json)
+
+
+@key.command(name="update")
+async def update_key_command(
+    key_id: KeyId, *, events_per_second: EventsPerSecond, json: Json = False
+) -> None:
+    """
+    Change the limit of the key with this id; every worker applies it within a second.
+
+    Example: `provision key update 0lYqQzcMTxAg --events-per-second 500`
+    """
+    rate = _stored_rate(events_per_second)
+    async with connected(required_url()) as connection:
+        await update_key(connection, key_id, events_per_second=rate)
+    if json:
+        print_json({"key_id": key_id, "events_per_second": rate})
+    print_message(f"key {key_id}: events per second: {events_per_second}")
 
 
 @key.command(name="revoke")
@@ -240,6 +284,13 @@ async def tail_events_command(
     """Show the newest events of all tenants, newest first."""
     async with connected(required_url()) as connection:
         _show_rows(await tail_events(connection, limit), _EVENT_COLUMNS, json=json)
+
+
+def _stored_rate(rate: Rate) -> int | None:
+    """Return the value of the column `events_per_second`."""
+    if isinstance(rate, int):
+        return rate
+    return NO_RATE_LIMIT if rate == "none" else None
 
 
 def _show_key(made: NewKey, *, json: bool) -> None:

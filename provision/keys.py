@@ -1,7 +1,7 @@
-"""API keys: create, list, revoke. The database stores only a hash of a key."""
+"""API keys: create, list, update, revoke. The database stores only a hash of a key."""
 
 import enum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -10,6 +10,9 @@ from provision.errors import NotFoundError
 from provision.names import checked_name
 from service import apikey
 from service.model import PROFILE_LIMITS
+
+EVENTS_PER_SECOND_MAX: Final = 1_000_000
+NO_RATE_LIMIT: Final = 0
 
 
 class Profile(enum.StrEnum):
@@ -44,10 +47,16 @@ class WorkspaceRow(NamedTuple):
 
 
 async def create_key(
-    connection: Connection, workspace: WorkspaceRow, name: str, profile: Profile
+    connection: Connection,
+    workspace: WorkspaceRow,
+    name: str,
+    profile: Profile,
+    events_per_second: int | None = None,
 ) -> NewKey:
     """
     Create a key for the workspace.
+
+    *events_per_second*: NO_RATE_LIMIT, or None: the setting of the service applies.
 
     Raises
     ------
@@ -66,6 +75,7 @@ async def create_key(
         name,
         None if limits is None else limits.events_max,
         None if limits is None else limits.bytes_max,
+        events_per_second,
     )
     return NewKey(
         tenant=workspace.tenant,
@@ -82,6 +92,20 @@ async def list_keys(connection: Connection, tenant: str | None) -> list[dict[str
     return [dict(row) for row in await connection.fetch(statement("list_keys"), tenant)]
 
 
+async def update_key(connection: Connection, key_id: str, *, events_per_second: int | None) -> None:
+    """
+    Change the limit of a key, and notify the workers; the values are as for `create_key`.
+
+    Raises
+    ------
+    NotFoundError
+        There is no key with this id.
+    """
+    done = await connection.execute(statement("update_key_rate"), key_id, events_per_second)
+    if done != "UPDATE 1":
+        raise _not_found(key_id)
+
+
 async def revoke_key(connection: Connection, key_id: str) -> bool:
     """
     Revoke a key and notify the workers; return False if the key was already revoked.
@@ -94,7 +118,7 @@ async def revoke_key(connection: Connection, key_id: str) -> bool:
     if await connection.execute(statement("revoke_key"), key_id) == "UPDATE 1":
         return True
     if await connection.fetchrow(statement("find_key"), key_id) is None:
-        raise NotFoundError(f"there is no key with the id {key_id!a}")
+        raise _not_found(key_id)
     return False
 
 
@@ -107,3 +131,7 @@ async def is_usable(connection: Connection, text: str, tenant: str) -> bool:
         statement("find_usable_key"), credential.key_id, credential.secret_sha256, tenant
     )
     return row is not None
+
+
+def _not_found(key_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no key with the id {key_id!a}")

@@ -28,17 +28,21 @@ WHERE $1::text IS NULL OR tenants.name = $1
 ORDER BY tenants.name, workspaces.name
 
 -- name: insert_key
-INSERT INTO api_keys (key_id, tenant_id, workspace_id, secret_sha256, name, max_batch_events, max_payload_bytes)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO api_keys (key_id, tenant_id, workspace_id, secret_sha256, name, max_batch_events, max_payload_bytes,
+                      events_per_second)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: list_keys
 SELECT key_id, tenants.name AS tenant, workspaces.name AS workspace, api_keys.name,
-       max_batch_events, max_payload_bytes, last_used_at, expires_at, revoked_at, api_keys.created_at
+       max_batch_events, max_payload_bytes, events_per_second, last_used_at, expires_at, revoked_at, api_keys.created_at
 FROM api_keys
 JOIN tenants ON tenants.id = api_keys.tenant_id
 JOIN workspaces ON workspaces.id = api_keys.workspace_id
 WHERE $1::text IS NULL OR tenants.name = $1
 ORDER BY tenants.name, workspaces.name, api_keys.created_at, key_id
+
+-- name: update_key_rate
+UPDATE api_keys SET events_per_second = $2 WHERE key_id = $1
 
 -- name: revoke_key
 -- A revocation time in the past stays; a time in the future is replaced.

@@ -14,10 +14,15 @@ EVENT_TYPES: Final = ("track", "identify", "page", "screen", "group", "alias")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How much one request may hold: decoded bytes of its body, and events."""
+    """
+    How much one request may hold: decoded bytes of its body, and events.
+
+    `events_per_second`: how many the key may send in all its requests; 0: no limit.
+    """
 
     bytes_max: int
     events_max: int
+    events_per_second: int = 0
 
 
 PROFILE_LIMITS: Final[dict[str, Limits | None]] = {
@@ -32,8 +37,9 @@ class ApiKey(msgspec.Struct, frozen=True):
     """
     A key as stored. For a limit of None the setting of the service applies.
 
-    `is_disabled`: the key has expired or was revoked, or its tenant is disabled. `expires_at`: the
-    planned time of the first of these; None: none of them is planned.
+    `events_per_second`: 0 for no limit. `is_disabled`: the key has expired or was revoked, or its
+    tenant is disabled. `expires_at`: the planned time of the first of these; None: none of them is
+    planned.
     """
 
     key_id: str
@@ -42,6 +48,7 @@ class ApiKey(msgspec.Struct, frozen=True):
     secret_sha256: bytes
     events_max: int | None
     bytes_max: int | None
+    events_per_second: int | None
     expires_at: datetime | None
     is_disabled: bool
 

@@ -169,6 +169,7 @@ def make_key(minted: MintedKey | None = None, **fields: Any) -> ApiKey:
         workspace_id=1,
         secret_sha256=credential.secret_sha256,
         events_max=None,
+        events_per_second=None,
         bytes_max=None,
         expires_at=None,
         is_disabled=False,

@@ -3,6 +3,7 @@
 -- time from the year 9999 on, such as infinity, because Python cannot represent it.
 SELECT api_keys.key_id, api_keys.tenant_id, api_keys.workspace_id, api_keys.secret_sha256,
        api_keys.max_batch_events AS events_max, api_keys.max_payload_bytes AS bytes_max,
+       api_keys.events_per_second,
        CASE WHEN ending.at > now() AND ending.at < '9999-01-01Z' THEN ending.at END AS expires_at,
        coalesce(ending.at <= now(), false) AS is_disabled
 FROM api_keys

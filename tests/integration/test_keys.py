@@ -45,6 +45,7 @@ async def test_a_key_is_found_by_its_public_id(keys: KeyStore, tenant: NewKey) -
         workspace_id=tenant.workspace_id,
         secret_sha256=credential.secret_sha256,
         events_max=None,
+        events_per_second=None,
         bytes_max=None,
         expires_at=None,
         is_disabled=False,

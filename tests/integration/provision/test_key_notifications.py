@@ -57,6 +57,7 @@ async def test_a_new_key_is_announced(listener: Listener, tenant: NewKey) -> Non
         "expires_at = now()",
         "max_batch_events = 1",
         "max_payload_bytes = 1",
+        "events_per_second = 1",
         "secret_sha256 = sha256('')",
     ],
 )

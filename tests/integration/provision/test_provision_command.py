@@ -110,6 +110,51 @@ def test_keys_are_made_listed_and_revoked(provision: Provision) -> None:
     assert "secret" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("text", "stored"), [("250", 250), ("1000000", 1_000_000), ("none", 0), ("default", None)]
+)
+@pytest.mark.usefixtures("tenant")
+async def test_the_rate_of_a_key_is_set_when_it_is_made_and_later(
+    provision: Provision, connection: Any, text: str, stored: int | None
+) -> None:
+    query = "SELECT events_per_second FROM api_keys WHERE key_id = $1"
+    rate = ("--events-per-second", text)
+    done = provision("key", "create", "--tenant", "acme", *rate, "--json")
+    made = json.loads(done.stdout)["key_id"]
+    plain = json.loads(provision("key", "create", "--tenant", "acme", "--json").stdout)["key_id"]
+
+    assert stored == await connection.fetchval(query, made)
+    assert await connection.fetchval(query, plain) is None
+
+    await connection.execute("UPDATE api_keys SET events_per_second = 7")
+    done = provision("key", "update", plain, *rate, "--json")
+
+    assert {"key_id": plain, "events_per_second": stored} == json.loads(done.stdout)
+    assert f"key {plain}: events per second: {text}\n" == done.stderr
+    assert (stored, 7) == (
+        await connection.fetchval(query, plain),
+        await connection.fetchval(query, made),
+    )
+    listed = json.loads(provision("key", "list", "--json").stdout)
+    assert {7, stored} == {row["events_per_second"] for row in listed}
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1000001", "fast", ""])
+@pytest.mark.usefixtures("tenant")
+def test_a_rate_that_is_not_a_limit_is_refused(provision: Provision, text: str) -> None:
+    for command in (("create", "--tenant", "acme"), ("update", "nosuchkey123")):
+        assert 2 == provision("key", *command, "--events-per-second", text).returncode
+
+
+@pytest.mark.usefixtures("tenant")
+def test_without_a_change_or_a_key_an_update_is_refused(provision: Provision) -> None:
+    nobody = provision("key", "update", "nosuchkey123", "--events-per-second", "5")
+
+    assert (3, "") == (nobody.returncode, nobody.stdout)
+    assert "there is no key with the id 'nosuchkey123'" in nobody.stderr
+    assert 2 == provision("key", "update", "nosuchkey123").returncode
+
+
 @pytest.mark.usefixtures("tenant")
 def test_without_a_terminal_lists_are_tab_separated_lines(provision: Provision) -> None:
 
