@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Awaitable
 from functools import partial
+from mmap import mmap
 from typing import Any, Final
 
 import msgspec
@@ -35,6 +36,7 @@ from service.pipeline.check import Checker, random_row_ids
 from service.pipeline.ingest import Ingest, IngestConfig
 from service.pipeline.keys import KeyCacheConfig, KeyRing
 from service.pipeline.quarantine import QuarantineBudget, QuarantineLimits
+from service.pipeline.rate_limits import RateLimits
 from service.retry import retried
 from service.store.attempt import FlushRetrier
 from service.store.connections import open_pool, pool_config, pool_state
@@ -57,13 +59,16 @@ _CLIENT_PART: Final = 0.25
 class Worker:
     """The parts of one worker process. This class connects edge, pipeline and store."""
 
-    def __init__(self, settings: Config, url: str, clock: Clock, sockets: Sockets) -> None:
-        """*url*: the database; *sockets*: of the clients."""
+    def __init__(
+        self, settings: Config, url: str, clock: Clock, sockets: Sockets, shared: mmap | bytearray
+    ) -> None:
+        """*url*: the database; *sockets*: of the clients; *shared*: memory of all workers."""
         self.state = WorkerState()
         self.metrics = Metrics()
         self.supervisor = Supervisor(self.metrics.background_task_failed)
         self._settings = settings
         self._clock = clock
+        self._rate_limits = RateLimits(shared, clock)
         self._pool_config = pool_config(settings, url)
         self._budget = QuarantineBudget(
             clock,
@@ -182,11 +187,16 @@ class Worker:
         settings = self._settings
         ingest = Ingest(
             keys=self._keys,
+            rate_limits=self._rate_limits,
             checker=Checker(self._budget, random_row_ids()),
             batcher=self._batcher,
             clock=self._clock,
             config=IngestConfig(
-                limits=Limits(settings.payload_bytes_max, settings.payload_events_max),
+                limits=Limits(
+                    settings.payload_bytes_max,
+                    settings.payload_events_max,
+                    settings.key_events_per_second,
+                ),
                 expansion_max=settings.payload_expansion_max,
                 schema_version_default=settings.schema_version_default,
                 schema_versions=settings.schema_versions,
@@ -249,8 +259,9 @@ class Worker:
 class App:
     """The ASGI application that Granian calls: it handles the lifespan, and the edge requests."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, shared: mmap) -> None:
         self._link = link
+        self._shared = shared
         self._edge: Edge | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -271,7 +282,7 @@ class App:
             if url is None:  # `.env` was changed since the service started
                 raise ConfigError("DATABASE_URL is not set")
             family, port = self._link.place()
-            worker, self._edge = await _started(settings, url, Sockets(port, family))
+            worker, self._edge = await _started(settings, url, Sockets(port, family), self._shared)
         except Exception as error:
             # Sent, not raised: after an exception Granian would serve without a lifespan.
             log.exception("worker_start_failed", pid=os.getpid())
@@ -320,11 +331,13 @@ def freeze_gc() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
-async def _started(settings: Config, url: str, sockets: Sockets) -> tuple[Worker, Edge]:
+async def _started(
+    settings: Config, url: str, sockets: Sockets, shared: mmap
+) -> tuple[Worker, Edge]:
     """Start a worker; retry as long as the database cannot be used."""
 
     async def start() -> tuple[Worker, Edge]:
-        worker = Worker(settings, url, SystemClock(), sockets)
+        worker = Worker(settings, url, SystemClock(), sockets, shared)
         try:
             return worker, await worker.start()
         except BaseException:
@@ -334,6 +347,10 @@ async def _started(settings: Config, url: str, sockets: Sockets) -> tuple[Worker
     return await retried(start, "worker_waits_for_database", lambda _: False)
 
 
-def create(link: Link) -> App:
-    """Return the application; the server calls this in each worker."""
-    return App(link)
+def create(link: Link, shared: mmap) -> App:
+    """
+    Return the application; the server calls this in each worker.
+
+    *shared* is memory that the workers share.
+    """
+    return App(link, shared)

@@ -23,6 +23,7 @@ class Reason(enum.StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     UNSUPPORTED_ENCODING = "unsupported_encoding"
+    RATE_LIMITED = "rate_limited"
     INTERNAL_ERROR = "internal_error"
     OVERLOADED = "overloaded"
     STORE_UNAVAILABLE = "store_unavailable"
@@ -75,6 +76,9 @@ ERROR_RESPONSES: Final[dict[Reason, ErrorResponse]] = {
     ),
     Reason.PAYLOAD_TOO_LARGE: ErrorResponse(413, "The body is too large."),
     Reason.UNSUPPORTED_ENCODING: ErrorResponse(415, "The content encoding is not supported."),
+    Reason.RATE_LIMITED: ErrorResponse(
+        429, "The key has sent more events per second than it may; try again.", 1
+    ),
     Reason.INTERNAL_ERROR: ErrorResponse(
         500, "Internal error; events may or may not be stored. Send again with the same ids."
     ),
@@ -110,7 +114,11 @@ class RefusedError(Exception):
     """A whole request is refused. `reason` determines status and headers of the answer."""
 
     def __init__(self, reason: Reason, message: str | None = None, **details: str | int) -> None:
-        """*details* (field, limit, actual, offset, allow) are part of the answer."""
+        """
+        *details* (field, limit, actual, offset, allow) are part of the answer.
+
+        `retry_after_s` among them replaces the one of the reason.
+        """
         super().__init__(message or ERROR_RESPONSES[reason].message)
         self.reason = reason
         self.message = str(self)

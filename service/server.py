@@ -29,6 +29,8 @@ from service.config import Config
 from service.file_limit import raise_file_limit
 from service.memory import configure_allocator
 from service.parent import Link
+from service.pipeline.rate_limits import MEMORY_BYTES
+from service.shared_memory import SharedMemory
 from service.workers import Workers
 
 _BACKLOG: Final = 2048
@@ -47,6 +49,7 @@ class _Server(MPServer):
         self._ssp, self._sso = None, None
         self._spawn_target = spawn_target
         self._listeners: dict[int, Any] = {}
+        self._shared = SharedMemory(MEMORY_BYTES)
         self.workers_of_ours.run(self)
 
     def make(self, number: int, ready: Connection) -> BaseProcess:
@@ -56,7 +59,7 @@ class _Server(MPServer):
             spec = ListenerSpec(self.bind_addr, self.bind_port, self.backlog)
             self._listeners[number] = spec.build()
         listener = self._shd = self._listeners[number]
-        loader = partial(_load, Link(listener.get_fd(), ready))
+        loader = partial(_load, Link(listener.get_fd(), ready), self._shared)
         process: BaseProcess = self._spawn_worker(number, self._spawn_target, loader).inner
         return process
 
@@ -124,8 +127,8 @@ def serve(
     server.serve()
 
 
-def _load(link: Link) -> Any:
-    """Return the application; this is called in each worker."""
+def _load(link: Link, shared: Any) -> Any:
+    """Return the application; this is called in each worker, where *shared* is a mapping."""
     from service.app import create  # noqa: PLC0415 - the parent does not need it
 
-    return create(link)
+    return create(link, shared)

@@ -129,13 +129,14 @@ def refused(request_id: str, refusal: RefusedError) -> Reply:
     response = ERROR_RESPONSES.get(refusal.reason) or ErrorResponse(
         _EVENT_REJECTED_STATUS, refusal.message
     )
+    retry_after_s = details.pop("retry_after_s", response.retry_after_s)
     error = msgspec.convert(
         {"code": refusal.reason, "message": refusal.message, "request_id": request_id} | details,
         _ErrorBody,
     )
     headers = [_JSON]
-    if response.retry_after_s is not None:
-        headers.append((b"retry-after", b"%d" % response.retry_after_s))
+    if retry_after_s is not None:
+        headers.append((b"retry-after", str(retry_after_s).encode("ascii")))
     if allow is not None:
         headers.append((b"allow", str(allow).encode("ascii")))
     return Reply(response.status, _ENCODER.encode(error), tuple(headers), refusal.reason)

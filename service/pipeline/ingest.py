@@ -26,6 +26,7 @@ from service.model import (
 from service.pipeline.batcher import Batcher
 from service.pipeline.check import Arrival, Checked, Checker, scan
 from service.pipeline.keys import CachedKey, KeyRing
+from service.pipeline.rate_limits import RateLimits
 from service.reasons import Reason, RefusedError
 
 _PROFILE_LIMITS: Final = [limits for limits in PROFILE_LIMITS.values() if limits is not None]
@@ -115,12 +116,14 @@ class Ingest:
         self,
         *,
         keys: KeyRing,
+        rate_limits: RateLimits,
         checker: Checker,
         batcher: Batcher,
         clock: Clock,
         config: IngestConfig,
     ) -> None:
         self._keys = keys
+        self._rate_limits = rate_limits
         self._checker = checker
         self._batcher = batcher
         self._clock = clock
@@ -162,6 +165,8 @@ class Ingest:
             raise _wrong_count(scanned.count, request.limits.events_max)
         if scanned.context_bytes:
             self._require_expanded_size(request, scanned)
+        if request.limits.events_per_second:
+            self._rate_limits.take(key.key.key_id, request.limits.events_per_second, scanned.count)
         # The key may have been revoked while the body arrived.
         current = key.key
         if not self._keys.is_current(key):
@@ -187,7 +192,10 @@ class Ingest:
             request.limits = self.limits_without_key
             return None
         request.key = key = self._keys.cached(text) or await self._keys.authenticate(text)
-        request.limits = self._limits_of(key.key)
+        request.limits = limits = self._limits_of(key.key)
+        if limits.events_per_second:
+            # Before the body is read, so that a refusal costs little.
+            self._rate_limits.require_token(key.key.key_id, limits.events_per_second)
         return key
 
     def _set_key_of_body(self, request: Request, key: CachedKey) -> None:
@@ -195,7 +203,7 @@ class Ingest:
         own = self._limits_of(key.key)
         # Events beyond the first limit were counted, but not scanned.
         events_max = min(request.limits.events_max, own.events_max)
-        request.limits = Limits(own.bytes_max, events_max)
+        request.limits = Limits(own.bytes_max, events_max, own.events_per_second)
         _require_size(request.body_bytes, own.bytes_max)
 
     def _require_expanded_size(self, request: Request, scanned: Scan) -> None:
@@ -236,9 +244,14 @@ class Ingest:
 
     def _limits_of(self, key: ApiKey) -> Limits:
         defaults = self._config.limits
-        if key.bytes_max is None and key.events_max is None:
+        rate = key.events_per_second
+        if key.bytes_max is None and key.events_max is None and rate is None:
             return defaults
-        return Limits(key.bytes_max or defaults.bytes_max, key.events_max or defaults.events_max)
+        return Limits(
+            key.bytes_max or defaults.bytes_max,
+            key.events_max or defaults.events_max,
+            defaults.events_per_second if rate is None else rate,
+        )
 
 
 def checked_schema_version(header: bytes, supported: frozenset[str]) -> str:

@@ -45,6 +45,11 @@ class Wire:
             body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         return Answer(int(status_line.split(" ")[1]), headers, body)
 
+    @property
+    def port(self) -> int:
+        """The client's port."""
+        return int(self._writer.get_extra_info("sockname")[1])
+
     def close_half(self) -> None:
         """Close the sending side only."""
         self._writer.write_eof()

@@ -14,6 +14,7 @@ from service.clock import SystemClock
 from service.config import Config
 from service.edge.sockets import Sockets
 from service.model import Payload, Verdict, WriteResult
+from service.pipeline.rate_limits import MEMORY_BYTES
 from service.reasons import Reason, RefusedError
 from service.store.attempt import FlushRetrier
 from service.store.connections import PoolConfig, connect, open_pool, pool_config
@@ -194,7 +195,13 @@ async def start_worker(
     workers: list[Worker] = []
 
     async def start(url: str = database_url, key: NewKey = tenant, **settings: Any) -> Sending:
-        worker = Worker(Config(**settings), url, clock, Sockets(0, socket.AF_INET))
+        worker = Worker(
+            Config(**settings),
+            url,
+            clock,
+            Sockets(0, socket.AF_INET),
+            bytearray(MEMORY_BYTES),
+        )
         workers.append(worker)
         return Sending(worker, await worker.start(), key)
 

@@ -22,6 +22,7 @@ from service.pipeline.batcher import Batcher, QueueLimits
 from service.pipeline.check import Checker, random_row_ids
 from service.pipeline.ingest import Ingest, IngestConfig
 from service.pipeline.quarantine import QuarantineBudget
+from service.pipeline.rate_limits import MEMORY_BYTES, RateLimits
 from tests.doubles import FixedClock, KeyTable, MemoryStore, make_key, quarantine_limits
 from tests.unit.pipeline.key_rings import ring
 
@@ -49,8 +50,11 @@ class EdgeBench:
         checker: type[Checker] = Checker,
         store: MemoryStore | None = None,
         unauthorized: UnauthorizedLimits = UNLIMITED,
+        rate_setting: int = 0,
         **key_fields: Any,
     ) -> None:
+        """*rate_setting*: events per second, unless *key_fields* has another limit."""
+        self._rate_setting = rate_setting
         self.clock = FixedClock()
         self.minted: MintedKey = mint()
         self.key: ApiKey = make_key(self.minted, **key_fields)
@@ -122,6 +126,7 @@ class EdgeBench:
         )
         return Ingest(
             keys=self.keys,
+            rate_limits=RateLimits(bytearray(MEMORY_BYTES), self.clock),
             checker=self.checker,
             batcher=Batcher(
                 write=self.store.write,
@@ -133,7 +138,7 @@ class EdgeBench:
             clock=self.clock,
             config=IngestConfig(
                 expansion_max=4,
-                limits=Limits(bytes_max=2_000, events_max=3),
+                limits=Limits(bytes_max=2_000, events_max=3, events_per_second=self._rate_setting),
                 schema_version_default="1.0",
                 schema_versions=frozenset({"1.0", "2.0"}),
             ),

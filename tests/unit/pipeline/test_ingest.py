@@ -15,7 +15,7 @@ import pytest
 from service.model import Payload, Verdict
 from tests.doubles import NOON, MemoryStore
 from tests.pgcopy import read_copy
-from tests.unit.edge.client import EdgeBench
+from tests.unit.edge.client import Answer, EdgeBench
 
 PAGE = {"type": "page"}
 
@@ -301,3 +301,53 @@ async def test_a_body_is_released_while_its_events_are_queued() -> None:
 
     assert 200 == answer.status
     assert store.held_bytes < len(junk) // 5
+
+
+@pytest.mark.parametrize("is_in_body", [False, True])
+async def test_a_key_that_sends_more_events_per_second_than_its_limit_is_refused(
+    is_in_body: bool,
+) -> None:
+    bench = EdgeBench(rate_setting=2)
+
+    async def send(events: int) -> Answer:
+        content = {"batch": [PAGE] * events}
+        if not is_in_body:
+            return await bench.post("/v1/batch", content)
+        body = msgspec.json.encode(content | {"writeKey": bench.minted.text})
+        return await bench.ask("POST", "/v1/batch", body)
+
+    assert [200, 200] == [(await send(1)).status, (await send(3)).status]
+    refused = await send(1)
+    assert (429, "rate_limited", 2, 4) == (
+        refused.status,
+        *(refused.content[name] for name in ("code", "limit", "actual")),
+    )
+    assert b"2" == refused.headers[b"retry-after"]
+    assert 2 == len(bench.store.flushes)
+
+    bench.clock.advance(2)
+    assert 200 == (await send(1)).status
+
+
+async def test_a_body_over_the_rate_is_refused_before_it_is_read() -> None:
+    bench = EdgeBench(rate_setting=1)
+    await bench.post("/v1/page", {})
+
+    assert 429 == (await bench.post("/v1/page", b"not JSON")).status
+
+
+async def test_a_request_that_brings_no_events_takes_no_tokens() -> None:
+    bench = EdgeBench(rate_setting=1)
+
+    for body in (b"not JSON", b'{"batch": []}', msgspec.json.encode({"batch": [PAGE] * 4})):
+        assert 400 == (await bench.post("/v1/batch", body)).status
+    assert 200 == (await bench.post("/v1/page", {})).status
+
+
+@pytest.mark.parametrize(("of_key", "statuses"), [(None, {200, 429}), (0, {200}), (1_000, {200})])
+async def test_the_rate_of_a_key_overrides_the_setting(
+    of_key: int | None, statuses: set[int]
+) -> None:
+    bench = EdgeBench(rate_setting=1, events_per_second=of_key)
+
+    assert statuses == {(await bench.post("/v1/page", {})).status for _ in range(5)}
