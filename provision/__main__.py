@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 exists already. With
 contains only JSON.
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter, validators
 
@@ -19,19 +19,11 @@ from provision.command_line import (
     run,
 )
 from provision.database import connected, required_url
-from provision.keys import (
-    EVENTS_PER_SECOND_MAX,
-    NO_RATE_LIMIT,
-    NewKey,
-    Profile,
-    create_key,
-    list_keys,
-    revoke_key,
-    update_key,
-)
+from provision.keys import NewKey, Profile, create_key, list_keys, revoke_key, update_key
 from provision.lock_waits import LOCK_WAIT_S
 from provision.migrate import migrate
 from provision.partitions import make_partitions
+from provision.rates import EventsPerSecond, stored_rate
 from provision.status import read_status, tail_events
 from provision.tenants import (
     DEMO_TENANT,
@@ -69,22 +61,6 @@ KeyId = Annotated[str, Parameter(help="Id of the key, as `provision key list` sh
 KeyProfile = Annotated[
     Profile,
     Parameter(help="Limits of a request: segment allows the default batch size of Segment's SDKs."),
-]
-
-
-def _checked_rate(_type: Any, rate: int | str) -> None:
-    if isinstance(rate, int) and not 1 <= rate <= EVENTS_PER_SECOND_MAX:
-        raise ValueError(f"Must be from 1 to {EVENTS_PER_SECOND_MAX}, none or default.")
-
-
-Rate = int | Literal["none", "default"]
-EventsPerSecond = Annotated[
-    Rate,
-    Parameter(
-        help="Events that the key may send per second; none: no limit; default: the setting"
-        " FOREBAY_KEY_EVENTS_PER_SECOND.",
-        validator=_checked_rate,
-    ),
 ]
 LockWait = Annotated[
     float,
@@ -165,7 +141,7 @@ async def create_key_command(
     """Create a key for a workspace; print the key."""
     async with connected(required_url()) as connection:
         found = await find_workspace(connection, tenant, workspace)
-        rate = _stored_rate(events_per_second)
+        rate = stored_rate(events_per_second)
         made = await create_key(connection, found, name, profile, events_per_second=rate)
     _show_key(made, json=json)
 
@@ -186,7 +162,7 @@ async def update_key_command(
 
     Example: `provision key update 0lYqQzcMTxAg --events-per-second 500`
     """
-    rate = _stored_rate(events_per_second)
+    rate = stored_rate(events_per_second)
     async with connected(required_url()) as connection:
         await update_key(connection, key_id, events_per_second=rate)
     if json:
@@ -284,13 +260,6 @@ async def tail_events_command(
     """Show the newest events of all tenants, newest first."""
     async with connected(required_url()) as connection:
         _show_rows(await tail_events(connection, limit), _EVENT_COLUMNS, json=json)
-
-
-def _stored_rate(rate: Rate) -> int | None:
-    """Return the value of the column `events_per_second`."""
-    if isinstance(rate, int):
-        return rate
-    return NO_RATE_LIMIT if rate == "none" else None
 
 
 def _show_key(made: NewKey, *, json: bool) -> None:

@@ -1,7 +1,7 @@
 """API keys: create, list, update, revoke. The database stores only a hash of a key."""
 
 import enum
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -10,9 +10,6 @@ from provision.errors import NotFoundError
 from provision.names import checked_name
 from service import apikey
 from service.model import PROFILE_LIMITS
-
-EVENTS_PER_SECOND_MAX: Final = 1_000_000
-NO_RATE_LIMIT: Final = 0
 
 
 class Profile(enum.StrEnum):
@@ -56,7 +53,7 @@ async def create_key(
     """
     Create a key for the workspace.
 
-    *events_per_second*: NO_RATE_LIMIT, or None: the setting of the service applies.
+    *events_per_second*: 0 for no limit; None: the setting of the service applies.
 
     Raises
     ------
