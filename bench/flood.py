@@ -51,9 +51,7 @@ def main() -> int:
     for name, count in ATTACKS.items():
         parser.add_argument(f"--{name}", type=int, default=count, help="connections; 0: none")
     parser.add_argument("--setting", action="append", default=[], metavar="FOREBAY_NAME=VALUE")
-    parser.add_argument(
-        "--save", choices=("before", "now"), help="keep the results for bench/README.md"
-    )
+    parser.add_argument("--save", choices=("before", "now"), help="keep them for bench/README.md")
     options = parser.parse_args()
     settings = dict(setting.split("=", 1) for setting in options.setting)
     counts = {name: getattr(options, name.replace("-", "_")) for name in ATTACKS}
@@ -79,14 +77,12 @@ def _attack(database: BenchDatabase, name: str, count: int, settings: dict[str, 
         _latency(server, database)
         mb_before = server.rss_bytes() / 1e6
         before = _latency(server, database)
-        with _attacking(int(server.address.rpartition(":")[2]), name, count):
-            time.sleep(_SETTLE_S)
+        with _attacking(server, name, count):
             during = _latency(server, database)
             mb_highest = server.rss_bytes("VmHWM:") / 1e6
         time.sleep(_REST_S)
         mb_after = server.rss_bytes() / 1e6
-        with _attacking(int(server.address.rpartition(":")[2]), name, count):
-            time.sleep(_SETTLE_S)
+        with _attacking(server, name, count):
             started = time.monotonic()
             server.stop()
             stop_s = time.monotonic() - started
@@ -94,14 +90,19 @@ def _attack(database: BenchDatabase, name: str, count: int, settings: dict[str, 
 
 
 @contextlib.contextmanager
-def _attacking(port: int, name: str, count: int) -> Iterator[None]:
+def _attacking(server: ServerProcess, name: str, count: int) -> Iterator[None]:
+    port = int(server.address.rpartition(":")[2])
     if name == "guesses":
         with guessing(port, count):
+            time.sleep(_SETTLE_S)
             yield
         return
     crowd = Strangers(port)
     try:
         asyncio.run(crowd.open(name, count))
+        time.sleep(_SETTLE_S)
+        # What counts is that they hold connections, not the requests that they have sent.
+        server.wait_until_ready()
         yield
     finally:
         crowd.close()
