@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from provision.postgres import free_port
-from provision.postgres_files import server_account
+from provision.postgres_account import server_account
 
 PROGRAM: Final = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 _START_TIMEOUT_S: Final = 10.0
