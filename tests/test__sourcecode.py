@@ -20,7 +20,7 @@ from service.store.schema import SCHEMA_VERSION
 ROOT: Final = Path(__file__).parents[1]
 LINES_MAX: Final = 500
 SOURCES: Final = {
-    **dict.fromkeys(("service", "provision", "bench", "tests"), ("*.py", "*.pyi", "*.sql")),
+    **dict.fromkeys(("service", "provision", "bench", "tests", "audit"), ("*.py", "*.pyi", "*.sql")),
     "native/src": ("*.rs",),
     "migrations": ("*.sql",),
 }
