@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Awaitable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -48,6 +48,10 @@ from service.upkeep import PartitionUpkeep
 from service.worker_reports import REPORT_INTERVAL_S, WorkerReport
 
 log = structlog.get_logger()
+
+# Part of the drain timeout in which clients must send their bodies and receive their answers. The
+# rest of it is for storing the events, and for the answers to those.
+_CLIENT_PART: Final = 0.25
 
 
 class Worker:
@@ -103,7 +107,8 @@ class Worker:
         self.supervisor.start("connections", self._connections.run)
         self.supervisor.start("measurements", measurements.run)
         self.supervisor.start("memory", WorkerMemory(self.metrics.memory_measured).run)
-        return self._build_edge()
+        self._edge = edge = self._build_edge()
+        return edge
 
     def report(self) -> bytes:
         """Return what the parent needs to answer health probes."""
@@ -111,9 +116,11 @@ class Worker:
         return WorkerReport(self._probes.unreadiness(), health).encoded()
 
     def drain(self) -> None:
-        """From now on end connections that have no request in progress."""
+        """From now on end connections that have no request in progress; no client may be slow."""
         self.state.is_draining = True
-        self._connections.stop()
+        client_timeout_s = self._settings.drain_timeout_s * _CLIENT_PART
+        self._connections.stop(client_timeout_s)
+        self._edge.hurry(client_timeout_s)
 
     async def stop(self) -> None:
         """Finish the requests in progress, then close the database."""
@@ -292,8 +299,6 @@ class App:
     def _drain(self, worker: Worker) -> None:
         """End connections without a request; the HTTP server finishes the other ones."""
         worker.drain()
-        if self._edge is not None:
-            self._edge.hurry()
         self._link.report(worker.report())
 
     async def _report(self, worker: Worker) -> None:

@@ -52,8 +52,6 @@ _CORS_HEADERS: Final = (
 _CORS_MAX_AGE_S: Final = 86_400
 # How long a body may take in any case, also when there is no room for another request.
 _BODY_TIME_MIN_S: Final = 1.0
-# How long a body may still take when the worker stops.
-_BODY_TIMEOUT_STOPPING_S: Final = 5.0
 
 
 class _IngestRoute(msgspec.Struct, frozen=True):
@@ -163,10 +161,10 @@ class Edge:
         duration_s = self._clock.monotonic() - started
         self._access_log.answered(request, reply.status, reply.code, duration_s)
 
-    def hurry(self) -> None:
-        """Give bodies little time from now on, because the worker stops."""
-        self._body_timeout_s = min(self._body_timeout_s, _BODY_TIMEOUT_STOPPING_S)
-        self._body_deadlines.bring_forward(time.monotonic() + _BODY_TIMEOUT_STOPPING_S)
+    def hurry(self, body_timeout_s: float) -> None:
+        """Give bodies less time from now on, because the worker stops."""
+        self._body_timeout_s = min(self._body_timeout_s, body_timeout_s)
+        self._body_deadlines.bring_forward(time.monotonic() + body_timeout_s)
 
     def _end_slowest_body(self) -> bool:
         latest = time.monotonic() + self._body_timeout_s - _BODY_TIME_MIN_S

@@ -14,6 +14,7 @@ docs/decisions/0033-connections.md.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal
@@ -46,14 +47,8 @@ _SLICE: Final = 100
 _SLICE_PAUSE_S: Final = 0.002
 # After a shorter silence a request may be on its way to the edge.
 _SILENCE_MIN_S: Final = 1.0
-# The HTTP server buffers 400 KB of incomplete headers. Its buffer is also for bodies: if it had
-# 64 KB, a request of 250 KB would cost 35 % more CPU time.
-_HEADER_BYTES_MAX: Final = 64 * 1024
-_LARGE_HEADER_TIMEOUT_S: Final = 2.0
-# While the worker stops: how long a client may receive nothing of its answer, and how long an
-# answer may take.
+# While the worker stops: how long a client may receive nothing of its answer.
 _NO_PROGRESS_MAX_S: Final = 1.0
-_ANSWER_TIMEOUT_STOPPING_S: Final = 5.0
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True):
@@ -97,7 +92,9 @@ class Connections:
         self._count = 0
         self._others = 0
         """Open descriptors that are no client connections."""
+        self._resting: dict[KnownConnection, float] = {}
         self._stop_began: float | None = None
+        self._answer_deadline = math.inf
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -108,9 +105,10 @@ class Connections:
             work_s = await self.sweep()
             await self._pause(work_s)
 
-    def stop(self) -> None:
+    def stop(self, answer_timeout_s: float) -> None:
         """From now on end every connection that has no request in progress."""
         self._stop_began = self._monotonic()
+        self._answer_deadline = self._stop_began + answer_timeout_s
 
     async def sweep(self) -> float:
         """Look at each connection, end those that are due, and return the seconds of work."""
@@ -118,8 +116,9 @@ class Connections:
             is_by_address=0 < self._limits.per_address_max < self._count,
             requests=self._requests,
             answers=self._answers,
+            resting=self._resting,
         )
-        self._requests, self._answers = {}, {}
+        self._requests, self._answers, self._resting = {}, {}, {}
         work_s, started = 0.0, self._monotonic()
         for number, descriptor in enumerate(self._sockets.descriptors(), 1):
             seen = self._sockets.observe(descriptor)
@@ -184,7 +183,7 @@ class Connections:
         is_due = now - answer.since >= timeout_s
         if self._stop_began is not None:
             is_due = is_due or now - answer.progress >= _NO_PROGRESS_MAX_S
-            is_due = is_due or now - self._stop_began >= _ANSWER_TIMEOUT_STOPPING_S
+            is_due = is_due or now >= self._answer_deadline
 
         def has_not_received(again: ClientConnection, client: Client) -> bool:
             return client == known[1] and again.untaken_bytes > 0
@@ -202,10 +201,7 @@ class Connections:
         if request is None or request.sent_bytes != sent_bytes:
             request = OpenRequest(now, sent_bytes)
         self._requests[known] = request
-        timeout_s = self._limits.header_timeout_s
-        if seen.received_bytes > _HEADER_BYTES_MAX:
-            timeout_s = min(timeout_s, _LARGE_HEADER_TIMEOUT_S)
-        if now - request.since >= timeout_s:
+        if now - request.since >= self._limits.header_timeout_s:
             self._end_unanswered(known, request, sweep, "header")
 
     def _end_unanswered(
@@ -225,16 +221,20 @@ class Connections:
 
     def _end_at_stop(self, seen: ClientConnection, sweep: Sweep, now: float) -> None:
         """
-        End a connection without a request in progress.
+        End a connection that is idle, or has been without a request in progress for the silence.
 
-        A request that has just arrived becomes one in progress within the silence.
+        Within the silence a request that has just arrived becomes one in progress, and an answer
+        gets on its way to the client.
         """
-        assert self._stop_began is not None  # noqa: S101 - the caller checks
-        is_late = now - self._stop_began >= _SILENCE_MIN_S
+        known = self._known(seen)
+        if known is None or known[1] in self._in_progress:
+            return
+        self._resting[known] = since = sweep.resting.get(known, now)
+        is_late = now - since >= _SILENCE_MIN_S
 
         def has_no_request(again: ClientConnection, client: Client) -> bool:
-            is_silent = again.silent_ms >= _SILENCE_MIN_S * 1000
-            return client not in self._in_progress and (is_silent or is_late)
+            is_in_progress = client in self._in_progress
+            return self._is_idle(again, client) or (is_late and not is_in_progress)
 
         if self._sockets.end(seen.descriptor, has_no_request, is_reset=False):
             sweep.ended["stop"] += 1

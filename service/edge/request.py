@@ -48,8 +48,8 @@ class RequestBody:
     __slots__ = (
         "_budget",
         "_deadlines",
-        "_has_timed_out",
         "_headers",
+        "_is_abandoned",
         "_is_complete",
         "_receive",
         "_received_bytes",
@@ -82,7 +82,7 @@ class RequestBody:
         # last message, which is empty, is not awaited.
         self._is_complete = self.length == 0
         self._received_bytes = 0
-        self._has_timed_out = False
+        self._is_abandoned = False
 
     async def read(self, bytes_max: int, key_id: str | None) -> bytes:
         """
@@ -113,7 +113,7 @@ class RequestBody:
             # If another task has cancelled this one too, it has to end.
             if not self._deadlines.is_exceeded(task) or task.uncancel():
                 raise
-            self._has_timed_out = True
+            self._is_abandoned = True
             raise RefusedError(
                 Reason.BODY_TIMEOUT,
                 # Less than the timeout when the worker stops, or has no room for other requests.
@@ -146,6 +146,8 @@ class RequestBody:
 
         A connection that is closed while the client is still sending is reset, and the client loses
         the answer: it sees a network error, and retries a request that will always be refused.
+
+        A body that was too slow, or refused for memory without a key, is not read any more.
         """
         if not self._is_coming():
             return
@@ -176,7 +178,12 @@ class RequestBody:
         try:
             while not self._is_complete:
                 more_bytes = len(chunk) + _CHUNK_OVERHEAD_BYTES
-                self._budget.take(key_id, more_bytes)
+                try:
+                    self._budget.take(key_id, more_bytes)
+                except RefusedError:
+                    # Perhaps an attack: to read the rest would cost what the refusal is to save.
+                    self._is_abandoned = key_id is None
+                    raise
                 held_bytes += more_bytes
                 chunk = self._take(await self._receive(), bytes_max)
                 chunks.append(chunk)
@@ -202,7 +209,7 @@ class RequestBody:
     def _is_coming(self) -> bool:
         """Whether the client is going to send the rest of the body."""
         headers = self._headers
-        if self._has_timed_out or (self.length is None and b"transfer-encoding" not in headers):
+        if self._is_abandoned or (self.length is None and b"transfer-encoding" not in headers):
             return False
         # A client that sent `Expect: 100-continue` has not begun to send the body.
         return self._received_bytes > 0 or b"expect" not in headers

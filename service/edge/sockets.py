@@ -34,8 +34,6 @@ class ClientConnection(NamedTuple):
     """Time since a byte was sent or received."""
     is_receiving: bool
     """Whether a byte was received after the last one sent: a request is not answered yet."""
-    received_bytes: int
-    """Bytes of all requests."""
     taken_bytes: int
     """Bytes of answers that the client has acknowledged."""
     untaken_bytes: int
@@ -133,7 +131,6 @@ class Sockets:
             one.fileno(),
             silent_ms=min(sent_ms, received_ms),
             is_receiving=received > 0 and (received_ms < sent_ms or sent == 0),
-            received_bytes=received,
             taken_bytes=taken,
             untaken_bytes=_untaken_bytes(one) if unacked or unsent else 0,
         )

@@ -37,6 +37,8 @@ class Sweep(msgspec.Struct):
     """Of the sweep before."""
     answers: dict[KnownConnection, OpenAnswer]
     """Of the sweep before."""
+    resting: dict[KnownConnection, float]
+    """Without a request in progress since then, as the sweeps of a stop have seen."""
     count: int = 0
     ended: defaultdict[str, int] = msgspec.field(default_factory=lambda: defaultdict(int))
     idle: list[tuple[int, int]] = msgspec.field(default_factory=list)

@@ -408,3 +408,19 @@ async def test_a_body_that_waits_is_counted() -> None:
 async def test_a_sender_that_left_is_no_refusal() -> None:
     with pytest.raises(ClientGoneError):
         await read_body(gone, {}, bytes_max=BYTES_MAX, timeout_s=5)
+
+
+@pytest.mark.parametrize(("key_id", "left"), [(None, 8), ("k", 0)])
+async def test_the_rest_of_a_body_refused_for_memory_is_read_only_with_a_key(
+    key_id: str | None, left: int
+) -> None:
+    # The limit of one key, and twice the limit of a body without a key, are 2,000 bytes.
+    client = Body([b"x" * 1_000] * 10)
+    headers = {b"transfer-encoding": b"chunked"}
+    body = RequestBody(headers, client.receive, budget(4_000), body_deadlines(), 5)
+
+    with pytest.raises(RefusedError):
+        await body.read(100_000, key_id)
+    await body.discard()
+
+    assert len(client.left) == left
