@@ -49,8 +49,8 @@ def pgbouncer(database_url: str, pool_mode: str, **settings: str | int) -> Itera
             )
         try:
             _wait(process, port, folder / "log")
-            path = urlsplit(database_url).path
-            yield f"postgresql://{_USER}:{_PASSWORD}@127.0.0.1:{port}{path}"
+            database = urlsplit(database_url).path
+            yield f"postgresql://{_USER}:{_PASSWORD}@127.0.0.1:{port}{database}"
         finally:
             process.kill()
             process.wait()
