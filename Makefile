@@ -93,7 +93,7 @@ nightly-mutations: mutations
 nightly-coverage: coverage
 # Without the advisory databases the audit says so and ends with 3, which is not a fault of the code.
 nightly-audit: audit-tools
-	$(BIN)/python -m audit || [ $$? = 3 ]
+	$(BIN)/python -m tests.audit || [ $$? = 3 ]
 
 .PHONY: e2e
 e2e: setup ## Run acceptance and SDK tests against a deployment, which stores their events: make e2e URL=https://… KEY=fb1_…
@@ -217,7 +217,7 @@ $(AUDIT)/.cyclonedx-$(CARGO_CYCLONEDX): | $(AUDIT)/.packages
 .PHONY: audit audit-tools
 audit-tools: setup $(AUDIT)/.packages $(AUDIT)/.deny-$(CARGO_DENY)
 audit: audit-tools ## Check all dependencies for known vulnerabilities and for their licences; says what could not be checked
-	@$(BIN)/python -m audit
+	@$(BIN)/python -m tests.audit
 
 # In an environment with the packages of the service and nothing else.
 VERSION := $(shell sed -n 's/^version = "\(.*\)" .*/\1/p' native/Cargo.toml)

@@ -19,7 +19,7 @@ from service.store.schema import SCHEMA_VERSION
 
 ROOT: Final = Path(__file__).parents[1]
 LINES_MAX: Final = 500
-PYTHON_FOLDERS: Final = ("service", "provision", "bench", "tests", "audit")
+PYTHON_FOLDERS: Final = ("service", "provision", "bench", "tests")
 SOURCES: Final = {
     **dict.fromkeys(PYTHON_FOLDERS, ("*.py", "*.pyi", "*.sql")),
     "native/src": ("*.rs",),

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import pytest
 
-from audit.outcome import Status
-from audit.program import Output
-from audit.python_packages import audit_packages, read_report
+from tests.audit.outcome import Status
+from tests.audit.program import Output
+from tests.audit.python_packages import audit_packages, read_report
 
 CLEAN: Final = {"name": "attrs", "version": "26.1.0", "vulns": []}
 BAD: Final = {

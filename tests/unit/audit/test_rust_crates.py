@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from audit.outcome import Outcome, Status, status_of
-from audit.program import Output
-from audit.rust_crates import audit_crates, read_diagnostics
+from tests.audit.outcome import Outcome, Status, status_of
+from tests.audit.program import Output
+from tests.audit.rust_crates import audit_crates, read_diagnostics
 
 VULNERABLE: Final = {
     "type": "diagnostic",

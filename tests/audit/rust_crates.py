@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from audit.outcome import Outcome
-from audit.program import Output, output_of
+from tests.audit.outcome import Outcome
+from tests.audit.program import Output, output_of
 
 # Advisories come from a database on the network; the rest needs only the crates themselves.
 _CHECKS: Final = {

@@ -1,5 +1,5 @@
 """
-Audit the dependencies: python -m audit.
+Audit the dependencies: python -m tests.audit.
 
 Exit status: 0 nothing is known against any dependency; 1 something was found; 3 nothing was found,
 but the data of some check could not be had, so nothing is known about that part.
@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from audit.outcome import Status, status_of
-from audit.python_packages import audit_packages
-from audit.rust_crates import audit_crates
+from tests.audit.outcome import Status, status_of
+from tests.audit.python_packages import audit_packages
+from tests.audit.rust_crates import audit_crates
 
 _ROOT: Final = Path(__file__).parent.parent
 _PROGRAMS: Final = _ROOT / ".venv" / "audit" / "bin"

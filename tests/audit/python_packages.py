@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-from audit.outcome import Outcome
-from audit.program import Output, output_of
+from tests.audit.outcome import Outcome
+from tests.audit.program import Output, output_of
 
 # Where pip-audit can get advisories, in the order in which they are asked.
 _SERVICES: Final = ("osv", "pypi")
