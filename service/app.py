@@ -60,7 +60,7 @@ class Worker:
     """The parts of one worker process. This class connects edge, pipeline and store."""
 
     def __init__(
-        self, settings: Config, url: str, clock: Clock, sockets: Sockets, shared: mmap | bytearray
+        self, settings: Config, url: str, clock: Clock, sockets: Sockets, shared: mmap
     ) -> None:
         """*url*: the database; *sockets*: of the clients; *shared*: memory of all workers."""
         self.state = WorkerState()

@@ -42,7 +42,7 @@ class RateLimits:
     a bucket; if two workers count requests of one key in the same moment, one count can be lost.
     """
 
-    def __init__(self, memory: mmap | bytearray, clock: Clock) -> None:
+    def __init__(self, memory: mmap, clock: Clock) -> None:
         """*memory*: MEMORY_BYTES, shared by the workers."""
         words = memoryview(memory)
         middle = _SLOTS * _WORD_BYTES

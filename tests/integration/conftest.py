@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from mmap import mmap
 from typing import Any
 
 import msgspec
@@ -200,7 +201,7 @@ async def start_worker(
             url,
             clock,
             Sockets(0, socket.AF_INET),
-            bytearray(MEMORY_BYTES),
+            mmap(-1, MEMORY_BYTES),
         )
         workers.append(worker)
         return Sending(worker, await worker.start(), key)

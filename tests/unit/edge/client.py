@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable, MutableMapping
+from mmap import mmap
 from typing import Any, Final
 
 import msgspec
@@ -126,7 +127,7 @@ class EdgeBench:
         )
         return Ingest(
             keys=self.keys,
-            rate_limits=RateLimits(bytearray(MEMORY_BYTES), self.clock),
+            rate_limits=RateLimits(mmap(-1, MEMORY_BYTES), self.clock),
             checker=self.checker,
             batcher=Batcher(
                 write=self.store.write,
