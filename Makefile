@@ -71,6 +71,18 @@ mutations: setup ## Break each rule of the write path in a copy of the code; a t
 # Each stage has a short form in `make test`. A stage that fails does not stop the others.
 NIGHTLY_STAGES := simulation fuzz acceptance chaos mutations coverage $(if $(shell grep '^audit:' Makefile),audit)
 
+# Fuzzing of the HTTP side: the edge of a worker, and a running service. `make test` has the short
+# forms. A run ends with an input that fails, and saves it in tests/corpus.
+FUZZ_PYTEST = FUZZ_DURATION_S=$(or $(SECONDS),60) $(BIN)/python -m pytest -q -s -n0 --timeout=0 --tb=short
+
+.PHONY: fuzz-edge
+fuzz-edge: setup ## Fuzz the edge with requests: make fuzz-edge SECONDS=3600
+	$(FUZZ_PYTEST) tests/fuzz/test_edge.py
+
+.PHONY: fuzz-http
+fuzz-http: setup ## Fuzz a running service over raw connections: make fuzz-http SECONDS=3600
+	$(FUZZ_PYTEST) tests/fuzz/test_http.py
+
 .PHONY: nightly
 nightly: setup ## Run the slow tests: 10,000 seeds, long fuzzing, long fault runs, all mutations, coverage (1 to 2 hours)
 	@failed=; for stage in $(NIGHTLY_STAGES); do \
@@ -86,6 +98,7 @@ nightly-simulation:
 nightly-fuzz:
 	PROPTEST_CASES=20000 cargo test --quiet --locked --no-default-features
 	NIGHTLY=1 $(BIN)/python -m pytest -q -rfEs $(SIDE_BY_SIDE) tests/native tests/integration
+	$(MAKE) --no-print-directory fuzz-edge fuzz-http SECONDS=600
 nightly-acceptance:
 	NIGHTLY=1 $(BIN)/python -m pytest -q -rfEs $(SIDE_BY_SIDE) tests/acceptance
 nightly-chaos: chaos

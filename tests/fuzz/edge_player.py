@@ -1,0 +1,277 @@
+"""Plays requests on the edge of a real worker, and checks the answers and the rows."""
+
+import asyncio
+import base64
+import gzip
+import zlib
+from collections import Counter
+from collections.abc import Iterable, MutableMapping
+from typing import Any, Final
+
+import msgspec
+
+from provision.keys import NewKey
+from service.app import Worker
+from service.edge.asgi import Edge
+from tests.fuzz.documented import (
+    Headers,
+    check_answer,
+    check_cors,
+    check_status,
+    is_ingest,
+    results_in,
+)
+from tests.fuzz.exchanges import KEY, OTHER_KEY, REVOKED_KEY, UNKNOWN_KEY, EdgeCase, Exchange
+
+# Only a request that hangs takes so long.
+_ANSWER_S: Final = 30.0
+# The client of a request that stalls disconnects after this time.
+_STALL_S: Final = 0.02
+_BODY_TIMEOUT_S: Final = 10.0
+# In a case whose events are not all to be stored.
+_SHORT_BODY_TIMEOUT_S: Final = 0.01
+_ONCE: Final = {
+    *("authorization", "x-api-key", "x-write-key"),
+    *("content-encoding", "content-length", "transfer-encoding", "x-event-schema-version"),
+}
+_CLEAN_UP_STEPS: Final = 200
+# Both tables: the ledger too, so that the next case may use the same ids.
+_TAKE_ROWS: Final = """
+WITH rows AS (DELETE FROM events RETURNING tenant_id, event_id),
+     ids AS (DELETE FROM event_deduplication RETURNING 1),
+     refused AS (DELETE FROM rejected_events RETURNING 1)
+SELECT tenant_id, event_id, (SELECT count(*) FROM refused) AS refused FROM rows
+UNION ALL SELECT NULL, NULL, (SELECT count(*) FROM refused)
+"""
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """The keys that stand for those in a case."""
+
+    own: NewKey
+    other: NewKey
+    revoked: NewKey
+    unknown: str
+
+    def put_into(self, text: str) -> str:
+        """Replace the keys of a case."""
+        for placeholder, key in (
+            (KEY, self.own.api_key),
+            (OTHER_KEY, self.other.api_key),
+            (REVOKED_KEY, self.revoked.api_key),
+            (UNKNOWN_KEY, self.unknown),
+        ):
+            text = text.replace(placeholder, key)
+        return text
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """An answer of the edge."""
+
+    request: Exchange
+    status: int
+    headers: Headers
+    body: bytes
+    is_read: bool
+    """The edge has read the whole body of the request."""
+
+
+class EdgePlayer:
+    """Plays cases on one worker, whose database contains nothing else."""
+
+    def __init__(self, worker: Worker, edge: Edge, connection: Any, keys: Keys) -> None:
+        self._worker = worker
+        self._edge = edge
+        self._connection = connection
+        self._keys = keys
+        self._request_ids: set[str] = set()
+        self._tasks_at_rest = len(asyncio.all_tasks())
+
+    async def play(self, case: EdgeCase) -> None:
+        """Play one case, and check its rules."""
+        self._worker.state.is_leaving = case.is_leaving
+        is_short = any(each.ending == "timeout" for each in case.exchanges)
+        self._edge._body_timeout_s = _SHORT_BODY_TIMEOUT_S if is_short else _BODY_TIMEOUT_S
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                answers = await asyncio.gather(
+                    *(self._ask(request, number) for number, request in enumerate(case.exchanges))
+                )
+        finally:
+            # After a failure too, because the next case uses the same ids.
+            rows = await self._connection.fetch(_TAKE_ROWS)
+        for answered in answers:
+            self._check(answered, is_leaving=case.is_leaving)
+        _check_rows(answers, rows)
+        await self._check_at_rest()
+
+    async def _ask(self, request: Exchange, number: int) -> Answered:
+        body = _encoded(self._keys.put_into(request.body).encode("latin-1"), request)
+        headers = _with_length(self._keys, request, len(body))
+        sent: list[MutableMapping[str, Any]] = []
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "scheme": "http",
+            "method": request.method,
+            "path": request.path,
+            "raw_path": request.path.encode("utf-8", "surrogatepass"),
+            "query_string": b"",
+            "root_path": "",
+            "headers": headers,
+            "client": ("127.0.0.1", 40_000 + number),
+            "server": ("127.0.0.1", 8000),
+        }
+        arriving = _Arriving(request, body)
+        await self._edge(scope, arriving.receive, send)
+
+        assert ["http.response.start", "http.response.body"] == [each["type"] for each in sent]
+        start, end = sent
+        assert not end.get("more_body", False)
+        answer_headers = [(n.decode("ascii"), v.decode("latin-1")) for n, v in start["headers"]]
+        return Answered(request, start["status"], answer_headers, end["body"], arriving.is_over)
+
+    def _check(self, answered: Answered, *, is_leaving: bool) -> None:
+        request, headers = answered.request, answered.headers
+        is_head = request.method == "HEAD"
+        check_answer(answered.status, headers, answered.body, is_head=is_head)
+        check_status(request.method, request.path, answered.status, headers)
+        origins = [value for name, value in request.headers if name == "origin"]
+        check_cors(request.path, origins[-1] if origins else None, headers)
+        known = dict(headers)
+        assert is_leaving == (known.get("connection") == "close")
+        assert known["x-request-id"] not in self._request_ids, "the request id is not new"
+        self._request_ids.add(known["x-request-id"])
+        # If a connection is closed with unread bytes, the client may lose the error.
+        is_excused = answered.status < 400 or b'"body_timeout"' in answered.body
+        assert answered.is_read or is_excused or not _is_complete(request)
+        if is_ingest(request.path) and request.method == "POST" and _repeats_header(request):
+            assert b'{"code":"invalid_request"' in answered.body, answered.body
+        if request.must_store:
+            assert answered.status == 200, answered.body
+            results = {each.event_id: each.status for each in _results(answered)}
+            assert ["accepted"] * len(request.must_store) == [
+                results.get(event_id) for event_id in request.must_store
+            ], answered.body
+
+    async def _check_at_rest(self) -> None:
+        """Check that nothing of the requests is left in the worker."""
+        for _ in range(_CLEAN_UP_STEPS):
+            if len(asyncio.all_tasks()) <= self._tasks_at_rest:
+                break
+            await asyncio.sleep(0)
+        else:
+            raise AssertionError(f"tasks are left: {asyncio.all_tasks()}")
+        assert 0 == self._worker._batcher.queued_rows
+        assert {} == self._edge._body_deadlines._deadlines
+
+
+class _Arriving:
+    """The body of a request on its way, as the HTTP server passes it on."""
+
+    def __init__(self, request: Exchange, body: bytes) -> None:
+        places = sorted({place % (len(body) + 1) for place in request.cuts})
+        ends = [*places, len(body)]
+        starts = [0, *places]
+        self._chunks = [body[start:end] for start, end in zip(starts, ends, strict=True)]
+        self._request = request
+
+    @property
+    def is_over(self) -> bool:
+        return not any(self._chunks)
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        for _ in range(self._request.pause):
+            await asyncio.sleep(0)
+        ending = self._request.ending
+        if self._chunks:
+            chunk = self._chunks.pop(0)
+            is_last = not self._chunks and ending == "complete"
+            return {"type": "http.request", "body": chunk, "more_body": not is_last}
+        if ending == "complete":
+            await asyncio.Event().wait()
+        if ending == "timeout":
+            await asyncio.sleep(10 * _SHORT_BODY_TIMEOUT_S)
+        if ending == "stall":
+            await asyncio.sleep(_STALL_S)
+        return {"type": "http.disconnect"}
+
+
+def _check_rows(answers: Iterable[Answered], rows: list[Any]) -> None:
+    """Check that the stored events are the acknowledged ones, and that none is lost."""
+    quarantined = rows.pop()["refused"]
+    stored = Counter(row["event_id"] for row in rows)
+    accepted: Counter[str | None] = Counter()
+    confirmed: set[str | None] = set()
+    refused = 0
+    for result in [each for answered in answers for each in _results(answered)]:
+        accepted[result.event_id] += result.status == "accepted"
+        if result.status in {"accepted", "duplicate"}:
+            confirmed.add(result.event_id)
+        else:
+            refused += 1
+    assert stored == +accepted
+    assert confirmed <= stored.keys()
+    # Single events that are rejected are refused requests, and may be quarantined too.
+    assert refused <= quarantined
+
+
+def _repeats_header(request: Exchange) -> bool:
+    """Whether a header is there twice that may occur once."""
+    names = [name for name, _ in request.headers if name in _ONCE]
+    return len(names) > len(set(names))
+
+
+def _is_complete(request: Exchange) -> bool:
+    """Whether the whole body arrives, with one length, and without waiting for permission."""
+    names = {name for name, _ in request.headers}
+    has_other = names & {"content-length", "transfer-encoding", "expect"}
+    is_framed = request.framing in {"length", "padded length", "chunked"}
+    return request.ending == "complete" and is_framed and not has_other
+
+
+def _results(answered: Answered) -> list[Any]:
+    if not is_ingest(answered.request.path):
+        return []
+    return list(results_in(answered.status, answered.body))
+
+
+def _encoded(body: bytes, request: Exchange) -> bytes:
+    match request.coding:
+        case "gzip":
+            body = gzip.compress(body, 1, mtime=0)
+        case "members":
+            half = len(body) // 2
+            body = gzip.compress(body[:half], 1, mtime=0) + gzip.compress(body[half:], 1, mtime=0)
+        case "deflate":
+            body = zlib.compress(body, 1)
+        case "raw deflate":
+            body = zlib.compress(body, 1)[2:-4]
+    damaged = bytearray(body)
+    for place, value in request.damage:
+        if damaged:
+            damaged[place % len(damaged)] = value
+    return bytes(damaged[: request.length_max])
+
+
+def _with_length(keys: Keys, request: Exchange, size: int) -> list[tuple[bytes, bytes]]:
+    """Return the headers with the keys, and with those that frame the body."""
+    headers = []
+    for name, given in request.headers:
+        value = keys.put_into(given).encode("latin-1")
+        if value.startswith(b"Basic fb1_"):
+            value = b"Basic " + base64.b64encode(value.removeprefix(b"Basic ") + b":")
+        headers.append((name.encode("ascii"), value))
+    length = size + 3 if request.framing == "wrong length" else size
+    if request.framing in {"length", "both", "wrong length"}:
+        headers.append((b"content-length", b"%d" % length))
+    if request.framing == "padded length":
+        headers.append((b"content-length", b"%030d" % length))
+    if request.framing in {"chunked", "both"}:
+        headers.append((b"transfer-encoding", b"chunked"))
+    return headers
