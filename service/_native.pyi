@@ -103,6 +103,14 @@ class Scan:
     def count(self) -> int:
         """The number of events in the body, including those after `events_max`."""
 
+    @property
+    def context_bytes(self) -> int:
+        """
+        Size of the batch's `context` as it is stored with each event; 0 without one.
+
+        A number with an exponent counts with all its digits, as PostgreSQL returns it.
+        """
+
     def rows(self, ids: RowIds, arrival: Arrival) -> tuple[Rows, list[tuple[int, int, Violation]]]:
         """
         Make the rows of the valid events. Each event, valid or not, takes one id of *ids*.
@@ -151,7 +159,12 @@ class Violation:
 
     @property
     def payload(self) -> bytes:
-        """The event as it was sent, with the value of its `writeKey` replaced by `"***"`."""
+        """
+        The event as it was sent, with `"***"` in place of secrets.
+
+        These are the value of its `writeKey`, and values of unknown members that have the form of
+        an API key.
+        """
 
 @final
 class Malformed:
@@ -270,7 +283,7 @@ class Row:
         It does not depend on the spelling of fields and on escapes in texts. A missing value is
         null. Texts have as few escapes as possible. An id that is a number is text with the same
         digits. Documents are the bytes as sent. extra is an object with the unknown members as
-        sent, or null if there are none.
+        sent, without those whose value has the form of an API key, or null if there are none.
         """
 
     @property

@@ -1,8 +1,9 @@
 //! Scans the body of a request: a single event, or the envelope of a batch with its events.
 #![forbid(unsafe_code)]
 
+use super::api_key::is_api_key;
 use super::field::EventType;
-use super::members::{Event, Members, UnknownMember, label};
+use super::members::{Event, MASK, Members, UnknownMember, label};
 use super::violation::{Actual, Code, Malformed, Violation};
 use super::{rules, time};
 use crate::json::error::{Expected, JsonError};
@@ -19,6 +20,8 @@ pub struct Scan {
     pub sent_at: Option<Value>,
     pub sent_at_us: Option<i64>,
     pub context: Option<Value>,
+    /// Size of the context as stored with each event, with its numbers written out.
+    pub context_bytes: usize,
     /// Number of events in the body, including those after the limit.
     pub count: usize,
     pub events: Vec<Result<Event, Box<Violation>>>,
@@ -231,7 +234,11 @@ impl Envelope<'_> {
             field: None,
             message: format!("an event must be an object, but is {found}"),
             event_id: None,
-            payload: value.raw(body).as_bytes().to_vec(),
+            payload: if is_api_key(value, body) {
+                MASK.to_vec()
+            } else {
+                value.raw(body).as_bytes().to_vec()
+            },
         })));
         Ok(())
     }
@@ -239,10 +246,12 @@ impl Envelope<'_> {
     fn context(&mut self, name: Value) -> Result<(), JsonError> {
         let is_duplicate = std::mem::replace(&mut self.seen.context, true);
         self.refuse_duplicate(is_duplicate, name);
+        self.scanner.count_digits_from_here();
         let value = self.stored_value(name)?;
         if value.kind != Kind::Null {
             self.refuse_kind(name, value, Kind::Object);
             self.scan.context = Some(value);
+            self.scan.context_bytes = value.span().len() + self.scanner.expanded_digits();
         }
         Ok(())
     }
