@@ -26,6 +26,9 @@ Ending = Literal["complete", "disconnect", "stall", "timeout"]
 """`stall`: the client is silent, and then disconnects; `timeout`: the edge gives up first."""
 Coding = Literal["identity", "gzip", "members", "deflate", "raw deflate"]
 
+Taken = Literal["nothing", "memory", "requests"]
+"""What other requests have taken of the worker: its memory for bodies, or all of its requests."""
+
 
 class Exchange(msgspec.Struct):
     """One request; texts stand for bytes, as in Latin-1."""
@@ -55,6 +58,7 @@ class EdgeCase(msgspec.Struct):
 
     exchanges: list[Exchange]
     is_leaving: bool = False
+    taken: Taken = "nothing"
 
 
 _NEEDED: Final[dict[str, dict[str, str]]] = {
@@ -299,7 +303,9 @@ def edge_cases(draw: st.DrawFn) -> EdgeCase:
     has_same_ids = count > 1 and draw(st.integers(0, 9)) == 0
     if has_same_ids:
         _with_same_ids(draw, made[1])
-    if has_same_ids or any(request.ending == "timeout" for request in made):
+    taken: Taken = draw(st.sampled_from(["nothing"] * 8 + ["memory", "requests"]))
+    is_short = any(request.ending == "timeout" for request in made)
+    if has_same_ids or is_short or taken != "nothing":
         for request in made:
             request.must_store = []
-    return EdgeCase(made, is_leaving=draw(st.integers(0, 9)) == 0)
+    return EdgeCase(made, draw(st.integers(0, 9)) == 0, taken)

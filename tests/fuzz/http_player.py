@@ -5,11 +5,13 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import httpx
 import msgspec
 
+from bench.processes import rss_bytes
 from provision.keys import NewKey
 from tests.acceptance import wire
-from tests.acceptance.running import Service, is_alive
+from tests.acceptance.running import Service, is_alive, until
 from tests.fuzz.http_client import Told, tell
 from tests.fuzz.talks import ID, HttpCase, Talk
 from tests.fuzz.wire_answers import check_wire_answer
@@ -20,6 +22,9 @@ WITH rows AS (DELETE FROM events RETURNING event_id),
      refused AS (DELETE FROM rejected_events RETURNING 1)
 SELECT event_id FROM rows
 """
+_CLOSED_S: Final = 30.0
+# Of both workers: caches, buffers of the allocator, and the memory of the first requests.
+_GROWTH_BYTES_MAX: Final = 100_000_000
 _QUOTED: Final = 4_000
 # Rows of connections that the client has left may appear later.
 _LATE_ROUNDS: Final = 50
@@ -47,6 +52,7 @@ class HttpPlayer:
         self._number = number
         self._pids = service.worker_pids
         self._lines = 0
+        self._memory_at_start_bytes = self._memory_bytes()
         self._late: deque[set[str]] = deque(maxlen=_LATE_ROUNDS)
 
     async def play(self, cases: Sequence[HttpCase]) -> None:
@@ -79,6 +85,23 @@ class HttpPlayer:
         if answer is None or answer.status != 200 or answer.json()["status"] != "accepted":
             raise BrokenRuleError(f"an honest event was not accepted: {answer}")
         return event_id
+
+    async def check_at_rest(self) -> None:
+        """Check that the workers keep no connection and little memory of the clients."""
+        await until(self._has_no_client, _CLOSED_S, "the connections of all clients are closed")
+        growth_bytes = self._memory_bytes() - self._memory_at_start_bytes
+        print(f"http: the workers have {growth_bytes // 1_000_000} MB more memory than before")
+        if growth_bytes > _GROWTH_BYTES_MAX:
+            raise BrokenRuleError(f"the workers have {growth_bytes} bytes more than before")
+
+    async def _has_no_client(self) -> bool:
+        """Whether the only connection is that of the honest sender."""
+        async with httpx.AsyncClient() as client:
+            text = (await client.get(self._service.metrics_url)).text
+        return "forebay_client_connections 1.0" in text
+
+    def _memory_bytes(self) -> int:
+        return sum(rss_bytes(pid) for pid in self._pids)
 
     def _check_answers(self, told: Told) -> None:
         talk, reading = told.talk, told.reading

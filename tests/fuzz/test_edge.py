@@ -10,6 +10,7 @@ lose its events.
 """
 
 import asyncio
+import socket
 from collections.abc import Iterator
 
 import asyncpg
@@ -22,6 +23,7 @@ from service import apikey
 from service.app import Worker
 from service.clock import SystemClock
 from service.config import Config
+from service.edge.sockets import Sockets
 from tests.conftest import MakeTenant
 from tests.fuzz.edge_player import EdgePlayer, Keys
 from tests.fuzz.exchanges import EdgeCase, edge_cases
@@ -43,6 +45,8 @@ def player(
 ) -> Iterator[EdgePlayer]:
     config = Config(
         quarantine_rows_per_minute=1_000_000_000,
+        quarantine_bytes_per_minute=1_000_000_000_000,
+        unauthorized_delay_max_ms=5,
         request_log=False,
     )
 
@@ -50,7 +54,7 @@ def player(
         connection = await asyncpg.connect(database_url)
         own, other, revoked = [await make_tenant(name) for name in ("acme", "other", "gone")]
         await revoke_key(connection, revoked.key_id)
-        worker = Worker(config, database_url, SystemClock())
+        worker = Worker(config, database_url, SystemClock(), Sockets(0, socket.AF_INET))
         edge = await worker.start()
         await asyncio.sleep(0.2)  # the background tasks of the worker start
         keys = Keys(own, other, revoked, apikey.mint().text)

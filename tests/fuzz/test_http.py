@@ -51,3 +51,4 @@ async def test_any_bytes_leave_the_service_healthy_and_store_only_what_was_ackno
             error.add_note(run.report(round_seed, together))
             raise
         run.executions += sum(len(case.talks) for case in cases)
+    await player.check_at_rest()
