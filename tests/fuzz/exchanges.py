@@ -109,6 +109,10 @@ _CODING_NAMES: Final[dict[Coding, tuple[str, ...]]] = {
 }
 _WRONG_CODINGS: Final = ("br", "zstd", "gzip, gzip", "gzip", "deflate", "\xff", "identity, gzip")
 _KEYS: Final = ("", " ", "fb1_", "\xff\0", UNKNOWN_KEY, REVOKED_KEY, KEY[:-1] + "x", "K" * 9_000)
+_AUTHORIZATIONS: Final = (
+    *(f"{scheme} {key}" for scheme in ("Bearer", "Basic") for key in _KEYS),
+    *("Basic", "Basic !", "Basic =", "Basic Og==", "Basic Og", "Bearer", "bearer\t", "Negotiate a"),
+)
 _VERSIONS: Final = ("1", "1.0.0.0", "a.b", "\xff", "", "99999.99999.99999", "100000.0", "1.0 ")
 _KEY_HEADERS: Final = ("authorization", "x-api-key", "x-write-key")
 _HEADER_NAMES: Final = (
@@ -212,9 +216,8 @@ def _with_path(draw: st.DrawFn, request: Exchange) -> None:
 def _with_key(draw: st.DrawFn, request: Exchange) -> None:
     request.headers = [pair for pair in request.headers if pair[0] not in _KEY_HEADERS]
     name = draw(st.sampled_from(_KEY_HEADERS))
-    value = draw(st.sampled_from(_KEYS) | _texts)
-    prefix = draw(st.sampled_from(["", "Bearer ", "Basic "])) if name == "authorization" else ""
-    request.headers.append((name, prefix + value))
+    values = _AUTHORIZATIONS if name == "authorization" else _KEYS
+    request.headers.append((name, draw(st.sampled_from(values) | _texts)))
 
 
 def _without_key(draw: st.DrawFn, request: Exchange) -> None:
@@ -297,8 +300,8 @@ def exchanges(draw: st.DrawFn, number: int) -> Exchange:
 
 @st.composite
 def edge_cases(draw: st.DrawFn) -> EdgeCase:
-    """Return one to three requests that run at the same time."""
-    count = draw(st.integers(1, 3))
+    """Return up to six requests that run at the same time."""
+    count = draw(st.sampled_from([1, 2, 3, 6]))
     made = [draw(exchanges(number)) for number in range(count)]
     has_same_ids = count > 1 and draw(st.integers(0, 9)) == 0
     if has_same_ids:

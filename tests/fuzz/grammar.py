@@ -99,7 +99,12 @@ _HEADERS: Final = (
     *("Expect: 100-continue", "Expect: 200-ok", "Expect: 100-Continue, a", "Expect:"),
     *("Content-Encoding: br", "Content-Encoding: gzip", "Content-Encoding: identity", "Host: b"),
     *("X-Event-Schema-Version: 1", "X-Event-Schema-Version: \xff", "X-Event-Schema-Version: 2.0"),
-    *("Authorization: Basic", "Authorization: Bearer \xff", "Authorization: Negotiate a", "Host:"),
+    *(
+        "Authorization: Basic !",
+        "Authorization: Bearer \xff",
+        "Authorization: Negotiate a",
+        "Host:",
+    ),
     *("X-API-Key: a", "Trailer: X-A", "Keep-Alive: timeout=1000000", "Proxy-Connection: close"),
     *("X-HTTP-Method-Override: DELETE", "X-Forwarded-For: \xff", "Content-Type: text/plain;\xff"),
     *("traceparent: 00-1-1-00", "Range: bytes=0-", "If-Match: *", "Max-Forwards: 0"),

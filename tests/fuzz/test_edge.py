@@ -1,7 +1,7 @@
 """
 Any sequence of requests on the edge of a real worker, with Hypothesis and PostgreSQL.
 
-Each case is one to three requests at the same time; most of them have faults: in their headers,
+Each case is up to six requests at the same time; most of them have faults: in their headers,
 keys, encodings, bodies, or in the way the body arrives or ends. `tests/fuzz/README.md` says how to
 run it for hours and how to repeat a case.
 
