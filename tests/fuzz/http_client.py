@@ -50,6 +50,10 @@ class Told(msgspec.Struct):
             return False
         return len(self.answers) >= len(self.reading.requests)
 
+    def statuses(self) -> set[int]:
+        """Return the statuses of the answers."""
+        return {answer.status for answer in self.answers}
+
     def results(self) -> list[Result]:
         """Return the results of all events in the answers."""
         return [

@@ -22,6 +22,10 @@ WITH rows AS (DELETE FROM events RETURNING event_id),
      refused AS (DELETE FROM rejected_events RETURNING 1)
 SELECT event_id FROM rows
 """
+_OVERLOADED: Final = 503
+# With low limits, a retry has room when the connections of the round have ended.
+_TRIES: Final = 1_000
+_PAUSE_S: Final = 0.02
 _CLOSED_S: Final = 30.0
 # Of both workers: caches, buffers of the allocator, and the memory of the first requests.
 _GROWTH_BYTES_MAX: Final = 100_000_000
@@ -42,14 +46,25 @@ class HttpPlayer:
     """Plays cases on one service, whose database contains nothing else."""
 
     def __init__(
-        self, service: Service, connection: Any, key: NewKey, honest: wire.Wire, number: int = 0
+        self,
+        service: Service,
+        connection: Any,
+        key: NewKey,
+        honest: wire.Wire,
+        *,
+        may_be_overloaded: bool,
     ) -> None:
-        """*honest* is an open connection of a sender who does nothing wrong."""
+        """
+        *honest* is an open connection of a sender who does nothing wrong.
+
+        *may_be_overloaded*: the service has low limits, and refuses requests above them.
+        """
         self._service = service
         self._connection = connection
         self._key = key.api_key
         self._honest = honest
-        self._number = number
+        self._may_be_overloaded = may_be_overloaded
+        self._number = 0
         self._pids = service.worker_pids
         self._lines = 0
         self._memory_at_start_bytes = self._memory_bytes()
@@ -78,10 +93,15 @@ class HttpPlayer:
         body = msgspec.json.encode({"type": "page", "event_id": event_id})
         await self._honest.send(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n")
         health = await self._honest.answer()
-        await self._honest.send(wire.post("/v1/page", f"X-API-Key: {self._key}", body=body))
-        answer = await self._honest.answer()
         if health is None or health.status != 200:
             raise BrokenRuleError(f"the service is not healthy: {health}")
+        answer = None
+        for _ in range(_TRIES if self._may_be_overloaded else 1):
+            await self._honest.send(wire.post("/v1/page", f"X-API-Key: {self._key}", body=body))
+            answer = await self._honest.answer()
+            if answer is None or answer.status != _OVERLOADED:
+                break
+            await asyncio.sleep(_PAUSE_S)
         if answer is None or answer.status != 200 or answer.json()["status"] != "accepted":
             raise BrokenRuleError(f"an honest event was not accepted: {answer}")
         return event_id
@@ -109,10 +129,9 @@ class HttpPlayer:
             assert told.fault == ""
             for answer in told.answers:
                 check_wire_answer(answer, may_lack_body=told.may_lack_body)
-            results = {each.event_id: each.status for each in told.results()}
-            assert ["accepted"] * len(talk.must_store) == [
-                results.get(event_id) for event_id in talk.must_store
-            ], (results, told.received)
+            accepted = {each.event_id for each in told.results() if each.status == "accepted"}
+            is_excused = self._may_be_overloaded and _OVERLOADED in told.statuses()
+            assert is_excused or accepted >= set(talk.must_store), (accepted, told.received)
             expected = len(reading.requests)
             extra = sum(answer.is_of_server for answer in told.answers)
             assert extra <= 1

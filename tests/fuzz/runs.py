@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 
 CORPUS: Final = Path(__file__).parents[1] / "corpus"
-_SHORT_S: Final = 6.0
+_SHORT_S: Final = 8.0
 _SHORT_SEED: Final = "1"
 # Set by `make fuzz-edge` and `make fuzz-http`.
 _DURATION_S: Final = os.environ.get("FUZZ_DURATION_S", "")
@@ -22,13 +22,17 @@ T = TypeVar("T")
 class Run:
     """One run of a fuzzer: its rounds have seeds `<seed of the run>:<number>`."""
 
-    def __init__(self, name: str) -> None:
-        """*name*: of the fuzzer, and of the folder of its corpus."""
+    def __init__(self, name: str, part: float = 1.0) -> None:
+        """
+        *name*: of the fuzzer, and of the folder of its corpus.
+
+        *part*: of the time that is given to the fuzzer.
+        """
         self.name = name
         self.is_long = bool(_DURATION_S)
         self.seed = _SEED or (secrets.token_hex(4) if self.is_long else _SHORT_SEED)
         self.executions = 0
-        self._duration_s = float(_DURATION_S or _SHORT_S)
+        self._duration_s = float(_DURATION_S or _SHORT_S) * part
         self._folder = CORPUS / name
 
     def rounds(self) -> Iterator[str]:
