@@ -10,13 +10,16 @@ If these tests fail: a stranger can end a worker, smuggle a request past a proxy
 request lose its answer or its events.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
 from tests.acceptance import wire
 from tests.acceptance.conftest import StartSite
 from tests.fuzz.grammar import ConnectionWriter
+from tests.fuzz.http_client import tell
 from tests.fuzz.http_player import BrokenRuleError, HttpPlayer
 from tests.fuzz.runs import Run
 from tests.fuzz.talks import HttpCase
@@ -69,3 +72,26 @@ async def test_any_bytes_leave_the_service_healthy_and_store_only_what_was_ackno
             raise
         run.executions += sum(len(case.talks) for case in cases)
     await player.check_at_rest()
+
+
+async def test_any_bytes_leave_the_metrics_port_working(start_site: StartSite) -> None:
+    service = (await start_site(request_log="false", workers="1")).service
+    run = Run("metrics", part=0.2)
+    for round_seed in run.rounds():
+        writer = ConnectionWriter(round_seed)
+        talks = [writer.talk() for _ in range(ROUND_CASES)]
+        for talk in talks:
+            for step in talk.steps:
+                step.send = step.send.replace("/v1/batch", "/health").replace("/v1/", "/health/")
+        await asyncio.gather(*(tell(service.metrics_port, talk, "") for talk in talks))
+        run.executions += len(talks)
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(service.metrics_url.replace("/metrics", "/health/ready"))
+        note = f"repeat: FUZZ_SEED={round_seed} .venv/bin/pytest -n0 tests/fuzz -k metrics"
+        assert (200, "", True) == (
+            answer.status_code,
+            service.complaints,
+            service.is_running(),
+        ), note
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(service.metrics_url)).status_code == 200
