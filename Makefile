@@ -73,14 +73,14 @@ NIGHTLY_STAGES := simulation fuzz acceptance chaos mutations coverage $(if $(she
 
 # Fuzzing of the HTTP side: the edge of a worker, and a running service. `make test` has the short
 # forms. A run ends with an input that fails, and saves it in tests/corpus.
-FUZZ_PYTEST = FUZZ_DURATION_S=$(or $(SECONDS),60) $(BIN)/python -m pytest -q -s -n0 --timeout=0 --tb=short
+FUZZ_PYTEST = FUZZ_DURATION_S=$${DURATION-60} $(BIN)/python -m pytest -q -s -n0 --timeout=0 --tb=short
 
 .PHONY: fuzz-edge
-fuzz-edge: setup ## Fuzz the edge with requests: make fuzz-edge SECONDS=3600
+fuzz-edge: setup ## Fuzz the edge with requests: make fuzz-edge DURATION=3600
 	$(FUZZ_PYTEST) tests/fuzz/test_edge.py
 
 .PHONY: fuzz-http
-fuzz-http: setup ## Fuzz a running service over raw connections: make fuzz-http SECONDS=3600
+fuzz-http: setup ## Fuzz a running service over raw connections: make fuzz-http DURATION=3600
 	$(FUZZ_PYTEST) tests/fuzz/test_http.py
 
 .PHONY: nightly
@@ -98,7 +98,7 @@ nightly-simulation:
 nightly-fuzz:
 	PROPTEST_CASES=20000 cargo test --quiet --locked --no-default-features
 	NIGHTLY=1 $(BIN)/python -m pytest -q -rfEs $(SIDE_BY_SIDE) tests/native tests/integration
-	$(MAKE) --no-print-directory fuzz-edge fuzz-http SECONDS=600
+	DURATION=$${DURATION-600} $(MAKE) --no-print-directory fuzz-edge fuzz-http
 nightly-acceptance:
 	NIGHTLY=1 $(BIN)/python -m pytest -q -rfEs $(SIDE_BY_SIDE) tests/acceptance
 nightly-chaos: chaos

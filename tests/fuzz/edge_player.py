@@ -13,7 +13,9 @@ import msgspec
 
 from provision.keys import NewKey
 from service.app import Worker
+from service.config import Config
 from service.edge.asgi import Edge
+from tests.acceptance.running import until
 from tests.fuzz.documented import (
     Headers,
     check_answer,
@@ -28,9 +30,8 @@ from tests.fuzz.exchanges import KEY, OTHER_KEY, REVOKED_KEY, UNKNOWN_KEY, EdgeC
 _ANSWER_S: Final = 30.0
 # The client of a request that stalls disconnects after this time.
 _STALL_S: Final = 0.02
-_BODY_TIMEOUT_S: Final = 10.0
-# In a case whose events are not all to be stored.
-_SHORT_BODY_TIMEOUT_S: Final = 0.01
+# More than the timeout of the worker that gives up on a body.
+_TIMEOUT_S: Final = 0.1
 _ONCE: Final = {
     *("authorization", "x-api-key", "x-write-key"),
     *("content-encoding", "content-length", "transfer-encoding", "x-event-schema-version"),
@@ -38,6 +39,7 @@ _ONCE: Final = {
 # Of the memory for bodies, when other requests have taken it.
 _BYTES_LEFT: Final = 200
 _CLEAN_UP_STEPS: Final = 200
+_CLEAN_UP_S: Final = 10.0
 # Both tables: the ledger too, so that the next case may use the same ids.
 _TAKE_ROWS: Final = """
 WITH rows AS (DELETE FROM events RETURNING tenant_id, event_id),
@@ -82,19 +84,21 @@ class Answered(msgspec.Struct, frozen=True):
 class EdgePlayer:
     """Plays cases on one worker, whose database contains nothing else."""
 
-    def __init__(self, worker: Worker, edge: Edge, connection: Any, keys: Keys) -> None:
+    def __init__(
+        self, worker: Worker, edge: Edge, config: Config, connection: Any, keys: Keys
+    ) -> None:
+        """*config*: of the worker."""
         self._worker = worker
         self._edge = edge
+        self._config = config
         self._connection = connection
         self._keys = keys
         self._request_ids: set[str] = set()
-        self._tasks_at_rest = len(asyncio.all_tasks())
 
     async def play(self, case: EdgeCase) -> None:
         """Play one case, and check its rules."""
         self._worker.state.is_leaving = case.is_leaving
-        is_short = any(each.ending == "timeout" for each in case.exchanges)
-        self._edge._body_timeout_s = _SHORT_BODY_TIMEOUT_S if is_short else _BODY_TIMEOUT_S
+        tasks_before = len(asyncio.all_tasks())
         try:
             async with asyncio.timeout(_ANSWER_S), self._taken(case.taken):
                 answers = await asyncio.gather(
@@ -106,7 +110,7 @@ class EdgePlayer:
         for answered in answers:
             self._check(answered, is_leaving=case.is_leaving)
         _check_rows(answers, rows)
-        await self._check_at_rest()
+        await self._check_at_rest(tasks_before)
 
     async def _ask(self, request: Exchange, number: int) -> Answered:
         body = _encoded(self._keys.put_into(request.body).encode("latin-1"), request)
@@ -163,14 +167,17 @@ class EdgePlayer:
                 results.get(event_id) for event_id in request.must_store
             ], answered.body
 
-    async def _check_at_rest(self) -> None:
+    async def _check_at_rest(self, tasks_before: int) -> None:
         """Check that nothing of the requests is left in the worker."""
-        for _ in range(_CLEAN_UP_STEPS):
-            if len(asyncio.all_tasks()) <= self._tasks_at_rest:
-                break
-            await asyncio.sleep(0)
-        else:
-            raise AssertionError(f"tasks are left: {asyncio.all_tasks()}")
+
+        async def are_over() -> bool:
+            for _ in range(_CLEAN_UP_STEPS):
+                if len(asyncio.all_tasks()) <= tasks_before:
+                    return True
+                await asyncio.sleep(0)
+            return False
+
+        await until(are_over, _CLEAN_UP_S, "the tasks of the requests are over")
         assert 0 == self._worker._batcher.queued_rows
         assert {} == self._edge._body_deadlines._deadlines
         assert (0, {}) == (self._edge._bodies.held_bytes, self._edge._bodies._held)
@@ -181,18 +188,19 @@ class EdgePlayer:
     async def _taken(self, what: Taken) -> AsyncIterator[None]:
         """Let other requests take something of the worker during the block."""
         bodies, clients = self._edge._bodies, self._edge._in_progress.clients
-        own = {("127.0.0.2", str(port)) for port in range(self._edge._in_progress._requests_max)}
+        others = {("127.0.0.2", str(port)) for port in range(self._config.requests_max)}
+        half_bytes = self._config.bodies_bytes_max // 2
         if what == "requests":
-            clients |= own
+            clients |= others
         if what == "memory":
-            bodies.take("a", bodies._key_max)
-            bodies.take("b", bodies._bytes_max - bodies._key_max - _BYTES_LEFT)
+            bodies.take("a", half_bytes)
+            bodies.take("b", half_bytes - _BYTES_LEFT)
         yield
         if what == "requests":
-            clients -= own
+            clients -= others
         if what == "memory":
-            bodies.give_back("a", bodies._key_max)
-            bodies.give_back("b", bodies._bytes_max - bodies._key_max - _BYTES_LEFT)
+            bodies.give_back("a", half_bytes)
+            bodies.give_back("b", half_bytes - _BYTES_LEFT)
 
 
 class _Arriving:
@@ -220,7 +228,7 @@ class _Arriving:
         if ending == "complete":
             await asyncio.Event().wait()
         if ending == "timeout":
-            await asyncio.sleep(10 * _SHORT_BODY_TIMEOUT_S)
+            await asyncio.sleep(_TIMEOUT_S)
         if ending == "stall":
             await asyncio.sleep(_STALL_S)
         return {"type": "http.disconnect"}

@@ -12,6 +12,7 @@ lose its events.
 import asyncio
 import socket
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
@@ -30,6 +31,13 @@ from tests.fuzz.exchanges import EdgeCase, edge_cases
 from tests.fuzz.runs import Run
 
 ROUND_CASES = 100
+SHORT_BODY_TIMEOUT_S = 0.01
+SETTINGS: dict[str, Any] = {
+    "quarantine_rows_per_minute": 1_000_000_000,
+    "quarantine_bytes_per_minute": 1_000_000_000_000,
+    "unauthorized_delay_max_ms": 5,
+    "request_log": False,
+}
 
 
 @pytest.fixture
@@ -39,44 +47,58 @@ def runner() -> Iterator[asyncio.Runner]:
         yield made
 
 
-@pytest.fixture
-def player(
-    runner: asyncio.Runner, database_url: str, make_tenant: MakeTenant
-) -> Iterator[EdgePlayer]:
-    config = Config(
-        quarantine_rows_per_minute=1_000_000_000,
-        quarantine_bytes_per_minute=1_000_000_000_000,
-        unauthorized_delay_max_ms=5,
-        request_log=False,
-    )
+class Players(NamedTuple):
+    """Players of a worker that waits for bodies, and of one that soon gives up on them."""
 
-    async def start() -> tuple[EdgePlayer, Worker, "asyncpg.Connection[asyncpg.Record]"]:
-        connection = await asyncpg.connect(database_url)
+    patient: EdgePlayer
+    impatient: EdgePlayer
+
+    async def play(self, case: EdgeCase) -> None:
+        is_short = any(request.ending == "timeout" for request in case.exchanges)
+        await (self.impatient if is_short else self.patient).play(case)
+
+
+@pytest.fixture
+def players(
+    runner: asyncio.Runner, database_url: str, make_tenant: MakeTenant
+) -> Iterator[Players]:
+    connection = runner.run(asyncpg.connect(database_url))
+    workers: list[Worker] = []
+
+    async def make_keys() -> Keys:
         own, other, revoked = [await make_tenant(name) for name in ("acme", "other", "gone")]
         await revoke_key(connection, revoked.key_id)
-        worker = Worker(config, database_url, SystemClock(), Sockets(0, socket.AF_INET))
-        edge = await worker.start()
-        await asyncio.sleep(0.2)  # the background tasks of the worker start
-        keys = Keys(own, other, revoked, apikey.mint().text)
-        return EdgePlayer(worker, edge, connection, keys), worker, connection
+        return Keys(own, other, revoked, apikey.mint().text)
 
-    made, worker, connection = runner.run(start())
-    yield made
-    runner.run(worker.stop())
+    async def start(keys: Keys, body_timeout_s: float) -> EdgePlayer:
+        config = Config(body_timeout_s=body_timeout_s, **SETTINGS)
+        worker = Worker(config, database_url, SystemClock(), Sockets(0, socket.AF_INET))
+        workers.append(worker)
+        return EdgePlayer(worker, await worker.start(), config, connection, keys)
+
+    async def start_both() -> Players:
+        keys = await make_keys()
+        players = Players(await start(keys, 10.0), await start(keys, SHORT_BODY_TIMEOUT_S))
+        await asyncio.sleep(0.2)  # the background tasks of the workers begin
+        return players
+
+    yield runner.run(start_both())
+    for worker in workers:
+        runner.run(worker.stop())
     connection.terminate()
 
 
 def test_any_requests_get_one_documented_answer_each_and_lose_no_event(
-    runner: asyncio.Runner, player: EdgePlayer
+    runner: asyncio.Runner, players: Players
 ) -> None:
     run = Run("edge")
     for case in run.corpus(EdgeCase):
-        runner.run(player.play(case))
+        runner.run(players.play(case))
     for round_seed in run.rounds():
-        _play_round(run, round_seed, runner, player)
+        _play_round(run, round_seed, runner, players)
 
 
-def _play_round(run: Run, round_seed: str, runner: asyncio.Runner, player: EdgePlayer) -> None:
+def _play_round(run: Run, round_seed: str, runner: asyncio.Runner, players: Players) -> None:
     last: list[EdgeCase] = []
 
     @seed(round_seed)
@@ -91,7 +113,7 @@ def _play_round(run: Run, round_seed: str, runner: asyncio.Runner, player: EdgeP
     def play(case: EdgeCase) -> None:
         run.executions += len(case.exchanges)
         last[:] = [case]
-        runner.run(player.play(case))
+        runner.run(players.play(case))
 
     try:
         play()
