@@ -72,6 +72,8 @@ async def tell(port: int, talk: Talk, key: str) -> Told:
         for step in talk.steps:
             if step.pause_ms:
                 await asyncio.sleep(step.pause_ms / 1000)
+            if client.lost.is_set():
+                break
             # By length: a step may end inside the key.
             transport.write(stream[at : at + len(step.send)])
             at += len(step.send)
