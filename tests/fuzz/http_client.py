@@ -79,7 +79,8 @@ async def tell(port: int, talk: Talk, key: str) -> Told:
             at += len(step.send)
         await _end(transport, told, client)
     finally:
-        transport.abort()
+        if not client.lost.is_set():
+            transport.abort()
         await client.lost.wait()
     return told
 
