@@ -1,41 +1,48 @@
 """
-`python -m bench.flood`: how an honest client fares while strangers hold connections.
+`python -m bench.flood`: how an honest client fares while strangers without a key attack.
 
-Prints a table: its latency during each attack beside the latency before it, and how long a stop of
-the service takes.
+Prints a table: its latency during each attack beside the latency before it, the memory of a worker,
+and how long a stop of the service takes. `--save` keeps it for the page.
 """
 
 import argparse
 import asyncio
+import contextlib
 import http.client
 import json
 import math
 import secrets
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
+from bench.attacks import HEAD, Attack, Latency, save
 from bench.database import SETTINGS, BenchDatabase, own_database
-from bench.processes import ServerError, ServerProcess, process_tree, rss_bytes, running
+from bench.guesses import guessing
+from bench.processes import ServerError, ServerProcess, running
 from bench.strangers import Strangers
 
 WORKERS: Final = 2
-ATTACKS: Final = {"idle": 6_000, "headers": 2_000, "body": 6_000, "unread": 1_000, "blocked": 100}
-"""How many connections of each kind strangers open. See `Strangers`."""
+ATTACKS: Final = {
+    "idle": 6_000,
+    "headers": 2_000,
+    "body": 6_000,
+    "unread": 1_000,
+    "blocked": 100,
+    "gzip": 3_500,
+    "plain": 1_500,
+    "made-up": 1_500,
+    "guesses": 300,
+}
+"""How many connections of each kind strangers open. See `Strangers`, and `guessing`."""
 _REQUESTS: Final = 300
 _TIMEOUT_S: Final = 10.0
 _FAILURES_MAX: Final = 3
 _SETTLE_S: Final = 1.0
+# After this time the service has given the memory of an attack back.
+_REST_S: Final = 10.0
 _OK: Final = 200
-
-
-class Latency(NamedTuple):
-    """Latency of the requests of an honest client, in ms."""
-
-    p50_ms: float
-    p99_ms: float
-    failed: int
 
 
 def main() -> int:
@@ -44,42 +51,61 @@ def main() -> int:
     for name, count in ATTACKS.items():
         parser.add_argument(f"--{name}", type=int, default=count, help="connections; 0: none")
     parser.add_argument("--setting", action="append", default=[], metavar="FOREBAY_NAME=VALUE")
+    parser.add_argument("--save", choices=("before", "now"), help="keep them for bench/README.md")
     options = parser.parse_args()
     settings = dict(setting.split("=", 1) for setting in options.setting)
-    print("| attack | p50 ms before, during | p99 ms before, during | refused | MB | stop s |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    counts = {name: getattr(options, name.replace("-", "_")) for name in ATTACKS}
+    print(f"| attack | {' | '.join(HEAD)} |")
+    print("| --- " * (len(HEAD) + 1) + "|")
+    attacks: list[Attack] = []
     try:
         with own_database(None, SETTINGS) as database:
-            for name in ATTACKS:
-                if count := getattr(options, name):
-                    print(f"| {count:,} {name} {_row(database, name, count, settings)}", flush=True)
+            for name, count in counts.items():
+                if count:
+                    attacks.append(_attack(database, name, count, settings))
+                    print(f"| {count:,} {name} | {' | '.join(attacks[-1].row())} |", flush=True)
     except ServerError as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
+    if options.save:
+        save(options.save, attacks)
     return 0
 
 
-def _row(database: BenchDatabase, name: str, count: int, settings: dict[str, str]) -> str:
+def _attack(database: BenchDatabase, name: str, count: int, settings: dict[str, str]) -> Attack:
     with running("service", WORKERS, database.url, settings=settings) as server:
         _latency(server, database)
+        mb_before = server.rss_bytes() / 1e6
         before = _latency(server, database)
-        crowd = Strangers(int(server.address.rpartition(":")[2]))
-        try:
-            asyncio.run(crowd.open(name, count))
-            # What counts is that they hold connections, not the requests that they have sent.
-            time.sleep(_SETTLE_S)
-            server.wait_until_ready()
+        with _attacking(server, name, count):
             during = _latency(server, database)
-            memory = max(rss_bytes(pid) for pid in process_tree(server.pid)) / 1e6
+            mb_highest = server.rss_bytes("VmHWM:") / 1e6
+        time.sleep(_REST_S)
+        mb_after = server.rss_bytes() / 1e6
+        with _attacking(server, name, count):
             started = time.monotonic()
             server.stop()
             stop_s = time.monotonic() - started
-        finally:
-            crowd.close()
-    return (
-        f"| {before.p50_ms:.1f}, {during.p50_ms:.1f} | {before.p99_ms:.1f}, {during.p99_ms:.1f}"
-        f" | {during.failed} | {memory:.0f} | {stop_s:.1f} |"
-    )
+    return Attack(name, count, before, during, mb_before, mb_highest, mb_after, stop_s)
+
+
+@contextlib.contextmanager
+def _attacking(server: ServerProcess, name: str, count: int) -> Iterator[None]:
+    port = int(server.address.rpartition(":")[2])
+    if name == "guesses":
+        with guessing(port, count):
+            time.sleep(_SETTLE_S)
+            yield
+        return
+    crowd = Strangers(port)
+    try:
+        asyncio.run(crowd.open(name, count))
+        time.sleep(_SETTLE_S)
+        # What counts is that they hold connections, not the requests that they have sent.
+        server.wait_until_ready()
+        yield
+    finally:
+        crowd.close()
 
 
 def _latency(server: ServerProcess, database: BenchDatabase) -> Latency:
