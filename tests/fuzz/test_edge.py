@@ -36,6 +36,10 @@ SETTINGS: dict[str, Any] = {
     "quarantine_rows_per_minute": 1_000_000_000,
     "quarantine_bytes_per_minute": 1_000_000_000_000,
     "unauthorized_delay_max_ms": 5,
+    # A busy machine is no reason to refuse a correct request.
+    "acquire_timeout_s": 30.0,
+    "flush_timeout_s": 30.0,
+    "statement_timeout_ms": 30_000,
     "request_log": False,
 }
 

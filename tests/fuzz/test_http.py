@@ -25,6 +25,13 @@ from tests.fuzz.runs import Run
 from tests.fuzz.talks import HttpCase
 
 ROUND_CASES = 12
+# A busy machine is no reason to refuse a correct request.
+LONG_TIMEOUTS = {
+    "acquire_timeout_s": "30",
+    "flush_timeout_s": "30",
+    "statement_timeout_ms": "30000",
+    "request_log": "false",
+}
 # A dozen cases at the same time exceed them.
 LOW_LIMITS = {
     "requests_max": "4",
@@ -45,7 +52,7 @@ LOW_LIMITS = {
 async def player(
     start_site: StartSite, request: pytest.FixtureRequest
 ) -> AsyncIterator[HttpPlayer]:
-    site = await start_site(request_log="false", **request.param)
+    site = await start_site(**LONG_TIMEOUTS, **request.param)
     key = await site.make_key()
     honest = await wire.connect(site.service.url)
     may_be_overloaded = bool(request.param)
