@@ -114,6 +114,11 @@ class HttpPlayer:
         if growth_bytes > _GROWTH_BYTES_MAX:
             raise BrokenRuleError(f"the workers have {growth_bytes} bytes more than before")
 
+    async def check_stop(self) -> None:
+        """Stop the service, and check that it ends as usual."""
+        assert 0 == await self._service.stop()
+        assert "" == self._service.complaints
+
     async def _has_no_client(self) -> bool:
         """Whether the only connection is that of the honest sender."""
         async with httpx.AsyncClient() as client:

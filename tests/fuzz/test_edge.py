@@ -30,7 +30,7 @@ from tests.fuzz.edge_player import EdgePlayer, Keys
 from tests.fuzz.exchanges import EdgeCase, edge_cases
 from tests.fuzz.runs import Run
 
-ROUND_CASES = 100
+ROUND_CASES = 50
 SHORT_BODY_TIMEOUT_S = 0.01
 SETTINGS: dict[str, Any] = {
     "quarantine_rows_per_minute": 1_000_000_000,

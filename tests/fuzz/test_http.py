@@ -79,6 +79,7 @@ async def test_any_bytes_leave_the_service_healthy_and_store_only_what_was_ackno
             raise
         run.executions += sum(len(case.talks) for case in cases)
     await player.check_at_rest()
+    await player.check_stop()
 
 
 async def test_any_bytes_leave_the_metrics_port_working(start_site: StartSite) -> None:
