@@ -16,49 +16,20 @@ from tests.fuzz.talks import KEY, End, HttpCase, Step, Talk
 
 _SIZES_OF_NAMES: Final = (0, 1, 50, 2_000)
 _TARGETS: Final = (
-    *("/", "/health", "/health/live", "/health/ready", "/nowhere", "*", "/v1/batch?a=b&c", "/%zz"),
-    *("/v1/%74rack", "//v1/track", "/v1/./track", "/v1/track#a", "/v1/track/..", "/v1/track;a"),
-    *("http://forebay.test/v1/track", "http://a@b:99999/v1/track", "forebay.test:80", "http://"),
-    *(
-        "/v1/track%00",
-        "/%ff%fe",
-        "/v1/tr\xff",
-        "/v1/tr\xc3\xa4",
-        "/v1/tr ack",
-        "",
-        "v1/track",
-        "/\\",
-    ),
-    *("/" + "a" * 9_000, "/v1/track?" + "a" * 66_000, "/v1/track?\xff", "/v1/track\t", "?a"),
+    *("/", "/health", "/health/live", "/health/ready", "/nowhere", "*", "/v1/batch?a=b&c"),
+    *("/%zz", "/v1/%74rack", "//v1/track", "/v1/./track", "/v1/track#a", "/v1/track/.."),
+    *("/v1/track;a", "http://forebay.test/v1/track", "http://a@b:99999/v1/track"),
+    *("forebay.test:80", "http://", "/v1/track%00", "/%ff%fe", "/v1/tr\xff", "/v1/tr\xc3\xa4"),
+    *("/v1/tr ack", "", "v1/track", "/\\", "/" + "a" * 9_000, "/v1/track?" + "a" * 66_000),
+    *("/v1/track?\xff", "/v1/track\t", "?a"),
 )
 _METHODS: Final = (
-    *(
-        "GET",
-        "HEAD",
-        "OPTIONS",
-        "PUT",
-        "DELETE",
-        "TRACE",
-        "CONNECT",
-        "PATCH",
-        "post",
-        "PRI",
-        "M-SEARCH",
-    ),
-    *("", "G@T", "P\xff", "P\0ST", "A" * 3_000),
+    *("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "CONNECT", "PATCH", "post", "PRI"),
+    *("M-SEARCH", "", "G@T", "P\xff", "P\0ST", "A" * 3_000),
 )
 _VERSIONS: Final = (
-    *(
-        "HTTP/1.0",
-        "HTTP/1.0",
-        "HTTP/1.2",
-        "HTTP/2.0",
-        "HTTP/0.9",
-        "http/1.1",
-        "HTTP/1.1 ",
-        "HTTP/11",
-    ),
-    *("HTTP/1.1\t", "", "HTTP/1.", "HTTP/1.1\x00", "HTTPS/1.1"),
+    *("HTTP/1.0", "HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "HTTP/0.9", "http/1.1", "HTTP/1.1 "),
+    *("HTTP/11", "HTTP/1.1\t", "", "HTTP/1.", "HTTP/1.1\x00", "HTTPS/1.1"),
 )
 _LINE_ENDS: Final = ("\n", "\r", "\r\r\n", " \r\n", "\n\r", "\0\r\n")
 _LENGTHS: Final = (
@@ -68,16 +39,9 @@ _LENGTHS: Final = (
 )
 _CODINGS: Final = (
     *("Chunked", "CHUNKED", " chunked ", "\tchunked", "chunked, chunked", "gzip, chunked"),
-    *(
-        "chunked, gzip",
-        "identity",
-        "xchunked",
-        "chunkedx",
-        "chunked;a=b",
-        "\x0bchunked",
-        "chunked,",
-    ),
-    *(",chunked", '"chunked"', "chunked\0", "", "chun\r\n ked", "identity, chunked", "\xe7hunked"),
+    *("chunked, gzip", "identity", "xchunked", "chunkedx", "chunked;a=b", "\x0bchunked"),
+    *("chunked,", ",chunked", '"chunked"', "chunked\0", "", "chun\r\n ked", "identity, chunked"),
+    "\xe7hunked",
 )
 _SIZES: Final = (
     *("-1", "+5", "0x5", "", "g", "{1:x}", "{2:x}", "f" * 16, "f" * 17, "7" + "f" * 15),
@@ -93,62 +57,27 @@ _TRAILERS: Final = (
 )
 _HEADERS: Final = (
     *("Origin: https://shop.example", "Accept: */*", "Cookie: a=b; c=d", "TE: trailers", "X-A:"),
-    *("Connection: keep-alive", "Connection: close", "Connection: close, X-API-Key", "Via: 1.1 a"),
-    *("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAA",),
+    *("Connection: keep-alive", "Connection: close", "Connection: close, X-API-Key"),
+    "Via: 1.1 a",
+    "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAA",
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
     *("Expect: 100-continue", "Expect: 200-ok", "Expect: 100-Continue, a", "Expect:"),
     *("Content-Encoding: br", "Content-Encoding: gzip", "Content-Encoding: identity", "Host: b"),
     *("X-Event-Schema-Version: 1", "X-Event-Schema-Version: \xff", "X-Event-Schema-Version: 2.0"),
-    *(
-        "Authorization: Basic !",
-        "Authorization: Bearer \xff",
-        "Authorization: Negotiate a",
-        "Host:",
-    ),
-    *("X-API-Key: a", "Trailer: X-A", "Keep-Alive: timeout=1000000", "Proxy-Connection: close"),
-    *("X-HTTP-Method-Override: DELETE", "X-Forwarded-For: \xff", "Content-Type: text/plain;\xff"),
-    *("traceparent: 00-1-1-00", "Range: bytes=0-", "If-Match: *", "Max-Forwards: 0"),
-    *(
-        " X-A: b",
-        "X-A : b",
-        "X-A\t: b",
-        ": b",
-        "X-A",
-        "X\0A: b",
-        "X-A: b\0c",
-        "X-A: b\rc",
-        "X-\xff: a",
-    ),
-    *(
-        "X-A: b\r\n c",
-        "X-A:\r\n b",
-        "X-A: " + "b" * 70_000,
-        "X-A: \x7f",
-        "X(A): b",
-        "\r",
-        "X-A:: b",
-    ),
-    *(
-        "Content_Length: 5",
-        "Transfer_Encoding: chunked",
-        "Content-Length : 5",
-        "Content-Length\0: 5",
-    ),
+    *("Authorization: Basic !", "Authorization: Bearer \xff", "Authorization: Negotiate a"),
+    *("Host:", "X-API-Key: a", "Trailer: X-A", "Keep-Alive: timeout=1000000"),
+    *("Proxy-Connection: close", "X-HTTP-Method-Override: DELETE", "X-Forwarded-For: \xff"),
+    *("Content-Type: text/plain;\xff", "traceparent: 00-1-1-00", "Range: bytes=0-"),
+    *("If-Match: *", "Max-Forwards: 0", " X-A: b", "X-A : b", "X-A\t: b", ": b", "X-A"),
+    *("X\0A: b", "X-A: b\0c", "X-A: b\rc", "X-\xff: a", "X-A: b\r\n c", "X-A:\r\n b"),
+    *("X-A: " + "b" * 70_000, "X-A: \x7f", "X(A): b", "\r", "X-A:: b", "Content_Length: 5"),
+    *("Transfer_Encoding: chunked", "Content-Length : 5", "Content-Length\0: 5"),
     *("Transfer-Encoding : chunked", "Transfer-Encoding: chunked", "Content-Length: 0"),
 )
 _JUNK: Final = (
-    *(
-        "\r\n",
-        "\n",
-        "\r\n\r\n\r\n",
-        " ",
-        "\0",
-        "0\r\n\r\n",
-        "\xff\xfe",
-        "GET",
-        "PRI * HTTP/2.0\r\n\r\nSM",
-    ),
-    *("\x16\x03\x01\x02\x00\x01\x00", "\r\n\r\nSM\r\n\r\n", "}" * 20, "PROXY TCP4 1 2 3 4\r\n"),
+    *("\r\n", "\n", "\r\n\r\n\r\n", " ", "\0", "0\r\n\r\n", "\xff\xfe", "GET"),
+    *("PRI * HTTP/2.0\r\n\r\nSM", "\x16\x03\x01\x02\x00\x01\x00", "\r\n\r\nSM\r\n\r\n", "}" * 20),
+    "PROXY TCP4 1 2 3 4\r\n",
 )
 
 
