@@ -113,7 +113,7 @@ def _play_round(run: Run, round_seed: str, runner: asyncio.Runner, players: Play
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
-    @given(edge_cases())
+    @given(edge_cases(round_seed))
     def play(case: EdgeCase) -> None:
         run.executions += len(case.exchanges)
         last[:] = [case]

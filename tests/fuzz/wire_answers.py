@@ -7,7 +7,7 @@ import msgspec
 
 from tests.fuzz.documented import Headers, check_answer
 
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9]) [ -~]*")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9]) [ -~]*")
 _HEADER: Final = re.compile(rb"([a-z0-9-]+): ([^\x00-\x1f\x7f]*)")
 # Answers of the HTTP server itself, which have no body and end the connection.
 _OF_SERVER: Final = {400, 414, 431}
@@ -87,4 +87,6 @@ def _head(head: bytes) -> tuple[int, Headers]:
         if pair is None:
             raise MalformedAnswerError(line)
         headers.append((pair[1].decode("ascii"), pair[2].decode("latin-1")))
-    return int(found[1]), headers
+    if found[1] == b"0" and "connection" not in dict(headers):
+        headers.append(("connection", "close"))  # the default of HTTP/1.0
+    return int(found[2]), headers
