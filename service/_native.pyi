@@ -103,6 +103,14 @@ class Scan:
     def count(self) -> int:
         """The number of events in the body, including those after `events_max`."""
 
+    @property
+    def context_bytes(self) -> int:
+        """
+        Size of the batch's `context` as it is stored with each event; 0 without one.
+
+        A number with an exponent counts with all its digits, as PostgreSQL returns it.
+        """
+
     def rows(self, ids: RowIds, arrival: Arrival) -> tuple[Rows, list[tuple[int, int, Violation]]]:
         """
         Make the rows of the valid events. Each event, valid or not, takes one id of *ids*.

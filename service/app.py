@@ -121,6 +121,7 @@ class Worker:
             clock=self._clock,
             config=IngestConfig(
                 limits=Limits(settings.payload_bytes_max, settings.payload_events_max),
+                expansion_max=settings.payload_expansion_max,
                 schema_version_default=settings.schema_version_default,
                 schema_versions=settings.schema_versions,
             ),

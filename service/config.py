@@ -75,6 +75,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     payload_events_max: Annotated[
         int, Meta(ge=1, le=10_000, description="Events in a batch request.")
     ] = 50
+    payload_expansion_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="Bytes of a batch with its context in each event; times the body limit.",
+        ),
+    ] = 4
     body_timeout_s: Annotated[
         float,
         Meta(

@@ -53,6 +53,8 @@ class AccessLog:
     def answered(self, request: Request, status: int, code: str | None, duration_s: float) -> None:
         """Log and count *request* with its answer; *duration_s* in seconds."""
         self._metrics.request_answered(request.endpoint, status, duration_s)
+        if code is not None:
+            self._metrics.request_refused(code)
         if request.counts is not None:
             self._count(request.counts)
         if self._is_on:

@@ -74,6 +74,9 @@ REQUEST_SECONDS: Final = _Histogram(
     ["endpoint", "status"],
     buckets=_SECONDS,
 )
+REQUESTS_REFUSED: Final = Counter(
+    "forebay_refused_requests_total", "Requests that were refused as a whole, by code.", ["code"]
+)
 FLUSH_SECONDS: Final = _Histogram(
     "forebay_flush_duration_seconds", "Seconds of a flush, with retries.", buckets=_SECONDS
 )
@@ -125,6 +128,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._requests: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
+        self._refused: defaultdict[str, int] = defaultdict(int)
         self._events: defaultdict[str, int] = defaultdict(int)
         self._flush_rows: list[float] = []
         self._flush_seconds: list[float] = []
@@ -137,6 +141,12 @@ class Metrics:
     def request_answered(self, endpoint: str, status: int, duration_s: float) -> None:
         """Count one request."""
         self._requests[endpoint, status].append(duration_s)
+        if not self._is_scheduled:
+            self._schedule_write()
+
+    def request_refused(self, code: str) -> None:
+        """Count one request that was refused as a whole."""
+        self._refused[code] += 1
         if not self._is_scheduled:
             self._schedule_write()
 
@@ -182,6 +192,9 @@ class Metrics:
         requests, self._requests = self._requests, defaultdict(list)
         for (endpoint, status), seconds in requests.items():
             REQUEST_SECONDS.labels(endpoint, str(status)).observe_all(seconds)
+        refused, self._refused = self._refused, defaultdict(int)
+        for code, count in refused.items():
+            REQUESTS_REFUSED.labels(code).inc(count)
         events, self._events = self._events, defaultdict(int)
         for outcome, count in events.items():
             EVENTS.labels(outcome).inc(count)

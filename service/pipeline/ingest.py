@@ -92,11 +92,13 @@ class IngestConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
     What requests may contain.
 
-    `limits` apply to keys without limits of their own. `schema_versions`: the supported ones; empty
-    for all.
+    `limits` apply to keys without limits of their own. `expansion_max`: how large a request may be
+    with the batch's context in each event, as a multiple of `bytes_max`. `schema_versions`: the
+    supported ones; empty for all.
     """
 
     limits: Limits
+    expansion_max: int
     schema_version_default: str
     schema_versions: frozenset[str]
 
@@ -143,6 +145,8 @@ class Ingest:
             key = await self._authenticate_by_body(request, scanned)
         if not 0 < scanned.count <= request.limits.events_max:
             raise _wrong_count(scanned.count, request.limits.events_max)
+        if scanned.context_bytes:
+            self._require_expanded_size(request, scanned)
         # The key may have been revoked while the body arrived.
         current = key.key if self._keys.is_current(key) else await self._keys.renew(key)
         checked = self._check(request, scanned, current)
@@ -175,6 +179,22 @@ class Ingest:
         request.limits = Limits(own.bytes_max, events_max)
         _require_size(request.body_bytes, own.bytes_max)
         return key
+
+    def _require_expanded_size(self, request: Request, scanned: Scan) -> None:
+        """Refuse a small body that becomes large rows: its context is stored with each event."""
+        bytes_max = self._config.expansion_max * request.limits.bytes_max
+        copied_bytes = scanned.context_bytes * (scanned.count - 1)
+        actual = request.body_bytes + copied_bytes
+        if actual > bytes_max:
+            raise RefusedError(
+                Reason.PAYLOAD_TOO_LARGE,
+                f"The body has {request.body_bytes} bytes, and {actual} with its context of"
+                f" {scanned.context_bytes} bytes copied into each of {scanned.count} events; at"
+                f" most {bytes_max} are allowed.",
+                field="context",
+                limit=bytes_max,
+                actual=actual,
+            )
 
     def _check(self, request: Request, scanned: Scan, key: ApiKey) -> Checked:
         arrival = Arrival(

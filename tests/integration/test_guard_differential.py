@@ -30,6 +30,7 @@ DOCUMENTS: Final = CORPUS.read_text(encoding="utf-8").splitlines()
 
 _NUMBER_BYTES_MAX: Final = 64
 _EXPONENT_MAX: Final = 308
+_EXPANDED_DIGITS_MAX: Final = 16_384
 _LEVELS_MAX: Final = 64
 
 
@@ -176,7 +177,12 @@ def _is_storable(text: str) -> bool:
     strings = re.findall(r'"(?:[^"\\]|\\.)*"', text)
     rest = re.sub(r'"(?:[^"\\]|\\.)*"', '""', text)
     numbers = re.findall(r"-?\d[\d.eE+-]*", rest)
-    return all(map(_is_allowed_text, strings)) and all(map(_is_allowed_number, numbers))
+    digits = sum(abs(_exponent_of(token)) for token in numbers)
+    return (
+        all(map(_is_allowed_text, strings))
+        and all(map(_is_allowed_number, numbers))
+        and digits <= _EXPANDED_DIGITS_MAX
+    )
 
 
 def _is_allowed_text(literal: str) -> bool:
@@ -185,8 +191,11 @@ def _is_allowed_text(literal: str) -> bool:
 
 
 def _is_allowed_number(token: str) -> bool:
-    exponent = re.split("[eE]", token)[1] if re.search("[eE]", token) else "0"
-    return len(token) <= _NUMBER_BYTES_MAX and abs(int(exponent)) <= _EXPONENT_MAX
+    return len(token) <= _NUMBER_BYTES_MAX and abs(_exponent_of(token)) <= _EXPONENT_MAX
+
+
+def _exponent_of(token: str) -> int:
+    return int(re.split("[eE]", token)[1]) if re.search("[eE]", token) else 0
 
 
 def _levels(value: Any) -> int:

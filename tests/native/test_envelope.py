@@ -33,6 +33,13 @@ def test_the_members_of_the_envelope_are_read() -> None:
     assert (b'{ "ip":"::1" }', MARCH_1_US) == stored(body)
 
 
+def test_the_size_of_the_context_has_its_numbers_written_out() -> None:
+    numbers = '{"a":[1e100,2.5E-7,3],"b":"1e99"}'
+
+    assert 0 == scan(f'{{"batch":[{GOOD}]}}').context_bytes
+    assert len(numbers) + 107 == scan(f'{{"context":{numbers},"batch":[]}}').context_bytes
+
+
 @pytest.mark.parametrize(
     ("members", "write_key", "sent_at_us"),
     [

@@ -54,6 +54,8 @@ def test_json_that_postgresql_can_store_is_accepted(value: str) -> None:
         ("1e309", "invalid_number", "1e309, whose exponent is not within -308 to 308"),
         ("1E-309", "invalid_number", "1E-309"),
         ("0e99999999999999999999", "invalid_number", "0e99999999999999999999"),
+        ("[" + "1e308," * 54 + "1]", "invalid_number", "stand for more than 16384 digits"),
+        ("[" + "1e-308," * 54 + "1]", "invalid_number", "stand for more than 16384 digits"),
         ("NaN", "invalid_number", "NaN, which is not a JSON number"),
         ("Infinity", "invalid_number", "Infinity"),
         ("-Infinity", "invalid_number", "-Infinity"),
@@ -79,6 +81,13 @@ def test_json_that_postgresql_refuses_rejects_only_its_event(
     assert (code, "properties", "m") == (refused.code, refused.field, refused.event_id)
     assert refused.message.startswith("properties ")
     assert part in refused.message
+
+
+def test_digits_of_numbers_are_counted_for_each_event() -> None:
+    large = f'{{"type":"page","properties":{{"n":[{",".join(["1e308"] * 53)}]}}}}'
+    body = f'{{"context":{{"n":[{",".join(["1e308"] * 53)}]}},"batch":[{large},{large}]}}'
+
+    assert all(isinstance(one, Row) for one in judge_batch(body))
 
 
 def test_the_64th_level_is_accepted() -> None:

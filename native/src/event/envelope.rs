@@ -19,6 +19,8 @@ pub struct Scan {
     pub sent_at: Option<Value>,
     pub sent_at_us: Option<i64>,
     pub context: Option<Value>,
+    /// Size of the context as stored with each event, with its numbers written out.
+    pub context_bytes: usize,
     /// Number of events in the body, including those after the limit.
     pub count: usize,
     pub events: Vec<Result<Event, Box<Violation>>>,
@@ -239,10 +241,12 @@ impl Envelope<'_> {
     fn context(&mut self, name: Value) -> Result<(), JsonError> {
         let is_duplicate = std::mem::replace(&mut self.seen.context, true);
         self.refuse_duplicate(is_duplicate, name);
+        self.scanner.count_digits_from_here();
         let value = self.stored_value(name)?;
         if value.kind != Kind::Null {
             self.refuse_kind(name, value, Kind::Object);
             self.scan.context = Some(value);
+            self.scan.context_bytes = value.span().len() + self.scanner.expanded_digits();
         }
         Ok(())
     }

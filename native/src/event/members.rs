@@ -123,6 +123,7 @@ impl Members {
         self.documents_digest = 0;
         self.span.secrets.clear();
         self.error = None;
+        scanner.count_digits_from_here();
         let start = scanner.position();
         scanner.open()?;
         while let Some(name) = scanner.next_name()? {

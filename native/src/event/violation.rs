@@ -94,6 +94,7 @@ impl Code {
             UnstorableKind::Depth => Self::TooDeep,
             UnstorableKind::NumberLength
             | UnstorableKind::NumberExponent
+            | UnstorableKind::NumberExpansion
             | UnstorableKind::NumberName => Self::InvalidNumber,
             UnstorableKind::Nul | UnstorableKind::Surrogate => Self::InvalidText,
         }

@@ -17,6 +17,9 @@ pub const NUMBER_BYTES_MAX: usize = 64;
 /// to 100,000 digits.
 pub const EXPONENT_MAX: u32 = 308;
 
+/// Digits that the exponents of one event may add: `PostgreSQL` returns `1e308` as 309 digits.
+pub const EXPANDED_DIGITS_MAX: u32 = 16 * 1_024;
+
 /// The position of an error in the JSON of the body, and the token that was expected there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonError {
@@ -119,6 +122,7 @@ pub enum UnstorableKind {
     Depth,
     NumberLength,
     NumberExponent,
+    NumberExpansion,
     NumberName,
     Nul,
     Surrogate,
@@ -131,6 +135,7 @@ impl UnstorableJson {
             UnstorableKind::Depth => Some(EVENT_LEVELS_MAX),
             UnstorableKind::NumberLength => Some(NUMBER_BYTES_MAX),
             UnstorableKind::NumberExponent => Some(EXPONENT_MAX as usize),
+            UnstorableKind::NumberExpansion => Some(EXPANDED_DIGITS_MAX as usize),
             UnstorableKind::NumberName | UnstorableKind::Nul | UnstorableKind::Surrogate => None,
         }
     }
@@ -149,6 +154,9 @@ impl UnstorableJson {
             ),
             UnstorableKind::NumberExponent => format!(
                 "{field} holds {token}, whose exponent is not within -{EXPONENT_MAX} to {EXPONENT_MAX}"
+            ),
+            UnstorableKind::NumberExpansion => format!(
+                "{field} holds {token}; up to here, the exponents of the event stand for more than {EXPANDED_DIGITS_MAX} digits"
             ),
             UnstorableKind::NumberName => {
                 format!("{field} holds {token}, which is not a JSON number")

@@ -45,6 +45,7 @@ impl<'a> Scanner<'a> {
             tokens: Tokens {
                 bytes: body.as_bytes(),
                 unstorable: None,
+                expanded_digits: 0,
             },
             position: 0,
             deepest: EVENT_LEVELS_MAX,
@@ -65,6 +66,17 @@ impl<'a> Scanner<'a> {
     /// From now on, the nesting limit is counted from the body again.
     pub const fn count_levels_from_body(&mut self) {
         self.deepest = EVENT_LEVELS_MAX;
+    }
+
+    /// Counts the digits of numbers with an exponent from zero.
+    pub const fn count_digits_from_here(&mut self) {
+        self.tokens.expanded_digits = 0;
+    }
+
+    /// The digits that numbers with an exponent add when `PostgreSQL` writes them without it.
+    #[must_use]
+    pub const fn expanded_digits(&self) -> usize {
+        self.tokens.expanded_digits as usize
     }
 
     #[must_use]

@@ -7,7 +7,8 @@
 #![forbid(unsafe_code)]
 
 use super::error::{
-    EXPONENT_MAX, Expected, JsonError, NUMBER_BYTES_MAX, UnstorableJson, UnstorableKind,
+    EXPANDED_DIGITS_MAX, EXPONENT_MAX, Expected, JsonError, NUMBER_BYTES_MAX, UnstorableJson,
+    UnstorableKind,
 };
 use super::value::Kind;
 use wide::u8x16;
@@ -54,6 +55,9 @@ pub struct Tokens<'a> {
     pub(super) bytes: &'a [u8],
     /// The first unstorable part of the current name or value. The caller resets it.
     pub(super) unstorable: Option<UnstorableJson>,
+    /// Digits that numbers with an exponent have when `PostgreSQL` writes them without it, in the
+    /// current event or in the batch's context. The caller resets it.
+    pub(super) expanded_digits: u32,
 }
 
 impl Tokens<'_> {
@@ -190,10 +194,20 @@ impl Tokens<'_> {
         }
         if at - start > NUMBER_BYTES_MAX {
             self.note(UnstorableKind::NumberLength, start, at);
-        } else if exponent > EXPONENT_MAX {
-            self.note(UnstorableKind::NumberExponent, start, at);
+        } else if exponent > 0 {
+            self.expand(exponent, start, at);
         }
         Ok(at)
+    }
+
+    #[cold]
+    fn expand(&mut self, exponent: u32, start: usize, end: usize) {
+        self.expanded_digits = self.expanded_digits.saturating_add(exponent);
+        if exponent > EXPONENT_MAX {
+            self.note(UnstorableKind::NumberExponent, start, end);
+        } else if self.expanded_digits > EXPANDED_DIGITS_MAX {
+            self.note(UnstorableKind::NumberExpansion, start, end);
+        }
     }
 
     /// Reads one or more digits. Returns the position after them, and their value, at most

@@ -65,6 +65,11 @@ impl Scan {
         self.scan.count
     }
 
+    #[getter]
+    const fn context_bytes(&self) -> usize {
+        self.scan.context_bytes
+    }
+
     fn rows(
         &self,
         py: Python<'_>,

@@ -118,6 +118,7 @@ class EdgeBench:
             ),
             clock=self.clock,
             config=IngestConfig(
+                expansion_max=4,
                 limits=Limits(bytes_max=2_000, events_max=3),
                 schema_version_default="1.0",
                 schema_versions=frozenset({"1.0", "2.0"}),

@@ -209,6 +209,27 @@ async def test_a_batch_of_too_many_or_no_events_is_400(bench: EdgeBench) -> None
     assert 3 == len(bench.store.events)
 
 
+async def test_a_context_that_makes_the_rows_of_a_batch_too_large_is_413(
+    bench: EdgeBench,
+) -> None:
+    """The bench allows four times the limit of a body, 2,000 bytes."""
+    # PostgreSQL returns 309 digits for each number.
+    context = {"x": [1e308] * 30}
+    body = msgspec.json.encode({"context": context, "batch": [PAGE] * 3})
+    copies_bytes = 2 * (len(msgspec.json.encode(context)) + 30 * 308)
+
+    fits = await bench.post("/v1/batch", {"context": {"x": "x" * 1_800}, "batch": [PAGE] * 3})
+    refused = await bench.post("/v1/batch", body)
+
+    assert 200 == fits.status
+    answer = refused.content
+    assert (413, "payload_too_large", "context", 8_000, len(body) + copies_bytes) == (
+        refused.status,
+        *(answer[name] for name in ("code", "field", "limit", "actual")),
+    )
+    assert f"The body has {len(body)} bytes, and {answer['actual']} with" in answer["message"]
+
+
 async def test_a_body_over_the_limit_is_413(bench: EdgeBench) -> None:
     answer = await bench.post("/v1/page", {"name": "x" * 2_000})
 
