@@ -22,6 +22,7 @@ LINES_MAX: Final = 500
 SOURCES: Final = {
     **dict.fromkeys(("service", "provision", "bench", "tests"), ("*.py", "*.pyi", "*.sql")),
     "native/src": ("*.rs",),
+    "native/fuzz": ("*.rs",),
     "migrations": ("*.sql",),
 }
 BANNED_NAMES: Final = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
@@ -171,6 +172,17 @@ def test_the_service_imports_no_test_double() -> None:
     ]
 
     assert [] == users
+
+
+def test_the_core_is_fuzzed_with_the_packages_that_it_is_released_with() -> None:
+    locked, fuzzed = (
+        dict(re.findall(r'name = "(.+)"\nversion = "(.+)"\nsource', (ROOT / path).read_text()))
+        for path in ("Cargo.lock", "native/fuzz/Cargo.lock")
+    )
+    shared = locked.keys() & fuzzed.keys()
+
+    assert {"jiff", "sha2", "simdutf8", "wide", "xxhash-rust"} <= shared
+    assert {name: locked[name] for name in shared} == {name: fuzzed[name] for name in shared}
 
 
 def test_no_comment_is_a_todo() -> None:
