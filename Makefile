@@ -83,7 +83,7 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
   -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
   -Cllvm-args=-sanitizer-coverage-trace-compares
 RUST_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
-FUZZ_LIMITS := -timeout=10 -rss_limit_mb=2048 -max_len=8192
+FUZZ_LIMITS := -timeout=10 -rss_limit_mb=2048 -max_len=4096
 
 .PHONY: fuzz-build
 fuzz-build:
