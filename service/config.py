@@ -6,22 +6,20 @@ start, with a message that names the variable. `.env.example` is generated from 
 -m service.config`), and a test compares the two.
 """
 
-import io
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import dotenv
-import dotenv.parser
 import msgspec
 from msgspec import Meta
 
-from service import setting_values
+from service import env_file, setting_values
 from service.database_url import DatabaseUrlError, parse
+from service.env_file import EnvFileError
 from service.kubernetes import is_service_variable
-from service.setting_values import SettingError
+from service.setting_values import NETWORKS_FORM, Network, SettingError
 
 PREFIX: Final = "FOREBAY_"
 DATABASE_URL: Final = "DATABASE_URL"
@@ -29,11 +27,21 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 # Type of timeouts in PostgreSQL.
 INT32_MAX: Final = 2**31 - 1
+CONNECTIONS_MIN: Final = 16
+MILLION: Final = 1_000_000
 _VERSION: Final = r"\d{1,5}\.\d{1,5}(\.\d{1,5})?"
 # As browsers send it: in lower case, without a path.
 _ORIGIN: Final = r"(\*|null|[a-z][a-z0-9+.-]*://[^\s,/A-Z]+)"
 # Description of a text value, used in error messages and settings.md.
 _HOST_FORM: Final = {"form": "an address or a host name"}
+
+
+def _number(least: int, most: int, description: str) -> Meta:
+    return Meta(ge=least, le=most, description=description)
+
+
+def _seconds(most: int, description: str) -> Meta:
+    return Meta(gt=0, le=most, description=description)
 
 
 class ConfigError(ValueError):
@@ -55,8 +63,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="Address the service listens on.",
         ),
     ] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=1, le=65_535, description="Port the service listens on.")] = 8000
-    workers: Annotated[int, Meta(ge=1, le=512, description="Worker processes.")] = 2
+    port: Annotated[int, _number(1, 65_535, "Port the service listens on.")] = 8000
+    workers: Annotated[int, _number(1, 512, "Worker processes.")] = 2
     metrics_host: Annotated[
         str,
         Meta(
@@ -65,31 +73,69 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="Address of /metrics.",
         ),
     ] = "127.0.0.1"
-    metrics_port: Annotated[
-        int, Meta(ge=1, le=65_535, description="Port of /metrics, all workers together.")
-    ] = 9100
+    metrics_port: Annotated[int, _number(1, 65_535, "Port of /metrics, all workers together.")] = (
+        9100
+    )
 
+    connections_max: Annotated[
+        int,
+        _number(
+            CONNECTIONS_MIN,
+            MILLION,
+            "Client connections of a worker; near it the longest idle ones are closed.",
+        ),
+    ] = 10_000
+    connections_per_address_max: Annotated[
+        int, _number(0, MILLION, "Connections of one client address to a worker; 0: no limit.")
+    ] = 1_000
+    trusted_proxies: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9A-Fa-f.:/,\s]*$",
+            extra={"form": NETWORKS_FORM},
+            description="Addresses without that limit, separated by commas: proxies, own networks.",
+        ),
+    ] = "127.0.0.0/8, ::1, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fc00::/7"
+    requests_max: Annotated[
+        int,
+        _number(1, MILLION, "Concurrent requests with events in a worker; above it, 503."),
+    ] = 2_048
+    idle_timeout_s: Annotated[
+        float, _seconds(86_400, "A connection without a request for this long is closed.")
+    ] = 75.0
+    header_timeout_s: Annotated[
+        float,
+        _seconds(300, "Time for the headers of a request; after it the connection is closed."),
+    ] = 10.0
+    answer_timeout_s: Annotated[
+        float, _seconds(300, "Time for a client to receive its answer; after it, a reset.")
+    ] = 30.0
+
+    read_buffer_bytes: Annotated[
+        int,
+        _number(
+            16 * KIB, MIB, "Read buffer of a client connection; the headers of a request must fit."
+        ),
+    ] = 64 * KIB
     payload_bytes_max: Annotated[
-        int, Meta(ge=1 * KIB, le=16 * MIB, description="Decoded bytes in the body of a request.")
+        int, _number(1 * KIB, 16 * MIB, "Decoded bytes in the body of a request.")
     ] = 256 * KIB
-    payload_events_max: Annotated[
-        int, Meta(ge=1, le=10_000, description="Events in a batch request.")
-    ] = 50
+    payload_events_max: Annotated[int, _number(1, 10_000, "Events in a batch request.")] = 50
     payload_expansion_max: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=1_000,
-            description="Bytes of a batch with its context in each event; times the body limit.",
-        ),
+        _number(1, 1_000, "Bytes of a batch with its context in each event; times the body limit."),
     ] = 4
+    bodies_bytes_max: Annotated[
+        int,
+        _number(
+            64 * KIB,
+            MIB * MIB,
+            "Bytes of incomplete bodies in a worker; above it, 503.",
+        ),
+    ] = 32 * MIB
     body_timeout_s: Annotated[
         float,
-        Meta(
-            gt=0,
-            le=300,
-            description="Time for the body of a request to arrive; after it the answer is 503.",
-        ),
+        _seconds(300, "Time for the body of a request to arrive; after it the answer is 503."),
     ] = 10.0
     schema_version_default: Annotated[
         str,
@@ -117,110 +163,122 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = "*"
 
-    batch_rows_max: Annotated[
-        int, Meta(ge=1, le=50_000, description="Rows written in one transaction.")
-    ] = 2_000
+    batch_rows_max: Annotated[int, _number(1, 50_000, "Rows written in one transaction.")] = 2_000
     batch_bytes_max: Annotated[
         int,
-        Meta(
-            ge=64 * KIB,
-            le=256 * MIB,
-            description="Memory of the rows written in one transaction, in bytes.",
-        ),
+        _number(64 * KIB, 256 * MIB, "Memory of the rows written in one transaction, in bytes."),
     ] = 4 * MIB
-    flushes_max: Annotated[
-        int, Meta(ge=1, le=16, description="Concurrent transactions of a worker.")
-    ] = 2
+    flushes_max: Annotated[int, _number(1, 16, "Concurrent transactions of a worker.")] = 2
     queue_rows_max: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=INT32_MAX,
-            description="Rows queued in a worker; a full queue answers 503 until it is half full.",
+        _number(
+            1, INT32_MAX, "Rows queued in a worker; a full queue answers 503 until it is half full."
         ),
     ] = 20_000
     queue_bytes_max: Annotated[
         int,
-        Meta(
-            ge=64 * KIB,
-            le=MIB * MIB,
-            description="Bytes queued in a worker; a full queue answers 503 until it is half full.",
+        _number(
+            64 * KIB,
+            MIB * MIB,
+            "Bytes queued in a worker; a full queue answers 503 until it is half full.",
         ),
     ] = 64 * MIB
     quarantine_rows_per_minute: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=INT32_MAX,
-            description="Rejected events stored in quarantine per key, worker and minute.",
+        _number(
+            0, INT32_MAX, "Rejected events stored in quarantine per key and minute, by all workers."
         ),
     ] = 600
+    quarantine_bytes_per_minute: Annotated[
+        int,
+        _number(
+            0, MIB * MIB, "Bytes of rejected events stored per key and minute, by all workers."
+        ),
+    ] = 16 * MIB
+    quarantine_bytes_max: Annotated[
+        int,
+        _number(
+            0,
+            KIB * MIB * MIB,
+            "Disk space of rejected_events; at this limit no rejected event is stored.",
+        ),
+    ] = 10 * KIB * MIB
     flush_timeout_s: Annotated[
         float,
-        Meta(gt=0, le=60, description="Limit for storing events; after it the answer is 503."),
+        _seconds(60, "Limit for storing events; after it the answer is 503."),
     ] = 5.0
-    drain_timeout_s: Annotated[
-        float, Meta(gt=0, le=300, description="Time to finish requests at a stop.")
-    ] = 20.0
+    drain_timeout_s: Annotated[float, _seconds(300, "Time to finish requests at a stop.")] = 20.0
 
     connect_timeout_s: Annotated[
-        float, Meta(gt=0, le=60, description="Limit for opening a database connection.")
+        float, _seconds(60, "Limit for opening a database connection.")
     ] = 3.0
     acquire_timeout_s: Annotated[
         float,
-        Meta(
-            gt=0,
-            le=60,
-            description="Limit for waiting until a connection is free, and for a key look-up.",
-        ),
+        _seconds(60, "Limit for waiting until a connection is free, and for a key look-up."),
     ] = 2.0
     statement_timeout_ms: Annotated[
-        int, Meta(ge=1, le=INT32_MAX, description="Limit for one statement in the database.")
+        int, _number(1, INT32_MAX, "Limit for one statement in the database.")
     ] = 5_000
     lock_timeout_ms: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=INT32_MAX,
-            description="Limit for waiting for a row lock of another session.",
-        ),
+        _number(1, INT32_MAX, "Limit for waiting for a row lock of another session."),
     ] = 1_000
     idle_in_transaction_timeout_ms: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=INT32_MAX,
-            description="The database ends a transaction that is idle for this long.",
-        ),
+        _number(1, INT32_MAX, "The database ends a transaction that is idle for this long."),
     ] = 10_000
     tcp_timeout_ms: Annotated[
         int,
-        Meta(
-            ge=1_000,
-            le=INT32_MAX,
-            description="A database connection without a response for this long counts as lost.",
+        _number(
+            1_000,
+            INT32_MAX,
+            "A database connection without a response for this long counts as lost.",
         ),
     ] = 10_000
 
     key_cache_ttl_s: Annotated[
-        float, Meta(gt=0, le=3600, description="Longest use of a cached key, in seconds.")
+        float, _seconds(3600, "Longest use of a cached key, in seconds.")
     ] = 30.0
     key_cache_stale_max_s: Annotated[
         float,
-        Meta(
-            ge=0,
-            le=86_400,
-            description="Longest use of a cached key, in seconds, while look-ups fail.",
-        ),
+        _number(0, 86_400, "Longest use of a cached key, in seconds, while look-ups fail."),
     ] = 300.0
     key_cache_keys_max: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=INT32_MAX,
-            description="Cached keys per worker; the cache of unknown ids has the same limit.",
+        _number(
+            1, INT32_MAX, "Cached keys per worker; the cache of unknown ids has the same limit."
         ),
     ] = 10_000
+    key_stale_after_ms: Annotated[
+        int,
+        _number(
+            1, 60_000, "Longest wait of a request for a look-up of a cached key, in milliseconds."
+        ),
+    ] = 250
+    key_lookups_max: Annotated[
+        int,
+        _number(1, INT32_MAX, "Unknown keys waiting for a look-up, per worker; at this limit 503."),
+    ] = 10_000
+    key_lookup_pause_ms: Annotated[
+        int,
+        _number(
+            0, 1_000, "Pause between two look-ups of unknown keys, in which further ones gather."
+        ),
+    ] = 10
+    unauthorized_per_second: Annotated[
+        int,
+        _number(1, 1_000_000, "Answers 401 of a worker per second; further ones are delayed."),
+    ] = 50
+    unauthorized_delay_max_ms: Annotated[
+        int,
+        _number(0, 10_000, "Longest delay of an answer 401, in milliseconds; 0: none."),
+    ] = 2_000
+    unauthorized_delayed_max: Annotated[
+        int,
+        _number(
+            0, 1_000_000, "Answers 401 delayed at the same time, per worker; further ones are not."
+        ),
+    ] = 4_000
 
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -242,6 +300,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The origins whose pages may send events."""
         return _split(self.cors_origins)
 
+    @property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        """The networks without a limit of connections per address."""
+        return setting_values.networks(self.trusted_proxies)
+
 
 def read_environment(dotenv_path: Path | None = None) -> dict[str, str]:
     """
@@ -254,7 +317,11 @@ def read_environment(dotenv_path: Path | None = None) -> dict[str, str]:
     ConfigError
         The file cannot be read, or a line of it is not NAME=value.
     """
-    return _read_dotenv(dotenv_path or Path(".env")) | dict(os.environ)
+    try:
+        values = env_file.read(dotenv_path or Path(".env"))
+    except EnvFileError as error:
+        raise ConfigError(str(error)) from None
+    return values | dict(os.environ)
 
 
 def load(environment: Mapping[str, str] | None = None) -> Config:
@@ -278,8 +345,9 @@ def load(environment: Mapping[str, str] | None = None) -> Config:
             raise ConfigError(f"{_variable(field)} is not a setting of Forebay; see .env.example")
     _take_connect_timeout(raw, env)
     fields = {field.name: field.type for field in msgspec.structs.fields(Config)}
-    values = {name: _value(name, fields[name], text) for name, text in raw.items()}
-    return Config(**values)
+    settings = Config(**{name: _value(name, fields[name], text) for name, text in raw.items()})
+    _require_networks(settings)
+    return settings
 
 
 def ignored_variables(environment: Mapping[str, str]) -> list[str]:
@@ -326,25 +394,6 @@ def example() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _read_dotenv(path: Path) -> dict[str, str]:
-    try:
-        # Some editors begin a file with a byte order mark.
-        text = path.read_bytes().decode("utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError):
-        # A virtual environment may be a folder named `.env`.
-        return {}
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8: byte {error.start} is not valid") from None
-    for binding in dotenv.parser.parse_stream(io.StringIO(text)):
-        if binding.error:
-            # The message omits the line: it may hold a password.
-            raise ConfigError(f"{path}, line {binding.original.line}, is not NAME=value")
-    values = dotenv.dotenv_values(stream=io.StringIO(text))
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _take_connect_timeout(raw: dict[str, str], env: Mapping[str, str]) -> None:
     """Use `connect_timeout` of DATABASE_URL unless FOREBAY_CONNECT_TIMEOUT_S is set."""
     text = database_url(env)
@@ -353,11 +402,22 @@ def _take_connect_timeout(raw: dict[str, str], env: Mapping[str, str]) -> None:
         raw.setdefault("connect_timeout_s", str(timeout_s))
 
 
+def _require_networks(settings: Config) -> None:
+    try:
+        _ = settings.trusted_networks
+    except SettingError as error:
+        raise _wrong("trusted_proxies", settings.trusted_proxies, error) from None
+
+
 def _value(name: str, annotation: Any, text: str) -> Any:
     try:
         return setting_values.read(annotation, text)
     except SettingError as error:
-        raise ConfigError(f"{_variable(name)}={setting_values.shown(text)} {error}") from None
+        raise _wrong(name, text, error) from None
+
+
+def _wrong(name: str, text: str, error: SettingError) -> ConfigError:
+    return ConfigError(f"{_variable(name)}={setting_values.shown(text)} {error}")
 
 
 def _split(text: str) -> frozenset[str]:

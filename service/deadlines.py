@@ -49,6 +49,27 @@ class Deadlines:
         if deadline < self._fires_at:
             self._set_timer(deadline)
 
+    def bring_forward(self, deadline: float) -> None:
+        """Let no use in progress have a later deadline than *deadline* (monotonic s)."""
+        for task, own in self._deadlines.items():
+            self._deadlines[task] = min(own, deadline)
+        if self._deadlines and deadline < self._fires_at:
+            self._set_timer(deadline)
+
+    def exceed_first(self, deadline_max: float) -> bool:
+        """
+        Treat the earliest deadline as exceeded now, unless it is later than *deadline_max*.
+
+        Returns whether there was one.
+        """
+        for task, deadline in self._deadlines.items():
+            if deadline > deadline_max:
+                return False
+            del self._deadlines[task]
+            self._on_exceeded(task)
+            return True
+        return False
+
     def is_exceeded(self, task: asyncio.Task[Any]) -> bool:
         """Whether *task*, whose use has not ended, has exceeded its deadline."""
         return task not in self._deadlines

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import select
 import signal
+import socket
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
@@ -27,10 +28,13 @@ log = structlog.get_logger()
 KILL_GRACE_S: Final = 5.0
 # Tells a worker to accept no connections, and to close each one after its next answer.
 LEAVE: Final = signal.SIGUSR1
+# Sent with SIGTERM, which the HTTP server handles: tells a worker to end connections that have no
+# request in progress.
+STOP: Final = signal.SIGUSR2
 
 
 class Link:
-    """What a worker gets from its parent: the listening socket, and a pipe to report readiness."""
+    """What a worker gets from its parent: the listening socket, and a pipe for its reports."""
 
     def __init__(self, listener: int, ready: Connection) -> None:
         """Take the descriptor of the listening socket, and the write end of the pipe."""
@@ -42,11 +46,25 @@ class Link:
         """Pickle the link so that the process that unpickles it inherits both descriptors."""
         return _inherited, (DupFd(self._listener), self._ready)
 
+    def place(self) -> tuple[socket.AddressFamily, int]:
+        """Return family and port of the listening socket."""
+        with socket.socket(fileno=os.dup(self._listener)) as listener:
+            return listener.family, int(listener.getsockname()[1])
+
     def say_ready(self) -> None:
         """Tell the parent that this worker accepts requests."""
-        with contextlib.suppress(BrokenPipeError):  # the parent has ended; `_watch` handles that
+        try:
             self._ready.send_bytes(b"ready")
-        self._ready.close()
+        except BrokenPipeError:  # the parent has ended; `_watch` handles that
+            self._ready.close()
+        else:
+            os.set_blocking(self._ready.fileno(), False)
+
+    def report(self, message: bytes) -> None:
+        """Send a report to the parent, unless the parent has stopped reading."""
+        if not self._ready.closed:
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):
+                self._ready.send_bytes(message)
 
     def stop_accepting(self) -> None:
         """
@@ -114,6 +132,7 @@ def _drain(timeout_s: float) -> None:
     asyncio.get_running_loop().remove_reader(parent.sentinel)
     # If this worker hangs, no parent kills it. SIGALRM from the kernel kills it instead.
     signal.alarm(math.ceil(timeout_s + KILL_GRACE_S))
-    # The parent stops a worker by the same signal.
-    os.kill(os.getpid(), signal.SIGTERM)
+    # The parent stops a worker by the same signals.
+    for number in (STOP, signal.SIGTERM):
+        os.kill(os.getpid(), number)
     log.error("parent_gone", pid=os.getpid())

@@ -8,6 +8,7 @@ docs/decisions/0021-worker-processes.md.
 """
 
 import contextlib
+import math
 import multiprocessing
 import os
 import socket
@@ -17,6 +18,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
+import msgspec
 from granian._granian import ListenerSpec
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
@@ -24,15 +26,14 @@ from granian.log import LogLevels
 from granian.server.mp import MPServer
 
 from service.config import Config
+from service.file_limit import raise_file_limit
+from service.memory import configure_allocator
 from service.parent import Link
 from service.workers import Workers
 
 _BACKLOG: Final = 2048
 # `socket.fromfd` requires these arguments.
 _TCP: Final = (socket.AF_INET, socket.SOCK_STREAM)
-# This timeout also closes idle keep-alive connections, so it must exceed the load balancer's idle
-# timeout.
-_HEADER_TIMEOUT_MS: Final = 75_000
 # Sends Granian's log records to our JSON handler; by default Granian writes plain text.
 _LOGS_AS_OURS: Final = {"loggers": {"_granian": {"propagate": True}}}
 
@@ -92,21 +93,34 @@ def granian_options(settings: Config) -> dict[str, Any]:
         "http": HTTPModes.http1,
         "websockets": False,
         "backlog": _BACKLOG,
-        # Granian delays requests above this limit, and no metric counts them. The limit is high, so
-        # that the queue of the service refuses and counts them instead.
-        "backpressure": _BACKLOG,
-        "http1_settings": HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS),
+        # Connections of a worker. At this limit Granian accepts none; `Connections` keeps room.
+        "backpressure": settings.connections_max,
+        "http1_settings": HTTP1Settings(
+            # Granian closes idle connections at this timeout.
+            header_read_timeout=math.ceil(settings.idle_timeout_s * 1000),
+            max_buffer_size=settings.read_buffer_bytes,
+        ),
         "log_level": LogLevels.warning,
         "log_dictconfig": _LOGS_AS_OURS,
     }
 
 
-def serve(settings: Config, on_end: Callable[[int], None]) -> None:
-    """Serve until SIGTERM or SIGINT; *on_end* gets the process id of each worker that has ended."""
+def serve(
+    settings: Config, on_end: Callable[[int], None], on_report: Callable[[int, bytes], None]
+) -> None:
+    """
+    Serve until SIGTERM or SIGINT.
+
+    *on_end* gets the process id of each worker that has ended; *on_report* gets the process id of a
+    worker and its report.
+    """
+    connections_max = raise_file_limit(settings.connections_max)
+    settings = msgspec.structs.replace(settings, connections_max=connections_max)
     # Spawned workers, unlike forked ones, inherit no locks of threads and no open connections.
     multiprocessing.set_start_method("spawn", force=True)
+    configure_allocator(os.environ)
     server = _Server("service.app:create", **granian_options(settings))
-    server.workers_of_ours = Workers(settings.workers, settings.drain_timeout_s, on_end)
+    server.workers_of_ours = Workers(settings.workers, settings.drain_timeout_s, on_end, on_report)
     server.serve()
 
 

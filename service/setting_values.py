@@ -1,5 +1,6 @@
 """Parses and checks the value of a setting; the error names the allowed values."""
 
+import ipaddress
 import re
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -10,7 +11,10 @@ _SHOWN_CHARS_MAX: Final = 40
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 # Without plus signs, underscores and exponents, which Python would accept.
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+NETWORKS_FORM: Final = "empty or networks such as 10.0.0.0/8, separated by commas"
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SettingError(ValueError):
@@ -46,6 +50,23 @@ def allowed(kind: Any, meta: Meta) -> str:
     noun = "a whole number" if kind is int else "a number"
     low = f"from {meta.ge}" if meta.ge is not None else f"above {meta.gt} and up"
     return f"{noun} {low}" if meta.le is None else f"{noun} {low} to {meta.le}"
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """
+    Return the networks of *text*, which commas separate.
+
+    Raises
+    ------
+    SettingError
+        One of them is not an address or a network.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    try:
+        # An address with bits after the prefix, such as 10.1.2.3/8, stands for its network.
+        return tuple(ipaddress.ip_network(part, strict=False) for part in parts if part)
+    except ValueError:
+        raise SettingError(f"is not {NETWORKS_FORM}") from None
 
 
 def shown(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from service.parent import KILL_GRACE_S, LEAVE
+from service.parent import KILL_GRACE_S, LEAVE, STOP
 
 log = structlog.get_logger()
 
@@ -50,6 +50,7 @@ class _Worker:
         self.is_ready = False
         self.is_told = False
         """Whether it was told to leave or to stop. If so, its end is not a failure."""
+        self._is_stopping = False
         self.due = math.inf
         """Time of its next step, in monotonic seconds."""
         self._step: Callable[[], None] = self.kill
@@ -81,7 +82,11 @@ class _Worker:
         if not self.is_ready:  # it has no requests
             self.kill()
             return
-        self.process_signal(signal.SIGTERM)
+        if self._is_stopping:  # a second stop does not extend the first
+            return
+        self._is_stopping = True
+        for number in (STOP, signal.SIGTERM):
+            self.process_signal(number)
         self._then(timeout_s, partial(self._give_up, timeout_s))
 
     def kill(self) -> None:
@@ -133,11 +138,22 @@ class _Slot:
 class Workers:
     """Keeps *count* workers running until SIGTERM or SIGINT."""
 
-    def __init__(self, count: int, drain_timeout_s: float, on_end: Callable[[int], None]) -> None:
-        """*on_end* gets the process id of each worker that has ended."""
+    def __init__(
+        self,
+        count: int,
+        drain_timeout_s: float,
+        on_end: Callable[[int], None],
+        on_report: Callable[[int, bytes], None] = lambda _pid, _report: None,
+    ) -> None:
+        """
+        *on_end* gets the process id of each worker that has ended.
+
+        *on_report* gets the process id of a worker and its report.
+        """
         self._slots = [_Slot(number) for number in range(count)]
         self._stop_timeout_s = drain_timeout_s + KILL_GRACE_S
         self._on_end = on_end
+        self._on_report = on_report
         self._workers: list[_Worker] = []
         # Generation number: incremented by each reload; workers of older generations are replaced.
         self._generation = 0
@@ -236,15 +252,21 @@ class Workers:
                 worker.take_step()
 
     def _hear(self, worker: _Worker) -> None:
-        """Note it if *worker* is ready, and tell its predecessor to leave."""
-        if worker.ready.closed or not worker.ready.poll():
-            return
-        with contextlib.suppress(EOFError):  # it has ended
-            worker.ready.recv_bytes()
-            worker.is_ready = True
-        worker.ready.close()
-        if not worker.is_ready:
-            return
+        """Receive what *worker* has sent: first that it is ready, then its reports."""
+        while not worker.ready.closed and worker.ready.poll():
+            try:
+                message = worker.ready.recv_bytes()
+            except (EOFError, OSError):  # it has ended
+                worker.ready.close()
+                return
+            if worker.is_ready:
+                self._on_report(worker.pid, message)
+            else:
+                worker.is_ready = True
+                self._replace_older(worker)
+
+    def _replace_older(self, worker: _Worker) -> None:
+        """Tell the predecessor of *worker*, which is ready, to leave."""
         for other in self._workers:
             is_older = other.number == worker.number and other.generation < worker.generation
             if is_older and not other.is_told:

@@ -13,7 +13,8 @@ import msgspec
 from service._native import Row, RowIds, Rows
 from service.apikey import Credential, MintedKey, mint
 from service.model import ApiKey, Outcome, Payload, RejectedRow, Verdict
-from service.pipeline.check import Arrival, Checked, Checker, QuarantineBudget, random_row_ids, scan
+from service.pipeline.check import Arrival, Checked, Checker, random_row_ids, scan
+from service.pipeline.quarantine import QuarantineBudget, QuarantineLimits
 from service.reasons import CONFLICT_MESSAGES, Reason
 from service.store.ledger import Key, LedgerEntry, key_of
 from service.store.outcomes import conflict_verdict, ledger_entry, outcome_of, quarantined
@@ -111,7 +112,8 @@ class Sender:
         self.clock = FixedClock() if clock is None else clock
         self.dropped = 0
         self._requests = 0
-        budget = QuarantineBudget(self.clock, rows_per_minute, self._drop)
+        limits = quarantine_limits(rows_per_minute=rows_per_minute)
+        budget = QuarantineBudget(self.clock, limits, self._drop)
         self._checker = Checker(budget, random_row_ids() if ids is None else ids)
 
     def check(self, *events: Any, key: ApiKey | None = None, **envelope: Any) -> Checked:
@@ -154,8 +156,8 @@ class Sender:
         """Return the decoded row of one track event."""
         return self.rows(make_event(event_id, **fields)).all()[0]
 
-    def _drop(self, events: int) -> None:
-        self.dropped += events
+    def _drop(self, _cause: str) -> None:
+        self.dropped += 1
 
 
 def make_key(minted: MintedKey | None = None, **fields: Any) -> ApiKey:
@@ -192,6 +194,12 @@ def make_payload(events: Rows, rejected: Sequence[RejectedRow] = ()) -> Payload:
     return Payload(events, list(rejected), events.size_bytes, len(events) + len(rejected) or 1)
 
 
-def always(answer: bool) -> Callable[[str], bool]:
+def quarantine_limits(**limits: int) -> QuarantineLimits:
+    """Return limits that allow everything, with *limits* replaced."""
+    everything = {"rows_per_minute": 10**9, "bytes_per_minute": 10**12, "table_bytes_max": 10**15}
+    return QuarantineLimits(**everything | limits)
+
+
+def always(answer: bool) -> Callable[[str, int], bool]:
     """Return a quarantine budget that allows everything (True) or nothing (False)."""
-    return lambda _key_id: answer
+    return lambda _key_id, _size_bytes: answer

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -15,10 +16,13 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from provision.postgres import free_port
-from provision.postgres_files import server_account
+from provision.postgres_account import server_account
 
 PROGRAM: Final = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 _START_TIMEOUT_S: Final = 10.0
+_USER: Final = "forebay"
+# Tests look for its first part in messages.
+_PASSWORD: Final = f"canary-word-{secrets.token_hex(12)}"
 
 
 @contextlib.contextmanager
@@ -32,9 +36,12 @@ def pgbouncer(database_url: str, pool_mode: str, **settings: str | int) -> Itera
     account = server_account(folder / "none")
     try:
         port = free_port()
-        ini = folder / "pgbouncer.ini"
-        ini.write_text(_ini(database_url, port, {"pool_mode": pool_mode, **settings}))
-        for path in (folder, ini):
+        ini, users = folder / "pgbouncer.ini", folder / "users"
+        given = {"pool_mode": pool_mode, "auth_file": str(users), **settings}
+        ini.write_text(_ini(database_url, port, given))
+        # Each user of the machine can reach the port.
+        users.write_text(f'"{_USER}" "{_PASSWORD}"\n')
+        for path in (folder, ini, users):
             os.chown(path, account.uid, account.gid)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -42,7 +49,8 @@ def pgbouncer(database_url: str, pool_mode: str, **settings: str | int) -> Itera
             )
         try:
             _wait(process, port, folder / "log")
-            yield f"postgresql://forebay:canary-word@127.0.0.1:{port}{urlsplit(database_url).path}"
+            database = urlsplit(database_url).path
+            yield f"postgresql://{_USER}:{_PASSWORD}@127.0.0.1:{port}{database}"
         finally:
             process.kill()
             process.wait()
@@ -57,7 +65,7 @@ def _ini(database_url: str, port: int, settings: dict[str, str | int]) -> str:
         "listen_addr": "127.0.0.1",
         "listen_port": port,
         "unix_socket_dir": "",
-        "auth_type": "any",
+        "auth_type": "scram-sha-256",
         **settings,
     }
     return "\n".join(

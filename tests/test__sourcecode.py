@@ -19,8 +19,9 @@ from service.store.schema import SCHEMA_VERSION
 
 ROOT: Final = Path(__file__).parents[1]
 LINES_MAX: Final = 500
+PYTHON_FOLDERS: Final = ("service", "provision", "bench", "tests")
 SOURCES: Final = {
-    **dict.fromkeys(("service", "provision", "bench", "tests"), ("*.py", "*.pyi", "*.sql")),
+    **dict.fromkeys(PYTHON_FOLDERS, ("*.py", "*.pyi", "*.sql")),
     "native/src": ("*.rs",),
     "native/fuzz": ("*.rs",),
     "migrations": ("*.sql",),

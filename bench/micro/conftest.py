@@ -11,7 +11,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.events import EventMaker, compact_json
 from service.clock import SystemClock
-from service.pipeline.check import Arrival, Checked, Checker, QuarantineBudget, random_row_ids, scan
+from service.pipeline.check import Arrival, Checked, Checker, random_row_ids, scan
+from service.pipeline.quarantine import QuarantineBudget, QuarantineLimits
 
 ROUNDS: Final = 30
 _ROUND_S: Final = 0.004
@@ -33,7 +34,11 @@ def make_body(events: int, seed: int = 1) -> bytes:
 def check() -> Check:
     """Return the check of a body as the service does it: scan, rules, ids, hashes, rows."""
     clock = SystemClock()
-    checker = Checker(QuarantineBudget(clock, 1_000_000, lambda _events: None), random_row_ids())
+    limits = QuarantineLimits(
+        rows_per_minute=1_000_000, bytes_per_minute=10**12, table_bytes_max=10**15
+    )
+    budget = QuarantineBudget(clock, limits, lambda _cause: None)
+    checker = Checker(budget, random_row_ids())
     numbers = itertools.count(1)
 
     def check_body(body: bytes) -> Checked:

@@ -1,6 +1,7 @@
 """The ASGI application: routes, requests to the pipeline, answers, CORS."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -10,6 +11,8 @@ import structlog
 from service.clock import Clock
 from service.edge import replies
 from service.edge.access import AccessLog
+from service.edge.body_budget import BodyBudget
+from service.edge.in_progress import RequestsInProgress
 from service.edge.probes import Probes
 from service.edge.replies import Header, Reply
 from service.edge.request import (
@@ -22,6 +25,7 @@ from service.edge.request import (
     key_text,
     reject_ambiguous_headers,
 )
+from service.edge.unauthorized import UnauthorizedPace
 from service.model import EVENT_TYPES, WorkerState
 from service.pipeline.ingest import Ingest, Request
 from service.reasons import Reason, RefusedError
@@ -46,6 +50,8 @@ _CORS_HEADERS: Final = (
     b" x-enable-debug, x-ip-policy, traceparent"
 )
 _CORS_MAX_AGE_S: Final = 86_400
+# How long a body may take in any case, also when there is no room for another request.
+_BODY_TIME_MIN_S: Final = 1.0
 
 
 class _IngestRoute(msgspec.Struct, frozen=True):
@@ -77,6 +83,9 @@ class Edge:
         probes: Probes,
         cors: "Cors",
         access_log: AccessLog,
+        in_progress: RequestsInProgress,
+        unauthorized: UnauthorizedPace,
+        bodies: BodyBudget,
         clock: Clock,
         state: WorkerState,
         body_timeout_s: float,
@@ -86,6 +95,9 @@ class Edge:
         self._ingest = ingest
         self._cors = cors
         self._access_log = access_log
+        self._in_progress = in_progress
+        self._unauthorized = unauthorized
+        self._bodies = bodies
         self._clock = clock
         self._state = state
         self._body_deadlines = body_deadlines()
@@ -97,10 +109,14 @@ class Edge:
         """Answer one HTTP request."""
         started = self._clock.monotonic()
         number, request_id = self._take_request_id()
+        client = scope["client"]
+        self._in_progress.clients.add(client)
         route = self._routes.get(scope["path"])
         method = scope["method"]
         headers = dict(scope["headers"])
-        body = RequestBody(headers, receive, self._body_deadlines, self._body_timeout_s)
+        body = RequestBody(
+            headers, receive, self._bodies, self._body_deadlines, self._body_timeout_s
+        )
         request = Request(
             id=number,
             id_text=request_id,
@@ -110,6 +126,7 @@ class Edge:
         )
         try:
             if isinstance(route, _IngestRoute) and method == "POST":
+                self._in_progress.require_room(client, self._end_slowest_body)
                 reject_ambiguous_headers(headers, scope["headers"], body.length)
                 request.event_type = route.event_type
                 request.key_text = key_text(headers)
@@ -120,6 +137,12 @@ class Edge:
                 reply = await self._report(route, method)
         except BaseException as error:  # noqa: BLE001 - a panic of the core is a BaseException
             reply = await self._refused(error, body, request_id)
+        finally:
+            self._in_progress.clients.discard(client)
+        if reply.code is Reason.UNAUTHORIZED and not self._state.is_draining:
+            # Here, where nothing refers to the bytes of the body any more. Without its client a
+            # request ends at once: the HTTP server limits the number of requests.
+            await self._unauthorized.wait(body.until_client_is_gone)
         answer_headers = [
             *reply.headers,
             (b"content-length", b"%d" % len(reply.body)),
@@ -138,6 +161,15 @@ class Edge:
         duration_s = self._clock.monotonic() - started
         self._access_log.answered(request, reply.status, reply.code, duration_s)
 
+    def hurry(self, body_timeout_s: float) -> None:
+        """Give bodies less time from now on, because the worker stops."""
+        self._body_timeout_s = min(self._body_timeout_s, body_timeout_s)
+        self._body_deadlines.bring_forward(time.monotonic() + body_timeout_s)
+
+    def _end_slowest_body(self) -> bool:
+        latest = time.monotonic() + self._body_timeout_s - _BODY_TIME_MIN_S
+        return self._body_deadlines.exceed_first(latest)
+
     async def _report(self, route: _Route | None, method: str) -> Reply:
         """Answer a request without events."""
         if route is None:
@@ -153,6 +185,8 @@ class Edge:
         if isinstance(error, _ENDS_OF_THE_WORKER):
             raise error
         if isinstance(error, RefusedError):
+            # The frames of its traceback hold the body, which must not stay in memory meanwhile.
+            error.__traceback__ = error.__context__ = None
             await body.discard()
             refusal = error
         elif isinstance(error, ClientGoneError):

@@ -1,9 +1,11 @@
-"""Health endpoints: the full report, liveness and readiness; and the index."""
+"""
+Health endpoints: the full report, liveness and readiness; and the index.
 
-import os
+They are public: they name no process, no connection and no address.
+"""
+
 import time
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -20,15 +22,16 @@ class DatabaseReport(msgspec.Struct, frozen=True, omit_defaults=True):
     cause: str | None = None
     message: str | None = None
     latency_ms: float | None = None
-    pool: Any = None
 
 
-class _Report(msgspec.Struct, frozen=True):
+class HealthReport(msgspec.Struct, frozen=True):
+    """The full report on a worker."""
+
     status: str
     version: str
     uptime_s: float
-    worker: dict[str, int]
     database: DatabaseReport
+    quarantine: dict[str, str]
     background: dict[str, TaskReport]
 
 
@@ -40,29 +43,40 @@ class Probes:
         *,
         database: Callable[[], DatabaseReport],
         background: Callable[[], dict[str, TaskReport]],
+        is_quarantine_full: Callable[[], bool],
         state: WorkerState,
         version: str,
     ) -> None:
         """*database* returns the last known state, without a query; *background* the tasks."""
         self._database = database
         self._background = background
+        self._is_quarantine_full = is_quarantine_full
         self._state = state
         self._version = version
         self._started = time.monotonic()
 
     async def health(self) -> Reply:
-        """Return the full report; 503 when this worker cannot store events."""
-        database = self._database()
-        is_ready = self._is_ready(database)
-        report = _Report(
-            status="ok" if is_ready else "unavailable",
+        """Return the full report; 503 when this worker cannot take requests."""
+        report = self.report()
+        return replies.report(200 if report.status == "ok" else 503, report)
+
+    def report(self) -> HealthReport:
+        """Return the full report."""
+        return HealthReport(
+            status="ok" if self.unreadiness() is None else "unavailable",
             version=self._version,
             uptime_s=round(time.monotonic() - self._started, 3),
-            worker={"pid": os.getpid()},
-            database=database,
+            database=self._database(),
+            quarantine={"status": "full" if self._is_quarantine_full() else "ok"},
             background=self._background(),
         )
-        return replies.report(200 if is_ready else 503, report)
+
+    def unreadiness(self) -> str | None:
+        """Return why this worker cannot take requests; None if it can."""
+        if self._state.is_draining:
+            return "draining"
+        database = self._database()
+        return None if database.status == "ok" else database.cause or "starting"
 
     async def live(self) -> Reply:
         """Return 200."""
@@ -70,14 +84,13 @@ class Probes:
 
     async def ready(self) -> Reply:
         """Return 200 if this worker can take requests, else 503."""
-        database = self._database()
-        if self._is_ready(database):
+        reason = self.unreadiness()
+        if reason is None:
             return replies.report(200, {"status": "ready"})
-        unready = {"status": "not ready", "reason": database.cause or "starting"}
-        if database.message is not None:
-            unready["message"] = database.message
-        if self._state.is_draining:
-            unready = {"status": "not ready", "reason": "draining"}
+        unready = {"status": "not ready", "reason": reason}
+        message = self._database().message
+        if message is not None and not self._state.is_draining:
+            unready["message"] = message
         return replies.report(503, unready)
 
     async def index(self) -> Reply:
@@ -92,6 +105,3 @@ class Probes:
                 "docs": "docs/ in the source, beginning with README.md",
             },
         )
-
-    def _is_ready(self, database: DatabaseReport) -> bool:
-        return database.status == "ok" and not self._state.is_draining

@@ -18,6 +18,13 @@ _ENCODER: Final = msgspec.json.Encoder()
 _MEMBERS: Final = slice(len("[{"), -len("]"))
 
 
+# The body of the answer 401 up to its request id, and its headers; RFC 9110 requires a challenge.
+_UNAUTHORIZED_START: Final = _ENCODER.encode(
+    {"code": Reason.UNAUTHORIZED, "message": ERROR_RESPONSES[Reason.UNAUTHORIZED].message}
+).removesuffix(b"}")
+_UNAUTHORIZED_HEADERS: Final = (_JSON, (b"www-authenticate", b'Bearer realm="forebay"'))
+
+
 class Reply(msgspec.Struct, frozen=True):
     """An answer. `code`: why the request was refused, or why its event was not accepted."""
 
@@ -115,6 +122,8 @@ def event_processed(request_id: str, verdict: Verdict) -> Reply:
 
 def refused(request_id: str, refusal: RefusedError) -> Reply:
     """Return the answer to a refused request."""
+    if refusal.reason is Reason.UNAUTHORIZED:
+        return _unauthorized(request_id)
     details = dict(refusal.details)
     allow = details.pop("allow", None)
     response = ERROR_RESPONSES.get(refusal.reason) or ErrorResponse(
@@ -129,9 +138,13 @@ def refused(request_id: str, refusal: RefusedError) -> Reply:
         headers.append((b"retry-after", b"%d" % response.retry_after_s))
     if allow is not None:
         headers.append((b"allow", str(allow).encode("ascii")))
-    if response.status == 401:  # noqa: PLR2004 - RFC 9110 requires a challenge
-        headers.append((b"www-authenticate", b'Bearer realm="forebay"'))
     return Reply(response.status, _ENCODER.encode(error), tuple(headers), refusal.reason)
+
+
+def _unauthorized(request_id: str) -> Reply:
+    """Return the answer 401; joined from bytes, as strangers ask for it."""
+    body = b'%b,"request_id":"%b"}' % (_UNAUTHORIZED_START, request_id.encode())
+    return Reply(401, body, _UNAUTHORIZED_HEADERS, Reason.UNAUTHORIZED)
 
 
 def report(status: int, content: object) -> Reply:

@@ -11,6 +11,7 @@ import atexit
 import os
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -87,8 +88,50 @@ FLUSH_FAULTS: Final = Counter(
 QUEUE_ROWS: Final = Gauge(
     "forebay_queue_rows", "Rows in the queues of all workers.", multiprocess_mode="livesum"
 )
+BODIES_REFUSED: Final = Counter(
+    "forebay_bodies_refused_total",
+    "Requests refused because incomplete bodies take too much memory, by limit.",
+    ["limit"],
+)
 QUARANTINE_DROPPED: Final = Counter(
-    "forebay_quarantine_dropped_total", "Rejected events not stored: over the budget of the key."
+    "forebay_quarantine_dropped_total",
+    "Rejected events not stored in quarantine, by the limit that was reached.",
+    ["cause"],
+)
+QUARANTINE_BYTES: Final = Gauge(
+    "forebay_quarantine_bytes",
+    "Disk space of rejected_events, measured every 5 s.",
+    multiprocess_mode="livemostrecent",
+)
+
+CONNECTIONS: Final = Gauge(
+    "forebay_client_connections", "Open connections of clients.", multiprocess_mode="livesum"
+)
+CONNECTIONS_ENDED: Final = Counter(
+    "forebay_client_connections_ended_total",
+    "Connections of clients that the service ended before its idle timeout, by reason.",
+    ["reason"],
+)
+REQUESTS_OVER_LIMIT: Final = Counter(
+    "forebay_requests_over_limit_total",
+    "Requests refused because too many were in progress in a worker.",
+)
+DATABASE_CONNECTIONS: Final = Gauge(
+    "forebay_database_connections",
+    "Connections to the database, by state, measured every 5 s.",
+    ["state"],
+    multiprocess_mode="livesum",
+)
+KEY_LOOKUPS: Final = Counter(
+    "forebay_key_lookups_total", "Keys looked up in the database, by result.", ["result"]
+)
+UNAUTHORIZED_DELAYED: Final = Counter(
+    "forebay_unauthorized_delayed_total", "Answers 401 that were delayed."
+)
+WORKERS_MEMORY: Final = Gauge(
+    "forebay_workers_memory_bytes",
+    "Resident memory of all workers together, measured every 5 s.",
+    multiprocess_mode="livesum",
 )
 
 STORE_UNAVAILABLE: Final = Gauge(
@@ -130,6 +173,9 @@ class Metrics:
         self._requests: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
         self._refused: defaultdict[str, int] = defaultdict(int)
         self._events: defaultdict[str, int] = defaultdict(int)
+        self._dropped: defaultdict[str, int] = defaultdict(int)
+        self._lookups: defaultdict[str, int] = defaultdict(int)
+        self._delayed = 0
         self._flush_rows: list[float] = []
         self._flush_seconds: list[float] = []
         self._queued_rows: int | None = None
@@ -168,9 +214,48 @@ class Metrics:
         """Count one failed attempt of a flush."""
         FLUSH_FAULTS.labels(fault).inc()
 
-    def quarantine_dropped(self, events: int) -> None:
-        """Count rejected events that were not stored in quarantine."""
-        QUARANTINE_DROPPED.inc(events)
+    def connections_swept(self, connections: int, ended: Mapping[str, int]) -> None:
+        """Set the number of connections of clients, and count those that were ended."""
+        CONNECTIONS.set(connections - sum(ended.values()))
+        for reason, count in ended.items():
+            CONNECTIONS_ENDED.labels(reason).inc(count)
+
+    def request_over_limit(self) -> None:
+        """Count one request that was refused because too many were in progress."""
+        REQUESTS_OVER_LIMIT.inc()
+
+    def quarantine_dropped(self, cause: str) -> None:
+        """Count one rejected event that was not stored in quarantine."""
+        self._dropped[cause] += 1
+        if not self._is_scheduled:
+            self._schedule_write()
+
+    def measured(self, quarantine_bytes: int | None, *, open_: int, idle: int) -> None:
+        """Set the size of the quarantine (None: unknown) and the number of connections."""
+        if quarantine_bytes is not None:
+            QUARANTINE_BYTES.set(quarantine_bytes)
+        DATABASE_CONNECTIONS.labels("in_use").set(open_ - idle)
+        DATABASE_CONNECTIONS.labels("idle").set(idle)
+
+    def keys_looked_up(self, result: str, keys: int) -> None:
+        """Count look-ups of keys with the same result."""
+        self._lookups[result] += keys
+        if not self._is_scheduled:
+            self._schedule_write()
+
+    def unauthorized_delayed(self) -> None:
+        """Count one answer 401 that was delayed."""
+        self._delayed += 1
+        if not self._is_scheduled:
+            self._schedule_write()
+
+    def body_refused(self, limit: str) -> None:
+        """Count one request whose body would have taken too much memory."""
+        BODIES_REFUSED.labels(limit).inc()
+
+    def memory_measured(self, resident_bytes: int) -> None:
+        """Set the memory of this worker."""
+        WORKERS_MEMORY.set(resident_bytes)
 
     def store_unavailable(self, cause: str, subject: str, *, is_so: bool) -> None:
         """Set whether this worker cannot store events for this cause."""
@@ -198,6 +283,15 @@ class Metrics:
         events, self._events = self._events, defaultdict(int)
         for outcome, count in events.items():
             EVENTS.labels(outcome).inc(count)
+        dropped, self._dropped = self._dropped, defaultdict(int)
+        for cause, count in dropped.items():
+            QUARANTINE_DROPPED.labels(cause).inc(count)
+        lookups, self._lookups = self._lookups, defaultdict(int)
+        for result, count in lookups.items():
+            KEY_LOOKUPS.labels(result).inc(count)
+        if self._delayed:
+            UNAUTHORIZED_DELAYED.inc(self._delayed)
+            self._delayed = 0
         if self._queued_rows is not None:
             FLUSH_ROWS.observe_all(self._flush_rows)
             FLUSH_SECONDS.observe_all(self._flush_seconds)

@@ -1,23 +1,19 @@
 """Checks, ids and hashes of the events of a request, by the native core."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from cachetools import TTLCache
 
 from service import _native
-from service.clock import Clock, moment
+from service.clock import moment
 from service.model import Outcome, Payload, RejectedRow, Verdict
+from service.pipeline.quarantine import QuarantineBudget
 from service.reasons import Reason, RefusedError
 
 # The codes of the core are names of reasons. The import fails if a code has no reason.
 _REASONS: Final = {code: Reason(code) for code in _native.violation_codes()}
-_BUDGET_WINDOW_S: Final = 60
-# If more keys than this send rejected events in one minute, the counts of the least recently used
-# keys start again at zero.
-_BUDGET_KEYS_MAX: Final = 10_000
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -80,7 +76,7 @@ def random_row_ids() -> _native.RowIds:
 class Checker:
     """Turns scanned events into rows. One per worker: it assigns the ids of the worker's rows."""
 
-    def __init__(self, budget: "QuarantineBudget", ids: _native.RowIds) -> None:
+    def __init__(self, budget: QuarantineBudget, ids: _native.RowIds) -> None:
         self._budget = budget
         self._ids = ids
 
@@ -93,35 +89,12 @@ class Checker:
         quarantined = [
             _rejected_row(row_id, violation, arrival)
             for _, row_id, violation in violations
-            if self._budget.take(arrival.key_id)
+            if self._budget.take(arrival.key_id, len(violation.payload))
         ]
         size_bytes = events.size_bytes + sum(len(row.payload) for row in quarantined)
         verdicts = {index: _verdict(violation) for index, _, violation in violations}
         rows = len(events) + len(quarantined)
         return Checked(Payload(events, quarantined, size_bytes, rows or 1), verdicts, rows > 0)
-
-
-class QuarantineBudget:
-    """Limits the rejected events that are stored, per key and minute, to bound their disk space."""
-
-    def __init__(self, clock: Clock, rows_per_minute: int, on_drop: Callable[[int], None]) -> None:
-        """*on_drop* gets the number of rejected events that are not stored."""
-        self._on_drop = on_drop
-        self._rows_per_minute = rows_per_minute
-        self._taken: TTLCache[str, list[int]] = TTLCache(
-            maxsize=_BUDGET_KEYS_MAX, ttl=_BUDGET_WINDOW_S, timer=clock.monotonic
-        )
-
-    def take(self, key_id: str) -> bool:
-        """Return whether one more rejected event of this key may be stored."""
-        taken = self._taken.get(key_id)
-        if taken is None:
-            taken = self._taken[key_id] = [0]
-        taken[0] += 1
-        if taken[0] <= self._rows_per_minute:
-            return True
-        self._on_drop(1)
-        return False
 
 
 def _verdict(violation: _native.Violation) -> Verdict:

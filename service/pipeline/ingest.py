@@ -7,6 +7,7 @@ each, a request took 6 % more processor time.
 
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 import msgspec
@@ -36,15 +37,19 @@ _QUOTED_CHARS_MAX: Final = 64
 class Body(Protocol):
     """The body of a request, before it is read."""
 
-    async def read(self, bytes_max: int) -> bytes:
+    async def read(self, bytes_max: int, key_id: str | None) -> bytes:
         """
-        Return the decoded body of at most *bytes_max* bytes.
+        Return the decoded body of at most *bytes_max* bytes; *key_id* is the key of the headers.
 
         Raises
         ------
         RefusedError
-            It is too large, too slow, or not encoded as its header says.
+            It is too large, too slow, or not encoded as its header says; or incomplete bodies take
+            too much memory.
         """
+
+    def held(self, body_bytes: int, key_id: str | None) -> AbstractContextManager[None]:
+        """Count the memory of the body while it waits for something else, after `read`."""
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -120,11 +125,11 @@ class Ingest:
         self._batcher = batcher
         self._clock = clock
         self._config = config
-        # Before the key is known, the largest limits that a key may have.
-        self._limits_without_key = Limits(
+        self.limits_without_key = Limits(
             max(limits.bytes_max for limits in (config.limits, *_PROFILE_LIMITS)),
             max(limits.events_max for limits in (config.limits, *_PROFILE_LIMITS)),
         )
+        """Of a request whose key may be in its body: the largest limits that a key may have."""
 
     async def process(self, request: Request) -> Sequence[Verdict]:
         """
@@ -137,18 +142,33 @@ class Ingest:
         """
         request.schema_version = self._schema_version(request)
         key = await self._authenticate(request)
-        body = await request.body.read(request.limits.bytes_max)
+        key_id = None if key is None else key.key.key_id
+        body = await request.body.read(request.limits.bytes_max, key_id)
         request.received_at_us = self._clock.unix_us()
         request.body_bytes = len(body)
-        scanned = scan(body, request.event_type, request.limits.events_max)
+        events_max = request.limits.events_max
+        scanned = scan(body, request.event_type, events_max)
         if key is None:
-            key = await self._authenticate_by_body(request, scanned)
+            text = (scanned.write_key or "").encode()
+            key = self._keys.cached(text)
+            if key is None:
+                # A scan can take four times the memory of its body, so none waits for a look-up.
+                del scanned
+                with request.body.held(len(body), None):
+                    key = await self._keys.authenticate(text)
+                scanned = scan(body, request.event_type, events_max)
+            self._set_key_of_body(request, key)
         if not 0 < scanned.count <= request.limits.events_max:
             raise _wrong_count(scanned.count, request.limits.events_max)
         if scanned.context_bytes:
             self._require_expanded_size(request, scanned)
         # The key may have been revoked while the body arrived.
-        current = key.key if self._keys.is_current(key) else await self._keys.renew(key)
+        current = key.key
+        if not self._keys.is_current(key):
+            del scanned
+            with request.body.held(len(body), current.key_id):
+                current = await self._keys.renew(key)
+            scanned = scan(body, request.event_type, events_max)
         checked = self._check(request, scanned, current)
         # The limit of the queue counts the rows only, so the body must not stay in memory.
         del body, scanned
@@ -164,21 +184,19 @@ class Ingest:
         """Return the key in the headers; None if no header has one, so the body must have it."""
         text = request.key_text
         if text is None:
-            request.limits = self._limits_without_key
+            request.limits = self.limits_without_key
             return None
         request.key = key = self._keys.cached(text) or await self._keys.authenticate(text)
         request.limits = self._limits_of(key.key)
         return key
 
-    async def _authenticate_by_body(self, request: Request, scanned: Scan) -> CachedKey:
-        text = (scanned.write_key or "").encode()
-        request.key = key = self._keys.cached(text) or await self._keys.authenticate(text)
+    def _set_key_of_body(self, request: Request, key: CachedKey) -> None:
+        request.key = key
         own = self._limits_of(key.key)
         # Events beyond the first limit were counted, but not scanned.
         events_max = min(request.limits.events_max, own.events_max)
         request.limits = Limits(own.bytes_max, events_max)
         _require_size(request.body_bytes, own.bytes_max)
-        return key
 
     def _require_expanded_size(self, request: Request, scanned: Scan) -> None:
         """Refuse a small body that becomes large rows: its context is stored with each event."""

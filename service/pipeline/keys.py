@@ -3,21 +3,18 @@
 import asyncio
 import hmac
 import math
-from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
 import msgspec
-import structlog
-from cachetools import TTLCache
 
 from service._native import sha256
 from service.apikey import Credential, parse
 from service.clock import Clock
 from service.model import ApiKey
+from service.pipeline.lookups import FindKeys, Lookup, Lookups, OnLookups, UnknownLimits
+from service.pipeline.unknown_ids import UnknownIds
 from service.reasons import Reason, RefusedError
-
-log = structlog.get_logger()
 
 # Compared in place of a stored secret if the id is unknown, so that both cases run the same code.
 _NO_SECRET: Final = bytes(32)
@@ -28,14 +25,6 @@ _RETRY_S: Final = 1.0
 # After a failed look-up, a cached key can be used for the timeout of the next look-up plus this
 # time, in seconds.
 _GRACE_S: Final = 5.0
-# Two, so that one stalled connection does not stop all look-ups. Not more, because flushes and
-# probes need connections too.
-_STATEMENTS_MAX: Final = 2
-_PENDING_MAX: Final = 256
-
-FindKeys = Callable[[Sequence[str]], Awaitable[dict[str, ApiKey]]]
-"""Returns the stored keys with the given ids, by id."""
-Lookup = asyncio.Future[ApiKey | None]
 
 
 class KeyCacheConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,14 +32,19 @@ class KeyCacheConfig(msgspec.Struct, frozen=True, kw_only=True):
     Limits of the key cache.
 
     `ttl_s`: longest use of a key without another look-up, in seconds. `stale_max_s`: the same while
-    look-ups fail; a value below `ttl_s` has no effect. `keys_max`: cached keys, unknown ids and
-    key texts, each. `lookup_timeout_s`: limit for one look-up, in seconds.
+    look-ups fail or are slow; a value below `ttl_s` has no effect. `stale_after_s`: a look-up is
+    slow after this time, in seconds. `keys_max`: cached keys, unknown ids and key texts, each.
+    `lookup_timeout_s`: limit for one look-up, in seconds. `lookups_max`: unknown ids that may wait
+    for a look-up. `lookup_pause_s`: between two statements for unknown ids, in seconds.
     """
 
     ttl_s: float
     stale_max_s: float
+    stale_after_s: float
     keys_max: int
     lookup_timeout_s: float
+    lookups_max: int
+    lookup_pause_s: float
 
 
 class CachedKey(msgspec.Struct):
@@ -58,7 +52,7 @@ class CachedKey(msgspec.Struct):
     A key with its times in the cache (monotonic seconds).
 
     From `refresh_at` on the key is looked up again. Requests may use it until `usable_until`; a
-    failed look-up moves that time, at most to `stale_until`.
+    failed or slow look-up moves that time, at most to `stale_until`.
     """
 
     key: ApiKey
@@ -79,15 +73,20 @@ class KeyRing:
     share one look-up; its result is not cached if the key has changed in the meantime.
     """
 
-    def __init__(self, find: FindKeys, clock: Clock, config: KeyCacheConfig) -> None:
-        self._lookups = Lookups(find, timeout_s=config.lookup_timeout_s)
+    def __init__(
+        self, find: FindKeys, clock: Clock, config: KeyCacheConfig, on_lookups: OnLookups
+    ) -> None:
+        self._lookups = Lookups(
+            find,
+            on_lookups,
+            timeout_s=config.lookup_timeout_s,
+            limits=UnknownLimits(config.lookups_max, config.lookup_pause_s),
+        )
         self._clock = clock
         self._config = config
         # In order of their last look-up, oldest first.
         self._known: dict[str, CachedKey] = {}
-        self._unknown: TTLCache[str, None] = TTLCache(
-            maxsize=config.keys_max, ttl=config.ttl_s, timer=clock.monotonic
-        )
+        self._unknown = UnknownIds(clock, ttl_s=config.ttl_s, ids_max=config.keys_max)
         # By the SHA-256 of the text of the key, so that the text is not kept: most requests send a
         # text that was valid before.
         self._texts: dict[bytes, CachedKey] = {}
@@ -137,7 +136,7 @@ class KeyRing:
     def forget(self, key_id: str) -> None:
         """Remove a changed key from the cache and discard its running look-up."""
         self._drop(key_id)
-        self._unknown.pop(key_id, None)
+        self._unknown.forget(key_id)
         self._running.pop(key_id, None)
 
     def forget_all(self) -> None:
@@ -167,36 +166,52 @@ class KeyRing:
         If the key changed during the look-up, the entry returned is expired (not `is_current`).
         """
         cached = self._known.get(key_id)
-        if cached is None and key_id in self._unknown:
-            return None
+        if cached is None:
+            if self._unknown.recall(key_id):
+                return None
+            return await self._result(key_id, self._look_up(key_id, is_cached=False))
         now = self._clock.monotonic()
-        if cached is not None and now < cached.refresh_at:
+        if now < cached.refresh_at:
             return cached
-        lookup = self._look_up(key_id, is_known=cached is not None)
-        if cached is not None and now < cached.usable_until:
+        lookup = self._look_up(key_id, is_cached=True)
+        if now < cached.usable_until or await self._is_usable_meanwhile(cached, lookup):
             return cached
+        try:
+            return await self._result(key_id, lookup)
+        except RefusedError:
+            if self.is_current(cached):
+                return cached
+            raise
+
+    async def _result(self, key_id: str, lookup: Lookup) -> CachedKey | None:
         try:
             # Shielded: a cancelled request must not cancel the look-up that others wait for.
             key = await asyncio.shield(lookup)
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            if cached is not None and self.is_current(cached):
-                return cached
             raise RefusedError(Reason.STORE_UNAVAILABLE) from error
         if key is None:
             return None
         cached = self._known.get(key_id)
         return cached if cached is not None and cached.key is key else CachedKey(key)
 
-    def _look_up(self, key_id: str, *, is_known: bool) -> Lookup:
+    async def _is_usable_meanwhile(self, cached: CachedKey, lookup: Lookup) -> bool:
+        """Wait for *lookup*; return whether it is slow and *cached* may be used until its end."""
+        _, running = await asyncio.wait((lookup,), timeout=self._config.stale_after_s)
+        if not running:
+            return False
+        self._extend(cached.key.key_id)
+        return self.is_current(cached)
+
+    def _look_up(self, key_id: str, *, is_cached: bool) -> Lookup:
         lookup = self._running.get(key_id)
         if lookup is None:
-            # The limit is for unknown ids; known keys are limited by the cache.
-            if not is_known and self._lookups.is_full:
+            lookup = self._lookups.begin(key_id, is_cached=is_cached)
+            if lookup is None:
                 raise RefusedError(Reason.OVERLOADED, "Too many unknown keys are being looked up.")
-            lookup = self._running[key_id] = self._lookups.begin(key_id)
-            lookup.add_done_callback(lambda done: self._looked_up(key_id, done))
+            self._running[key_id] = lookup
+            lookup.add_done_callback(partial(self._looked_up, key_id))
         return lookup
 
     def _looked_up(self, key_id: str, lookup: Lookup) -> None:
@@ -210,7 +225,7 @@ class KeyRing:
             self._remember(key)
         else:
             self._drop(key_id)
-            self._unknown[key_id] = None
+            self._unknown.add(key_id)
 
     def _remember(self, key: ApiKey) -> None:
         now, config = self._clock.monotonic(), self._config
@@ -228,7 +243,7 @@ class KeyRing:
             self._drop(next(iter(self._known)))
 
     def _extend(self, key_id: str) -> None:
-        """Extend the use of a valid key after a failed look-up, at most to `stale_until`."""
+        """Extend the use of a valid key whose look-up failed or is slow, up to `stale_until`."""
         cached = self._known.get(key_id)
         if cached is None:
             return
@@ -242,68 +257,3 @@ class KeyRing:
         cached = self._known.pop(key_id, None)
         if cached is not None:
             cached.expire()  # running requests check the entry before they store
-
-
-class Lookups:
-    """
-    Key look-ups of one worker: one statement, with one deadline, for all pending ids.
-
-    While two statements run, further ids are pending, and the next statement looks all of them up:
-    many unknown ids take no more time than one. Pending ids share the deadline of the first of
-    them, which includes the wait for a statement; the deadlines of running statements are earlier.
-    """
-
-    def __init__(self, find: FindKeys, *, timeout_s: float) -> None:
-        """*find* is cancelled at the deadline."""
-        self.timeout_s = timeout_s
-        self._find = find
-        self._pending: dict[str, Lookup] = {}
-        self._deadline = 0.0
-        self._statements: set[asyncio.Task[None]] = set()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether so many ids are pending that unknown ones have to be refused."""
-        return len(self._pending) >= _PENDING_MAX
-
-    def begin(self, key_id: str) -> Lookup:
-        """
-        Look *key_id* up; the result is None when there is no such key.
-
-        The result is set within `timeout_s`, to the error of the store if it could not answer.
-        """
-        pending = self._pending.get(key_id)
-        if pending is not None:
-            return pending
-        loop = asyncio.get_running_loop()
-        lookup: Lookup = loop.create_future()
-        if not self._pending:
-            self._deadline = loop.time() + self.timeout_s
-        self._pending[key_id] = lookup
-        self._start()
-        return lookup
-
-    def _start(self) -> None:
-        if self._pending and len(self._statements) < _STATEMENTS_MAX:
-            lookups, self._pending = self._pending, {}
-            statement = asyncio.create_task(self._run(lookups, self._deadline))
-            self._statements.add(statement)
-            statement.add_done_callback(partial(self._ended, lookups))
-
-    async def _run(self, lookups: dict[str, Lookup], deadline: float) -> None:
-        async with asyncio.timeout_at(deadline):
-            found = await self._find(list(lookups))
-        for key_id, lookup in lookups.items():
-            lookup.set_result(found.get(key_id))
-
-    def _ended(self, lookups: dict[str, Lookup], statement: "asyncio.Task[None]") -> None:
-        self._statements.discard(statement)
-        error = asyncio.CancelledError() if statement.cancelled() else statement.exception()
-        if error is not None:
-            # A cancelled statement must not cancel the requests that wait for it.
-            failure = error if isinstance(error, Exception) else RuntimeError("look-up cancelled")
-            for lookup in lookups.values():
-                lookup.set_exception(failure)
-        self._start()
-        if error is not None:
-            log.warning("key_lookup_failed", error=type(error).__name__, keys=len(lookups))

@@ -35,9 +35,11 @@ from service.store.ledger import (
 
 log = structlog.get_logger()
 
-MayQuarantine = Callable[[str], bool]
-"""Whether one more row of the key with this id may go into quarantine; counts it if so."""
+MayQuarantine = Callable[[str, int], bool]
+"""Whether one more row of this key (id) and size (bytes) may be quarantined; counts it if so."""
 
+# At most what the names of its members and its event_id add to the content of a quarantined event.
+_NAMES_BYTES_MAX: Final = 640
 # How long to retry a payload blocked by another session's row lock, after the rest of its batch is
 # stored.
 _LOCK_RETRY_S: Final = 1.0
@@ -127,9 +129,11 @@ class EventStore:
     async def _reject(self, events: Rows, error: RowRejectedError, bounds: Bounds) -> Verdicts:
         (row,) = events.all()
         log.error("event_refused_by_store", id=row.id, error=str(error))
-        rejected = quarantined(row, Reason.STORE_REFUSED, f"{_REJECTED_MESSAGE} ({error})")
-        may_quarantine = self._may_quarantine(row.key_id)
-        await self._isolate(events.part(0, 0), [rejected] if may_quarantine else [], bounds)
+        rejected = []
+        if self._may_quarantine(row.key_id, quarantined_bytes_max(row)):
+            message = f"{_REJECTED_MESSAGE} ({error})"
+            rejected = [quarantined(row, Reason.STORE_REFUSED, message)]
+        await self._isolate(events.part(0, 0), rejected, bounds)
         verdict = Verdict(
             row.event_id, Outcome.REJECTED, Reason.STORE_REFUSED, message=_REJECTED_MESSAGE
         )
@@ -165,7 +169,7 @@ async def judge(
         is_same_workspace = workspaces.get(event, row.workspace_id) == row.workspace_id
         reason = Reason.CONTENT_DIFFERS if is_same_workspace else Reason.ID_USED_IN_OTHER_WORKSPACE
         judgement.verdicts[row.id] = conflict_verdict(row, reason)
-        if may_quarantine(row.key_id):
+        if may_quarantine(row.key_id, quarantined_bytes_max(row)):
             judgement.quarantined.append(quarantined(row, reason, CONFLICT_MESSAGES[reason]))
     return judgement
 
@@ -214,6 +218,11 @@ def quarantined(row: Row, reason: Reason, message: str) -> RejectedRow:
         request_id=row.request_id,
         received_at=moment(row.received_at_us),
     )
+
+
+def quarantined_bytes_max(row: Row) -> int:
+    """Return at most the bytes of *row* in quarantine, without encoding it."""
+    return len(row.content) + _NAMES_BYTES_MAX
 
 
 def _halves(events: Rows, rejected: list[RejectedRow]) -> list[tuple[Rows, list[RejectedRow]]]:

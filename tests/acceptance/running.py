@@ -129,6 +129,14 @@ class Service:
         """Process ids of the workers that run."""
         return [pid for pid in self._started_pids() if is_alive(pid)]
 
+    def worker_of(self, *, client_port: int) -> int:
+        """Return the process id of the worker that has accepted a connection (Linux only)."""
+        socket = f"socket:[{_inode(self.port, client_port)}]"
+        # Not by the log, which some tests damage.
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        (pid,) = (pid for pid in map(int, children) if socket in _descriptors(pid))
+        return pid
+
     async def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Wait for the exit of the service, and return the exit code."""
         assert self._process is not None
@@ -208,6 +216,25 @@ async def until_ended(pids: Iterable[int], timeout_s: float) -> None:
         return not any(is_alive(pid) for pid in pids)
 
     await until(have_ended, timeout_s, "the processes have ended")
+
+
+def _inode(local_port: int, remote_port: int) -> str:
+    """Return the inode of the server's socket of a connection over IPv4."""
+    ends = (f":{local_port:04X}", f":{remote_port:04X}")
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, *rest = line.split()
+        if (local[-5:], remote[-5:]) == ends:
+            return rest[6]
+    raise LookupError(f"no connection from port {remote_port} to port {local_port}")
+
+
+def _descriptors(pid: int) -> set[str]:
+    """Return the targets of the open file descriptors of a process."""
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(entry.readlink()))
+    return found
 
 
 def _is_zombie(pid: int) -> bool:

@@ -58,12 +58,17 @@ class Site:
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(_CLIENTS_MAX):
                 client = await stack.enter_async_context(self.client(key, limits=one))
-                pid = (await client.get("/health")).json()["worker"]["pid"]
-                found.setdefault(pid, client)
+                found.setdefault(await self._worker_of(client), client)
                 if len(found) == self.service.workers:
                     break
             assert self.service.workers == len(found)
             yield found
+
+    async def _worker_of(self, client: httpx.AsyncClient) -> int:
+        """Return the process id of the worker at the other end of the client's connection."""
+        answer = await client.get("/health/live")
+        stream = answer.extensions["network_stream"]
+        return self.service.worker_of(client_port=stream.get_extra_info("client_addr")[1])
 
     async def rows(self, key: NewKey) -> list[Row]:
         """Return the stored events of the key's tenant, by their time of arrival."""

@@ -61,7 +61,7 @@ async def test_no_connection_hangs_while_an_old_worker_finishes_its_requests(
     start_site: StartSite,
 ) -> None:
     # Timeouts that no request of this test may reach, even on a busy machine.
-    site = await start_site(body_timeout_s="60", drain_timeout_s="60")
+    site = await start_site(body_timeout_s="60", drain_timeout_s="240")
     key, before = await site.make_key(), site.service.worker_pids
     body = b'{"event": "Tried", "user_id": "u1"}'
     request = post("/v1/track", f"X-API-Key: {key.api_key}", body=body)

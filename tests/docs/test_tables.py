@@ -29,6 +29,7 @@ PATHS: Final = 6
 MEASURES: Final = (prometheus_client.Counter, prometheus_client.Gauge, prometheus_client.Histogram)
 LINK: Final = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
 ANCHOR: Final = re.compile(r"\]\(([^)#\s:]*)#([^)]+)\)")
+PAGES: Final = [*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("*.md"))]
 HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -73,8 +74,8 @@ def test_every_metric_is_listed_with_its_type_and_labels() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in DOCS.rglob("*.md") if "decisions" not in page.parts],
-    ids=lambda page: page.relative_to(DOCS).as_posix(),
+    [page for page in PAGES if "decisions" not in page.parts],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
 def test_the_target_of_every_link_exists(page: Path) -> None:
     for target, _ in LINK.findall(page.read_text(encoding="utf-8")):
@@ -84,9 +85,7 @@ def test_the_target_of_every_link_exists(page: Path) -> None:
             assert there.is_relative_to(ROOT), f"{target} in {page.name}"
 
 
-@pytest.mark.parametrize(
-    "page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.relative_to(DOCS).as_posix()
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_heading_of_every_link_exists(page: Path) -> None:
     for target, anchor in ANCHOR.findall(page.read_text(encoding="utf-8")):
         linked = (page.parent / target).resolve() if target else page

@@ -1,5 +1,6 @@
 """Fixtures of the store on a real PostgreSQL: its pool, its two ways of writing, and a proxy."""
 
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -11,6 +12,7 @@ from provision.keys import NewKey
 from service.app import Worker
 from service.clock import SystemClock
 from service.config import Config
+from service.edge.sockets import Sockets
 from service.model import Payload, Verdict, WriteResult
 from service.reasons import Reason, RefusedError
 from service.store.attempt import FlushRetrier
@@ -79,8 +81,8 @@ class StoreBench:
         verdicts = await self.write(*payloads, **options)
         return [[str(verdict.status) for verdict in own] for own in verdicts]
 
-    def _may_quarantine(self, key_id: str) -> bool:
-        return self.may_quarantine(key_id)
+    def _may_quarantine(self, key_id: str, size_bytes: int) -> bool:
+        return self.may_quarantine(key_id, size_bytes)
 
     def _note(self, failure: FailureClass) -> None:
         self.failures.append(failure)
@@ -192,7 +194,7 @@ async def start_worker(
     workers: list[Worker] = []
 
     async def start(url: str = database_url, key: NewKey = tenant, **settings: Any) -> Sending:
-        worker = Worker(Config(**settings), url, clock)
+        worker = Worker(Config(**settings), url, clock, Sockets(0, socket.AF_INET))
         workers.append(worker)
         return Sending(worker, await worker.start(), key)
 

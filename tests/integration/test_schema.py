@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -225,6 +226,32 @@ async def test_the_documented_grants_are_all_that_a_worker_needs(
         (written,) = await store.write([refused], time.monotonic() + 20)
         assert not isinstance(written, RefusedError)
     pool.terminate()
+
+
+async def test_a_worker_with_the_documented_grants_cannot_change_keys_or_delete_events(
+    connection: Any, make_role: MakeRole
+) -> None:
+    role = await make_role("TRIGGER")
+    for grant in _documented_grants():
+        await connection.execute(grant.replace("forebay_writer", role.name))
+    statements = [
+        "INSERT INTO api_keys VALUES ('a', 1, 1, 'b', 'c')",
+        "UPDATE tenants SET disabled_at = NULL",
+        "CREATE TABLE mine (n int)",
+        "CREATE ROLE mine",
+        "COPY events TO '/tmp/events'",
+    ]
+    for table in ("events", "event_deduplication", "rejected_events", "api_keys"):
+        statements += [f"DELETE FROM {table}", f"TRUNCATE {table}", f"DROP TABLE {table}"]
+        statements += [f"UPDATE {table} SET tenant_id = 1"]
+    writer = await asyncpg.connect(role.url)
+
+    try:
+        for statement in statements:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await writer.execute(statement)
+    finally:
+        writer.terminate()
 
 
 def _documented_grants() -> list[str]:

@@ -5,13 +5,17 @@ If these tests fail: a sender gets a wrong answer for an event, or a wrong event
 """
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from service import _native
 from service._native import Row, Violation
 from tests.native.scanned import judge, judge_batch, scan
+
+# Not random: it is in the names of test cases, which must be the same in all test processes.
+KEY: Final = "fb1_hAjvnWdZDw0w_EXwfrovwf5fxZOi8L7RAR8TrmLgCa2Qf0doXdj"
+ESCAPED_KEY: Final = "".join(f"\\u{ord(character):04x}" for character in KEY)
 
 
 def judge_event(event: str) -> Row | Violation:
@@ -176,6 +180,10 @@ def test_a_message_has_the_field_the_limit_and_the_value(event: str, message: st
         ('{"type":"page","name":"","category":""}', {"name": "", "category": ""}),
         ('{"type":"page","properties":null,"traits":{}}', {"traits": {}}),
         ('{"type":"page","writeKey":"secret","wri\\u0074ekey":1}', {"extra": {"writekey": 1}}),
+        (f'{{"type":"page","api_key":"{KEY}","WRITEKEY":"{ESCAPED_KEY}","x":"{KEY}0"}}',
+         {"extra": {"x": f"{KEY}0"}}),
+        (f'{{"type":"page","apiKey":"{KEY}","properties":{{"apiKey":"{KEY}"}}}}',
+         {"properties": {"apiKey": KEY}}),
         ('{"type":"page","event_id":"x","messageId":"x","sentAt":"2026-03-01"}', {}),
         ('{"type":"page","b":1,"a":[{"c":2}]}', {"extra": {"b": 1, "a": [{"c": 2}]}}),
         ('{"type":"page","originalTimestamp":"2026-02-28 23:59+01:00","timestamp":"2026-3-01"}',
@@ -223,6 +231,14 @@ def test_quarantine_gets_the_event_as_sent_with_its_keys_masked() -> None:
         b'{ "writeKey" : "***", "type":"nope","event_id":"e1", "write\\u004bey":"***",'
         b' "properties":{"writeKey":"kept"}}'
     )
+
+
+def test_quarantine_gets_no_key_of_ours_under_another_name() -> None:
+    verdict = violation(f'{{"apiKey":"{KEY}","type":"nope","k":"{ESCAPED_KEY}","x":"{KEY}0"}}')
+    assert verdict.payload == b'{"apiKey":"***","type":"nope","k":"***","x":"%b0"}' % KEY.encode()
+
+    assert violation(f'"{KEY}"').payload == b'"***"'
+    assert violation(f'"{KEY}0"').payload == b'"%b0"' % KEY.encode()
 
 
 @pytest.mark.parametrize("event_id", ["7", '"\\ud800"', '"\\t"', '"a","messageId":"b"'])

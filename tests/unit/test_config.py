@@ -31,6 +31,8 @@ def another(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     others = {"auto": "json", "info": "debug", "1.0": "2.0", "": "1.0", "*": "https://a.example"}
+    if isinstance(value, str) and "/" in value:
+        return "192.0.2.0/24"
     return others.get(value, "other") if isinstance(value, str) else value / 2
 
 

@@ -116,6 +116,32 @@ def test_concurrent_uses_each_end_at_their_deadline() -> None:
     assert {1: 2.0, 2: 2.5, 3: 2.5, 4: 11.0} == ended
 
 
+def test_deadlines_can_be_brought_forward_and_the_first_one_exceeded_at_once() -> None:
+    loop = virtual_loop(1)
+    limited = Limited(loop.time)
+    ended: dict[int, float] = {}
+
+    async def wait(number: int) -> None:
+        await asyncio.sleep(number)
+        try:
+            await limited.sleep(60.0, timeout_s=10.0)
+        except TimeoutError:
+            ended[number] = loop.time() - began
+
+    async def intervene() -> None:
+        await asyncio.sleep(4.0)
+        assert not limited.deadlines.exceed_first(began + 9.9)
+        assert limited.deadlines.exceed_first(began + 10.1)
+        limited.deadlines.bring_forward(began + 11.5)
+
+    began = loop.time()
+    tasks = [loop.create_task(wait(number)) for number in range(4)]
+    run(loop, *tasks, loop.create_task(intervene()))
+
+    assert {0: 4.0, 1: 11.0, 2: 11.5, 3: 11.5} == ended
+    assert not limited.deadlines.exceed_first(loop.time() + 100)
+
+
 def test_an_exceeded_deadline_can_be_extended() -> None:
     loop = virtual_loop(1)
     called_at: list[float] = []

@@ -41,6 +41,18 @@ def test_a_parent_learns_that_a_worker_is_ready() -> None:
         assert ready.poll(10)
 
 
+def test_a_report_does_not_block_when_the_parent_does_not_read() -> None:
+    ready, said = Pipe(duplex=False)
+    with ready, said:
+        link = Link(0, said)
+        link.say_ready()
+        for _ in range(1_000):
+            link.report(bytes(1_000))
+        assert ready.recv_bytes() == b"ready"
+        assert ready.recv_bytes() == bytes(1_000)
+    link.report(b"closed")
+
+
 def test_a_worker_ignores_that_its_parent_has_ended() -> None:
     ready, said = Pipe(duplex=False)
     ready.close()

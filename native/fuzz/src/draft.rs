@@ -3,7 +3,7 @@
 use arbitrary::{Result, Unstructured};
 use std::fmt::Write;
 
-const NAMES: [&str; 34] = [
+const NAMES: [&str; 35] = [
     "event_id",
     "messageId",
     "type",
@@ -31,6 +31,7 @@ const NAMES: [&str; 34] = [
     "Type",
     "userid",
     "write_key",
+    "api_key",
     "a",
     "b",
     "",
@@ -45,7 +46,7 @@ const ENVELOPE_NAMES: [&str; 7] = [
 const TYPES: [&str; 8] = [
     "track", "identify", "page", "screen", "group", "alias", "Track", "",
 ];
-const TEXTS: [&str; 22] = [
+const TEXTS: [&str; 23] = [
     "a",
     "b",
     "",
@@ -67,6 +68,7 @@ const TEXTS: [&str; 22] = [
     "NaN",
     "null",
     "0123456789abcdef0123456789abcdef",
+    "fb1_0123456789Ab_0123456789abcdefghijABCDEFGHIJ01234567",
     "event",
 ];
 const TIMES: [&str; 22] = [

@@ -109,10 +109,10 @@ impl ValidEvent {
         moment(&self.members, field).ok().flatten()
     }
 
-    /// The members that are not known fields.
+    /// The members that are not known fields, without API keys.
     #[must_use]
     pub fn unknown(&self) -> Vec<(String, Json)> {
-        let unknown = self.members.iter().filter(|(name, _)| !is_known(name));
+        let unknown = self.members.iter().filter(|member| is_unknown(member));
         unknown.cloned().collect()
     }
 }
@@ -129,6 +129,45 @@ pub fn event_id(event: &Json) -> Option<String> {
     Storability::of_name(text)
         .is_none()
         .then(|| text.to_owned())
+}
+
+fn is_unknown((name, value): &(String, Json)) -> bool {
+    !is_known(name) && !is_api_key(value)
+}
+
+/// Whether *value* is text in the form of an API key: `fb1_`, 12 characters, `_`, 38 characters.
+fn is_api_key(value: &Json) -> bool {
+    let Json::Text(text) = value else {
+        return false;
+    };
+    let parts: Vec<&str> = text.split('_').collect();
+    let is_alphanumeric = |part: &&str| {
+        part.chars()
+            .all(|character| character.is_ascii_alphanumeric())
+    };
+    parts.first() == Some(&"fb1")
+        && parts.iter().map(|part| part.len()).eq([3, 12, 38])
+        && parts.iter().all(is_alphanumeric)
+}
+
+/// The event as quarantine stores it: without keys.
+#[must_use]
+pub fn without_secrets(event: &Json) -> Json {
+    let mask = || Json::Text("***".to_owned());
+    let Json::Object(members) = event else {
+        return if is_api_key(event) {
+            mask()
+        } else {
+            event.clone()
+        };
+    };
+    let mut members = members.clone();
+    for (name, value) in &mut members {
+        if name == "writeKey" || !is_known(name) && is_api_key(value) {
+            *value = mask();
+        }
+    }
+    Json::Object(members)
 }
 
 fn is_known(name: &str) -> bool {
@@ -148,8 +187,8 @@ fn check_members(members: &[(String, Json)]) -> Result<(), Refusal> {
             return Err(refuse(Code::AmbiguousField, name));
         }
     }
-    let mut unknown: Vec<_> = members.iter().map(|(name, _)| name).collect();
-    unknown.retain(|name| !is_known(name));
+    let unknown = members.iter().filter(|member| is_unknown(member));
+    let mut unknown: Vec<_> = unknown.map(|(name, _)| name).collect();
     unknown.sort();
     let twice = unknown.windows(2).find(|pair| pair[0] == pair[1]);
     twice.map_or(Ok(()), |pair| Err(refuse(Code::AmbiguousField, pair[0])))

@@ -2,7 +2,7 @@
 
 use crate::draft;
 use crate::json::{Json, Reading, must_read, read};
-use crate::model::{Refusal, ValidBatch, ValidEvent, event_id};
+use crate::model::{Refusal, ValidBatch, ValidEvent, event_id, without_secrets};
 use _native::event::envelope::{Scan, scan_batch, scan_event};
 use _native::event::field::EventType;
 use _native::event::members::Event;
@@ -130,20 +130,6 @@ fn check_verdict(
         }
         (expected, checked) => panic!("{text}: expected {expected:?}, but is {checked:?}"),
     }
-}
-
-/// The event as quarantine stores it.
-fn without_secrets(event: &Json) -> Json {
-    let Json::Object(members) = event else {
-        return event.clone();
-    };
-    let mut members = members.clone();
-    for (name, value) in &mut members {
-        if name == "writeKey" {
-            *value = Json::Text("***".to_owned());
-        }
-    }
-    Json::Object(members)
 }
 
 fn check_refusal(expected: &Refusal, code: Code, field: Option<&str>) {

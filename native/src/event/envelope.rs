@@ -1,8 +1,9 @@
 //! Scans the body of a request: a single event, or the envelope of a batch with its events.
 #![forbid(unsafe_code)]
 
+use super::api_key::is_api_key;
 use super::field::EventType;
-use super::members::{Event, Members, UnknownMember, label};
+use super::members::{Event, MASK, Members, UnknownMember, label};
 use super::violation::{Actual, Code, Malformed, Violation};
 use super::{rules, time};
 use crate::json::error::{Expected, JsonError};
@@ -233,7 +234,11 @@ impl Envelope<'_> {
             field: None,
             message: format!("an event must be an object, but is {found}"),
             event_id: None,
-            payload: value.raw(body).as_bytes().to_vec(),
+            payload: if is_api_key(value, body) {
+                MASK.to_vec()
+            } else {
+                value.raw(body).as_bytes().to_vec()
+            },
         })));
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The members of one event, collected during the scan of the body.
 #![forbid(unsafe_code)]
 
+use super::api_key::is_api_key;
 use super::field::{EventType, Field, SPELLINGS};
 use super::violation::{Code, FieldError, Violation};
 use crate::json::digest::fold;
@@ -61,11 +62,14 @@ pub struct Times {
     pub sent_at: Option<i64>,
 }
 
+/// What a copy of an event has in place of a secret.
+pub const MASK: &[u8] = b"\"***\"";
+
 /// The positions of an event and of its secrets in the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventSpan {
     pub bytes: Range<usize>,
-    /// Values of `writeKey`, which must not be stored. If there are two, the event is rejected.
+    /// Values that must not be stored: of `writeKey`, and API keys under other names.
     pub secrets: Vec<Range<usize>>,
 }
 
@@ -77,7 +81,7 @@ impl EventSpan {
         let mut from = self.bytes.start;
         for secret in &self.secrets {
             payload.extend_from_slice(slice(body, from..secret.start));
-            payload.extend_from_slice(b"\"***\"");
+            payload.extend_from_slice(MASK);
             from = secret.end;
         }
         payload.extend_from_slice(slice(body, from..self.bytes.end));
@@ -148,7 +152,11 @@ impl Members {
             None => Field::find(name.text(body).as_bytes()),
         };
         let Some((field, spelling)) = found else {
-            self.unknown.push(UnknownMember { name, value });
+            if is_api_key(value, body) {
+                self.span.secrets.push(value.span());
+            } else {
+                self.unknown.push(UnknownMember { name, value });
+            }
             self.add_document(scanner, name, value);
             return;
         };

@@ -6,6 +6,9 @@ pub mod violation;
 /// The known members of an event.
 pub mod field;
 
+/// Values that have the form of an API key.
+pub mod api_key;
+
 /// Parsing of timestamps.
 pub mod time;
 

@@ -1,25 +1,34 @@
 """A client of the edge without a network: the real edge and pipeline with a store in memory."""
 
+import asyncio
+import itertools
 import json
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from service.apikey import MintedKey, mint
 from service.edge.access import AccessLog
 from service.edge.asgi import Cors, Edge
+from service.edge.body_budget import BodyBudget
+from service.edge.in_progress import RequestsInProgress
 from service.edge.probes import DatabaseReport, Probes
 from service.edge.request import Receive
+from service.edge.unauthorized import UnauthorizedLimits, UnauthorizedPace
 from service.model import ApiKey, Limits, WorkerState
 from service.obs.metrics import Metrics
 from service.pipeline.batcher import Batcher, QueueLimits
-from service.pipeline.check import Checker, QuarantineBudget, random_row_ids
+from service.pipeline.check import Checker, random_row_ids
 from service.pipeline.ingest import Ingest, IngestConfig
-from service.pipeline.keys import KeyCacheConfig, KeyRing
-from tests.doubles import FixedClock, KeyTable, MemoryStore, make_key
+from service.pipeline.quarantine import QuarantineBudget
+from tests.doubles import FixedClock, KeyTable, MemoryStore, make_key, quarantine_limits
+from tests.unit.pipeline.key_rings import ring
 
 Headers = list[tuple[bytes, bytes]]
+_PORTS = itertools.count(1024)
+
+UNLIMITED: Final = UnauthorizedLimits(per_second=1_000_000, delay_max_s=0, delayed_max=0)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -39,33 +48,38 @@ class EdgeBench:
         self,
         checker: type[Checker] = Checker,
         store: MemoryStore | None = None,
+        unauthorized: UnauthorizedLimits = UNLIMITED,
         **key_fields: Any,
     ) -> None:
         self.clock = FixedClock()
         self.minted: MintedKey = mint()
         self.key: ApiKey = make_key(self.minted, **key_fields)
         self.table = KeyTable(self.key)
-        self.keys = KeyRing(
-            self.table.find,
-            self.clock,
-            KeyCacheConfig(ttl_s=30, stale_max_s=300, keys_max=10, lookup_timeout_s=5),
-        )
+        self.keys = ring(self.table, self.clock, keys_max=10)
         self.store = MemoryStore() if store is None else store
         self.state = WorkerState()
         self.database = DatabaseReport("ok", latency_ms=1.0)
-        budget = QuarantineBudget(self.clock, 100, lambda _: None)
+        budget = QuarantineBudget(
+            self.clock, quarantine_limits(rows_per_minute=100), lambda _: None
+        )
+        self.is_quarantine_full = False
         self.checker = checker(budget, random_row_ids())
-        self.requests = 0
+        self.requests = self.delayed = 0
+        self.bodies = BodyBudget(100_000, 2_000, lambda _: None)
         self.edge = Edge(
             ingest=self._ingest(),
             probes=Probes(
                 database=lambda: self.database,
                 background=dict,
+                is_quarantine_full=lambda: self.is_quarantine_full,
                 state=self.state,
                 version="1.2.3",
             ),
             cors=Cors(frozenset({"https://shop.example"})),
             access_log=AccessLog(Metrics(), is_on=True),
+            in_progress=RequestsInProgress(100, lambda: None),
+            unauthorized=UnauthorizedPace(unauthorized, self.clock, self._delay),
+            bodies=self.bodies,
             clock=self.clock,
             state=self.state,
             body_timeout_s=5,
@@ -125,6 +139,9 @@ class EdgeBench:
             ),
         )
 
+    def _delay(self) -> None:
+        self.delayed += 1
+
     def _take_request_id(self) -> tuple[int, str]:
         self.requests += 1
         return self.requests, f"{self.requests:013}"
@@ -142,6 +159,8 @@ async def ask(
     coming = messages or [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> MutableMapping[str, Any]:
+        if not coming:
+            await asyncio.Event().wait()  # the client waits for the answer
         return coming.pop(0)
 
     return await _exchange(edge, method, path, headers or [], receive)
@@ -155,7 +174,8 @@ async def _exchange(
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": method, "path": path, "headers": headers}
+    scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "headers": headers}
+    scope["client"] = ("127.0.0.1", str(next(_PORTS)))
     await edge(scope, receive, send)
     start, rest = sent
     return Answer(start["status"], dict(start["headers"]), rest["body"])

@@ -210,7 +210,8 @@ async def test_a_request_that_is_dropped_while_it_waits_is_not_answered(bench: E
         sent.append(message)
 
     headers = [(b"authorization", b"Bearer " + bench.minted.text.encode())]
-    scope = {"type": "http", "method": "POST", "path": "/v1/page", "headers": headers}
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/v1/page"}
+    scope |= {"headers": headers, "client": ("127.0.0.1", "1024")}
     answering = bench.edge(scope, never, send)
     answering.send(None)
     answering.close()

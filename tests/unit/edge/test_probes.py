@@ -5,8 +5,6 @@ If these tests fail: a load balancer sends requests to workers that cannot store
 healthy ones.
 """
 
-import os
-
 import pytest
 
 from service.edge.probes import DatabaseReport
@@ -27,7 +25,9 @@ async def test_a_worker_that_can_store_is_healthy_and_ready(bench: EdgeBench) ->
         health.content["version"],
     )
     assert {"status": "ok", "latency_ms": 1.0} == health.content["database"]
-    assert {"pid": os.getpid()} == health.content["worker"]
+    assert {"status": "ok"} == health.content["quarantine"]
+    members = {"status", "version", "uptime_s", "database", "quarantine", "background"}
+    assert members == set(health.content)
     assert (200, "ready") == (ready.status, ready.content["status"])
 
 
@@ -49,6 +49,14 @@ async def test_a_worker_that_cannot_store_is_alive_but_not_ready(
     expected = {"database": "full", "draining": "draining"}
     assert expected[fault] == ready.content["reason"]
     assert ("It is full." if fault == "database" else None) == ready.content.get("message")
+
+
+async def test_a_full_quarantine_is_shown_and_the_worker_stays_ready(bench: EdgeBench) -> None:
+    bench.is_quarantine_full = True
+
+    health = await bench.ask("GET", "/health")
+
+    assert (200, {"status": "full"}) == (health.status, health.content["quarantine"])
 
 
 async def test_the_index_says_where_things_are(bench: EdgeBench) -> None:

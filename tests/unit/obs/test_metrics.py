@@ -104,11 +104,34 @@ async def test_collected_counts_can_be_written_at_once() -> None:
 
 
 def test_dropped_quarantine_is_counted() -> None:
-    before = value("forebay_quarantine_dropped_total")
+    before = value("forebay_quarantine_dropped_total", cause="bytes")
 
-    Metrics().quarantine_dropped(2)
+    Metrics().quarantine_dropped("bytes")
 
-    assert 2 == value("forebay_quarantine_dropped_total") - before
+    assert 1 == value("forebay_quarantine_dropped_total", cause="bytes") - before
+
+
+def test_key_look_ups_are_counted_by_result_and_delayed_answers_too() -> None:
+    before = value("forebay_key_lookups_total", result="unknown")
+    delayed = value("forebay_unauthorized_delayed_total")
+    metrics = Metrics()
+
+    metrics.keys_looked_up("unknown", 3)
+    metrics.unauthorized_delayed()
+
+    assert 3 == value("forebay_key_lookups_total", result="unknown") - before
+    assert 1 == value("forebay_unauthorized_delayed_total") - delayed
+
+
+def test_the_size_of_the_quarantine_and_the_connections_are_shown() -> None:
+    name = "forebay_database_connections"
+    metrics = Metrics()
+
+    metrics.measured(4_096, open_=5, idle=2)
+    metrics.measured(None, open_=5, idle=2)
+
+    assert 4_096 == value("forebay_quarantine_bytes")
+    assert [3, 2] == [value(name, state=state) for state in ("in_use", "idle")]
 
 
 def test_a_worker_that_cannot_store_is_counted_until_it_can() -> None:
@@ -126,6 +149,6 @@ def test_names_say_whose_they_are_and_in_which_unit() -> None:
 
     assert len(ours) >= 7
     for metric in ours:
-        unit = r"_(seconds|days|rows|bytes|workers)" if metric.type != "counter" else ""
+        unit = r"_(seconds|days|rows|bytes|workers|connections)" if metric.type != "counter" else ""
         assert re.fullmatch(rf"forebay_[a-z_]+{unit}", metric.name), metric.name
         assert metric.documentation.endswith(".")

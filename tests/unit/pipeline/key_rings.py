@@ -13,6 +13,7 @@ from tests.doubles import FixedClock, KeyTable
 TTL_S = 30.0
 STALE_MAX_S = 300.0
 TIMEOUT_S = 2.0
+LOOKUPS_MAX = 1_000
 
 
 class GatedTable:
@@ -61,15 +62,23 @@ class Outage(KeyTable):
 
 
 def ring(
-    table: KeyTable | GatedTable, clock: FixedClock | None = None, keys_max: int = 9
+    table: KeyTable | GatedTable,
+    clock: FixedClock | None = None,
+    *,
+    keys_max: int = 9,
+    stale_after_s: float = TIMEOUT_S,
+    lookups_max: int = LOOKUPS_MAX,
 ) -> KeyRing:
-    return KeyRing(
-        table.find,
-        clock or FixedClock(),
-        KeyCacheConfig(
-            ttl_s=TTL_S, stale_max_s=STALE_MAX_S, keys_max=keys_max, lookup_timeout_s=TIMEOUT_S
-        ),
+    config = KeyCacheConfig(
+        ttl_s=TTL_S,
+        stale_max_s=STALE_MAX_S,
+        stale_after_s=stale_after_s,
+        keys_max=keys_max,
+        lookup_timeout_s=TIMEOUT_S,
+        lookups_max=lookups_max,
+        lookup_pause_s=0,
     )
+    return KeyRing(table.find, clock or FixedClock(), config, lambda _result, _keys: None)
 
 
 async def refused(keys: KeyRing, text: str) -> Reason:

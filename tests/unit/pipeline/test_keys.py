@@ -295,7 +295,7 @@ async def test_look_ups_of_unknown_keys_are_limited_and_do_not_delay_a_known_key
     clock, minted = FixedClock(), mint()
     key = make_key(minted)
     table = GatedTable()
-    keys = ring(table, clock)
+    keys = ring(table, clock, lookups_max=256)
     await known(keys, table, minted.text, key)
     clock.advance(TTL_S)
 
@@ -305,15 +305,30 @@ async def test_look_ups_of_unknown_keys_are_limited_and_do_not_delay_a_known_key
     honest = asyncio.create_task(keys.authenticate(minted.text.encode()))
     await idle()
     overloaded = [task for task in flood if task.done()]
-    for place in (1, 2):
-        table.answer(place)
+    table.answer(1)
     await table.until_asked()
     table.answer(3, key)
 
     assert key == (await honest).key
     assert 300 - 2 - 256 == len(overloaded)
+    table.answer(2)
+    await table.until_asked()
+    table.answer(4)
     reasons = Counter([await _reason(task) for task in flood])
     assert {Reason.UNAUTHORIZED: 258, Reason.OVERLOADED: 42} == reasons
+
+
+async def test_a_key_that_no_worker_knows_is_found_in_a_flood_of_made_up_keys() -> None:
+    minted = mint()
+    table = KeyTable(make_key(minted))
+    keys = ring(table)
+    texts = [mint().text for _ in range(150)]
+    flood = [asyncio.create_task(refused(keys, text)) for text in texts]
+    honest = asyncio.create_task(keys.authenticate(minted.text.encode()))
+    flood += [asyncio.create_task(refused(keys, mint().text)) for _ in range(150)]
+
+    assert minted.credential.key_id == (await honest).key.key_id
+    assert {Reason.UNAUTHORIZED} == set(await asyncio.gather(*flood))
 
 
 async def _reason(task: "asyncio.Task[CachedKey]") -> Reason:

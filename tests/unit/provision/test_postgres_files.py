@@ -1,5 +1,5 @@
 """
-Files of the embedded PostgreSQL, and the user that it runs as.
+Folders of the embedded PostgreSQL.
 
 If these tests fail: `forebay dev` as root does not start, loses the data of its last run, or makes
 a private folder readable.
@@ -12,16 +12,9 @@ from pathlib import Path
 import pytest
 
 from provision.errors import ProvisionError
-from provision.postgres_files import (
-    Account,
-    find_files,
-    home_below_root_folder,
-    make_folder,
-    server_account,
-)
+from provision.postgres_files import find_files, home_below_root_folder, make_folder
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's server has another user")
-STRANGER = Account(uid=54_321, gid=54_321)
 
 
 @pytest.fixture
@@ -34,28 +27,6 @@ def closed(tmp_path: Path) -> Path:
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o700)
     return folder
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root's server has another user")
-def test_an_ordinary_user_runs_the_server_as_itself(tmp_path: Path) -> None:
-    assert server_account(tmp_path / "data").uid == os.geteuid()
-
-
-@needs_root
-def test_root_runs_the_server_as_another_user(tmp_path: Path) -> None:
-    account = server_account(tmp_path / "data")
-
-    assert account.uid != 0
-    assert {"user": account.uid, "group": account.gid, "extra_groups": [], "cwd": "/"} == (
-        account.popen_arguments
-    )
-
-
-@needs_root
-def test_root_runs_the_server_as_the_owner_of_its_data(closed: Path) -> None:
-    os.chown(closed, STRANGER.uid, STRANGER.gid)
-
-    assert server_account(closed) == STRANGER
 
 
 def test_a_folder_has_one_home_below_the_root_folder(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Checks the dependencies: known vulnerabilities and licences. `make audit` runs it."""
