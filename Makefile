@@ -10,6 +10,7 @@ PYTHON ?= python3
 # number of cores.
 JOBS ?= 4
 SIDE_BY_SIDE := -n $(JOBS) --dist loadgroup
+FUZZ := native/fuzz
 NATIVE_SOURCES := Cargo.toml Cargo.lock native/Cargo.toml $(wildcard native/src/*.rs native/src/*/*.rs)
 UV := $(BIN)/uv
 # The files in requirements/ contain no index URL: uv uses the index that it is configured with.
@@ -53,6 +54,8 @@ run: setup ## Build what is needed and run the service with an embedded PostgreS
 test: setup ## Run all tests, with an embedded PostgreSQL or with the server of DATABASE_URL
 	@echo "test: native core"
 	cargo test --quiet --locked --no-default-features
+	@echo "test: fuzz targets of the native core"
+	cargo test --quiet --locked --manifest-path $(FUZZ)/Cargo.toml --target-dir target
 	@echo "test: suite"
 	$(BIN)/python -m pytest -rfEs $(SIDE_BY_SIDE) $(ARGS)
 
@@ -71,8 +74,58 @@ mutations: setup ## Break each rule of the write path in a copy of the code; a t
 # Each stage has a short form in `make test`. A stage that fails does not stop the others.
 NIGHTLY_STAGES := simulation fuzz acceptance chaos mutations coverage $(if $(shell grep '^audit:' Makefile),audit)
 
+.PHONY: fuzz
+fuzz: fuzz-native fuzz-edge fuzz-http ## Run every fuzzer for a minute per target: make fuzz DURATION=3600
+
+# Fuzzing of the native core. libFuzzer needs a C++ compiler; its counters are compiled into the core
+# by the flags below, with the same stable Rust as everything else. Flags for a named target do not
+# apply to build scripts.
+FUZZ_BUILD := target/fuzz
+FUZZ_TARGETS ?= scanner rules rows
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+  -Cllvm-args=-sanitizer-coverage-trace-compares
+RUST_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_LIMITS := -timeout=10 -rss_limit_mb=2048 -max_len=4096
+
+.PHONY: fuzz-build
+fuzz-build:
+	@command -v c++ >/dev/null || { echo "make fuzz-native needs a C++ compiler: install g++ (or clang)." >&2; exit 1; }
+	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --locked --manifest-path $(FUZZ)/Cargo.toml \
+	  --profile fuzz --features libfuzzer --target $(RUST_HOST) --target-dir $(FUZZ_BUILD)
+
+.PHONY: fuzz-native
+fuzz-native: fuzz-build ## Fuzz the native core, each target in turn: make fuzz-native DURATION=3600 FUZZ_TARGETS="scanner rows"
+	@for target in $(FUZZ_TARGETS); do \
+	  mkdir -p $(FUZZ_BUILD)/found/$$target $(FUZZ_BUILD)/crashes; \
+	  echo "fuzz: [$$(date +%T)] $$target for $${DURATION-60} seconds"; \
+	  $(FUZZ_BUILD)/$(RUST_HOST)/fuzz/$$target $(FUZZ_LIMITS) -max_total_time=$${DURATION-60} \
+	    -dict=$(FUZZ)/json.dict -artifact_prefix=$(FUZZ_BUILD)/crashes/$$target- \
+	    -print_final_stats=1 -verbosity=0 $(FUZZ_BUILD)/found/$$target $(FUZZ)/corpus/$$target; \
+	done
+
+.PHONY: fuzz-corpus
+fuzz-corpus: fuzz-build ## Add to native/fuzz/corpus those inputs found by `make fuzz-native` that reach new code
+	@for target in $(FUZZ_TARGETS); do \
+	  $(FUZZ_BUILD)/$(RUST_HOST)/fuzz/$$target $(FUZZ_LIMITS) -merge=1 -max_len=1024 -use_counters=0 \
+	    -verbosity=0 $(FUZZ)/corpus/$$target $(FUZZ_BUILD)/found/$$target; \
+	done
+	@du -sh $(FUZZ)/corpus
+
+# Fuzzing of the HTTP side: the edge of a worker, and a running service. `make test` has the short
+# forms. A run ends with an input that fails, and saves it in tests/corpus.
+FUZZ_PYTEST = FUZZ_DURATION_S=$${DURATION-60} $(BIN)/python -m pytest -q -s -n0 --timeout=0 --tb=short
+
+.PHONY: fuzz-edge
+fuzz-edge: setup ## Fuzz the edge with requests: make fuzz-edge DURATION=3600
+	$(FUZZ_PYTEST) tests/fuzz/test_edge.py
+
+.PHONY: fuzz-http
+fuzz-http: setup ## Fuzz a running service over raw connections: make fuzz-http DURATION=3600
+	$(FUZZ_PYTEST) tests/fuzz/test_http.py
+
 .PHONY: nightly
-nightly: setup ## Run the slow tests: 10,000 seeds, long fuzzing, long fault runs, all mutations, coverage (1 to 2 hours)
+nightly: setup ## Run the slow tests: 10,000 seeds, long fuzzing, long fault runs, all mutations, coverage (2 to 3 hours)
 	@failed=; for stage in $(NIGHTLY_STAGES); do \
 	  echo "nightly: [$$(date +%T)] $$stage"; \
 	  $(MAKE) --no-print-directory nightly-$$stage || failed="$$failed $$stage"; \
@@ -85,6 +138,7 @@ nightly-simulation:
 	NIGHTLY=1 $(BIN)/python -m pytest -q tests/simulation
 nightly-fuzz:
 	PROPTEST_CASES=20000 cargo test --quiet --locked --no-default-features
+	DURATION=$${DURATION-600} $(MAKE) --no-print-directory fuzz
 	NIGHTLY=1 $(BIN)/python -m pytest -q -rfEs $(SIDE_BY_SIDE) tests/native tests/integration
 nightly-acceptance:
 	NIGHTLY=1 $(BIN)/python -m pytest -q -rfEs $(SIDE_BY_SIDE) tests/acceptance
@@ -114,12 +168,15 @@ check: setup ## Run linters, type checks and import contracts, for Python and Ru
 	cargo fmt --check
 	cargo clippy --quiet --locked --all-targets -- -D warnings
 	cargo clippy --quiet --locked --all-targets --no-default-features -- -D warnings
+	cargo fmt --check --manifest-path $(FUZZ)/Cargo.toml
+	cargo clippy --quiet --locked --all-targets --manifest-path $(FUZZ)/Cargo.toml --target-dir target -- -D warnings
 
 .PHONY: format
 format: setup ## Format Python and Rust
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	cargo fmt
+	cargo fmt --manifest-path $(FUZZ)/Cargo.toml
 
 .PHONY: columns
 columns: setup ## Generate every list of event columns from native/columns.toml

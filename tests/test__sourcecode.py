@@ -23,6 +23,7 @@ PYTHON_FOLDERS: Final = ("service", "provision", "bench", "tests")
 SOURCES: Final = {
     **dict.fromkeys(PYTHON_FOLDERS, ("*.py", "*.pyi", "*.sql")),
     "native/src": ("*.rs",),
+    "native/fuzz": ("*.rs",),
     "migrations": ("*.sql",),
 }
 BANNED_NAMES: Final = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
@@ -172,6 +173,17 @@ def test_the_service_imports_no_test_double() -> None:
     ]
 
     assert [] == users
+
+
+def test_the_core_is_fuzzed_with_the_packages_that_it_is_released_with() -> None:
+    locked, fuzzed = (
+        dict(re.findall(r'name = "(.+)"\nversion = "(.+)"\nsource', (ROOT / path).read_text()))
+        for path in ("Cargo.lock", "native/fuzz/Cargo.lock")
+    )
+    shared = locked.keys() & fuzzed.keys()
+
+    assert {"jiff", "sha2", "simdutf8", "wide", "xxhash-rust"} <= shared
+    assert {name: locked[name] for name in shared} == {name: fuzzed[name] for name in shared}
 
 
 def test_no_comment_is_a_todo() -> None:

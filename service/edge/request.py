@@ -209,7 +209,8 @@ class RequestBody:
     def _is_coming(self) -> bool:
         """Whether the client is going to send the rest of the body."""
         headers = self._headers
-        if self._is_abandoned or (self.length is None and b"transfer-encoding" not in headers):
+        has_body = b"content-length" in headers or b"transfer-encoding" in headers
+        if self._is_abandoned or not has_body:
             return False
         # A client that sent `Expect: 100-continue` has not begun to send the body.
         return self._received_bytes > 0 or b"expect" not in headers

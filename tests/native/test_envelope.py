@@ -117,6 +117,14 @@ def test_an_invalid_time_of_sending_is_quoted() -> None:
     )
 
 
+def test_the_digits_of_other_members_do_not_count_for_the_envelope() -> None:
+    other = ",".join(["1e308"] * 54)
+    events = f'{{"type":"page","properties":{{"n":[{other}]}}}}'
+    taken = scan(f'{{"other":[{other}],"batch":[{events}],"writeKey":1e5}}')
+
+    assert (taken.count, taken.write_key) == (1, None)
+
+
 def test_invalid_json_is_reported_before_a_missing_member() -> None:
     assert malformed('{"context":[]').code == "malformed_json"
     assert malformed('{"batch":[],"batch":[]}]').code == "malformed_json"

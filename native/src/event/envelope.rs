@@ -246,7 +246,6 @@ impl Envelope<'_> {
     fn context(&mut self, name: Value) -> Result<(), JsonError> {
         let is_duplicate = std::mem::replace(&mut self.seen.context, true);
         self.refuse_duplicate(is_duplicate, name);
-        self.scanner.count_digits_from_here();
         let value = self.stored_value(name)?;
         if value.kind != Kind::Null {
             self.refuse_kind(name, value, Kind::Object);
@@ -326,6 +325,7 @@ impl Envelope<'_> {
     }
 
     fn stored_value(&mut self, name: Value) -> Result<Value, JsonError> {
+        self.scanner.count_digits_from_here();
         let value = self.scanner.value()?;
         if value.is_unstorable {
             self.note_unstorable(name);
@@ -334,7 +334,7 @@ impl Envelope<'_> {
     }
 
     fn note_unstorable(&mut self, name: Value) {
-        if let Some(unstorable) = self.scanner.unstorable() {
+        if let Some(unstorable) = self.scanner.unstorable().filter(|_| self.error.is_none()) {
             let field = label(name, self.scanner.body);
             let malformed = Malformed {
                 code: Code::of(unstorable),
@@ -349,7 +349,7 @@ impl Envelope<'_> {
     }
 
     fn refuse_duplicate(&mut self, is_duplicate: bool, name: Value) {
-        if is_duplicate {
+        if is_duplicate && self.error.is_none() {
             let field = label(name, self.scanner.body);
             let message = format!("duplicate {field} in the body");
             self.refuse(Code::AmbiguousField, &field, message, None);
@@ -357,7 +357,7 @@ impl Envelope<'_> {
     }
 
     fn refuse_kind(&mut self, name: Value, value: Value, wanted: Kind) {
-        if value.kind != wanted {
+        if value.kind != wanted && self.error.is_none() {
             let (field, found) = (label(name, self.scanner.body), value.kind.phrase());
             let message = format!("{field} must be {}, but is {found}", wanted.phrase());
             let actual = Actual::Text(found.to_owned());

@@ -197,12 +197,15 @@ impl Members {
             self.others.push((field, value));
             return;
         }
-        self.refuse(duplicate(&name.text(body)));
+        if self.error.is_none() {
+            self.refuse(duplicate(&name.text(body)));
+        }
     }
 
     #[cold]
     fn note_unstorable(&mut self, scanner: &Scanner, name: Value) {
-        if let Some(unstorable) = scanner.unstorable() {
+        // Only the first error is reported: no message for each of many errors.
+        if let Some(unstorable) = scanner.unstorable().filter(|_| self.error.is_none()) {
             let field = label(name, scanner.body);
             self.refuse(FieldError {
                 code: Code::of(unstorable),
@@ -214,7 +217,8 @@ impl Members {
 
     /// Finds duplicates by sorting the names, so the cost is O(n log n).
     fn refuse_duplicate_unknown(&mut self, body: &str) {
-        if self.unknown.len() < 2 {
+        // Only the first error is reported.
+        if self.unknown.len() < 2 || self.error.is_some() {
             return;
         }
         let mut names: Vec<_> = self

@@ -157,6 +157,25 @@ async def test_a_request_whose_sender_disconnected_stores_nothing(
     assert [] == bench.store.flushes
 
 
+@pytest.mark.parametrize("path", ["/v1/page", "/nowhere"])
+@pytest.mark.parametrize("length", [b"9", b"%020d" % 9, b"9" * 20])
+async def test_the_body_of_a_refused_request_is_read_whatever_its_length_looks_like(
+    bench: EdgeBench, path: str, length: bytes
+) -> None:
+    """If the connection was closed with unread bytes, the client could lose the answer."""
+    coming: list[MutableMapping[str, Any]] = [
+        {"type": "http.request", "body": b'{"a":', "more_body": True},
+        {"type": "http.request", "body": b"1}  ", "more_body": False},
+    ]
+
+    answer = await bench.ask(
+        "POST", path, headers=[(b"content-length", length), (b"x-api-key", b"a")], messages=coming
+    )
+
+    assert answer.status >= 400
+    assert [] == coming
+
+
 class FaultyChecker(Checker):
     """Raises an exception, as a bug of the service would."""
 
