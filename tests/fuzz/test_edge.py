@@ -12,6 +12,7 @@ lose its events.
 import asyncio
 import socket
 from collections.abc import Iterator
+from mmap import mmap
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -25,6 +26,7 @@ from service.app import Worker
 from service.clock import SystemClock
 from service.config import Config
 from service.edge.sockets import Sockets
+from service.pipeline.rate_limits import MEMORY_BYTES
 from tests.conftest import MakeTenant
 from tests.fuzz.edge_player import EdgePlayer, Keys
 from tests.fuzz.exchanges import EdgeCase, edge_cases
@@ -76,7 +78,8 @@ def players(
 
     async def start(keys: Keys, body_timeout_s: float) -> EdgePlayer:
         config = Config(body_timeout_s=body_timeout_s, **SETTINGS)
-        worker = Worker(config, database_url, SystemClock(), Sockets(0, socket.AF_INET))
+        sockets, shared = Sockets(0, socket.AF_INET), mmap(-1, MEMORY_BYTES)
+        worker = Worker(config, database_url, SystemClock(), sockets, shared)
         workers.append(worker)
         return EdgePlayer(worker, await worker.start(), config, connection, keys)
 
