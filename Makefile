@@ -104,10 +104,10 @@ fuzz: fuzz-build ## Fuzz the native core, each target in turn: make fuzz DURATIO
 .PHONY: fuzz-corpus
 fuzz-corpus: fuzz-build ## Add to native/fuzz/corpus those inputs found by `make fuzz` that reach new code
 	@for target in $(FUZZ_TARGETS); do \
-	  $(FUZZ_BUILD)/$(RUST_HOST)/fuzz/$$target $(FUZZ_LIMITS) -merge=1 -max_len=1024 -use_counters=0 \
+	  $(FUZZ_BUILD)/$(RUST_HOST)/fuzz/$$target $(FUZZ_LIMITS) -merge=1 -max_len=512 -use_counters=0 \
 	    -verbosity=0 $(FUZZ)/corpus/$$target $(FUZZ_BUILD)/found/$$target; \
 	done
-	@du -sh $(FUZZ)/corpus
+	@du -s --apparent-size -h $(FUZZ)/corpus
 
 .PHONY: nightly
 nightly: setup ## Run the slow tests: 10,000 seeds, long fuzzing, long fault runs, all mutations, coverage (2 to 3 hours)
