@@ -107,10 +107,10 @@ fuzz-native: fuzz-build ## Fuzz the native core, each target in turn: make fuzz-
 .PHONY: fuzz-corpus
 fuzz-corpus: fuzz-build ## Add to native/fuzz/corpus those inputs found by `make fuzz-native` that reach new code
 	@for target in $(FUZZ_TARGETS); do \
-	  $(FUZZ_BUILD)/$(RUST_HOST)/fuzz/$$target $(FUZZ_LIMITS) -merge=1 -max_len=1024 -use_counters=0 \
+	  $(FUZZ_BUILD)/$(RUST_HOST)/fuzz/$$target $(FUZZ_LIMITS) -merge=1 -max_len=512 -use_counters=0 \
 	    -verbosity=0 $(FUZZ)/corpus/$$target $(FUZZ_BUILD)/found/$$target; \
 	done
-	@du -sh $(FUZZ)/corpus
+	@du -s --apparent-size -h $(FUZZ)/corpus
 
 # Fuzzing of the HTTP side: the edge of a worker, and a running service. `make test` has the short
 # forms. A run ends with an input that fails, and saves it in tests/corpus.
