@@ -73,12 +73,12 @@ def section() -> str:
     text = (
         f"{command}, two workers. The honest client sends one event after another, every third one"
         " on a new connection, before and during each attack. *Before*: without the bounds of"
-        " decisions 33, 34 and 36."
+        " decisions 33, 34 and 36; measured while other programs used the machine."
     )
     before = {attack.name: attack for attack in _read("before")}
     rows: list[Cells] = []
     for attack in _read("now"):
-        name = f"{attack.connections:,} of {_WHAT[attack.name]}"
+        name = f"{attack.connections:,}: {_WHAT[attack.name]}"
         if attack.name in before:
             rows.append((name, "before", *before[attack.name].row()))
         rows.append((name, "now", *attack.row()))
