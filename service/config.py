@@ -238,11 +238,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     key_events_per_second: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=1_000_000,
-            description="Events per second of a key without a limit of its own; 0: no limit.",
-        ),
+        _number(0, MILLION, "Events per second of a key without a limit of its own; 0: no limit."),
     ] = 0
     key_cache_ttl_s: Annotated[
         float, _seconds(3600, "Longest use of a cached key, in seconds.")

@@ -1,4 +1,4 @@
-"""The memory of a worker: its size, and what is done so that memory that is free is given back."""
+"""The memory of a worker: measures it, and gives free memory back to the system."""
 
 import asyncio
 import ctypes

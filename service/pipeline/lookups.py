@@ -47,7 +47,7 @@ class Lookups:
     """
 
     def __init__(
-        self, find: FindKeys, on_lookups: OnLookups, *, timeout_s: float, limits: "UnknownLimits"
+        self, find: FindKeys, on_lookups: OnLookups, *, timeout_s: float, limits: UnknownLimits
     ) -> None:
         """
         *find* is cancelled at the deadline.
@@ -148,6 +148,6 @@ class _Lane:
 
     def take(self, ids_max: int) -> tuple[dict[str, Lookup], float]:
         """Remove the oldest look-ups; return them, and the first of their deadlines."""
-        ids = list(self._waiting)[:ids_max] if len(self) > ids_max else list(self._waiting)
+        ids = list(self._waiting)[:ids_max]
         deadline = self._waiting[ids[0]][1]
         return {key_id: self._waiting.pop(key_id)[0] for key_id in ids}, deadline

@@ -33,7 +33,7 @@ class QuarantineLimits(msgspec.Struct, frozen=True, kw_only=True):
     table_bytes_max: int
 
     def share(self, workers: int) -> "QuarantineLimits":
-        """Return the part of one of *workers*: they share no state, so each gets an equal part."""
+        """Return the equal part of each of *workers*; no worker knows what the others have used."""
         return QuarantineLimits(
             rows_per_minute=self.rows_per_minute // workers,
             bytes_per_minute=self.bytes_per_minute // workers,
