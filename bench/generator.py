@@ -61,6 +61,8 @@ class LoadGenerator:
         self._counts: Counter[str] = Counter()
         self._statuses: Counter[str] = Counter()
         self._latencies_us = array("L")
+        # How late this program sent, when it had more than one free connection: its own delay.
+        self._late_us = array("L")
         for _ in range(load["connections"]):
             time.sleep(_OPENING_PAUSE_S)
             self._open()
@@ -89,6 +91,8 @@ class LoadGenerator:
                 return None
             if due > now:
                 return due
+            if self._rate is not None and len(self._free) > 1 and due >= self._begin:
+                self._late_us.append(int((now - due) * 1e6))
             self._send(due)
         return None
 
@@ -183,6 +187,7 @@ class LoadGenerator:
         }
         for name, permille in _PERCENTILES.items():
             figures[f"{name}_ms"] = percentile(latencies_us, permille) / 1000
+        figures["late_p99_ms"] = percentile(sorted(self._late_us), 990) / 1000
         return figures
 
 

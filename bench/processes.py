@@ -104,11 +104,13 @@ def running(
     *,
     request_log: bool = True,
     settings: dict[str, str] | None = None,
+    tree: Path = ROOT,
 ) -> Iterator[ServerProcess]:
     """
     Run the server of a side: "service", "naive" (the peer) or "http_floor" (the bare HTTP server).
 
-    *settings* are environment variables of the service, such as FOREBAY_FLUSHES_MAX.
+    *settings* are environment variables of the service, such as FOREBAY_FLUSHES_MAX. *tree*: the
+    checkout whose service runs, after its `make setup`.
     """
     port, metrics_port = free_port(), None
     environment = {"DATABASE_URL": database_url}
@@ -130,9 +132,9 @@ def running(
     try:
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, *command],
+                [sys.executable if tree == ROOT else str(tree / ".venv/bin/python"), *command],
                 cwd=folder,
-                env=inherited | {"PYTHONPATH": str(ROOT)} | environment,
+                env=inherited | {"PYTHONPATH": str(tree)} | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

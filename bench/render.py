@@ -176,13 +176,13 @@ def _samples(results: dict[str, dict[str, Any]]) -> Samples:
     return [sample for result in results.values() for sample in result["samples"]]
 
 
-def inserted(text: str, rendered: str) -> str:
+def inserted(text: str, rendered: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
     """Return *text* with *rendered* between its two marks."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not (begin and end):
-        raise ValueError(f"{PAGE} does not have the marks {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{rendered}\n\n{END}{after}"
+        raise ValueError(f"{PAGE} does not have the marks {marks[0]} and {marks[1]}")
+    return f"{before}{begin}\n\n{rendered}\n\n{end}{after}"
 
 
 def section_table(section: Section, samples: Samples) -> str:

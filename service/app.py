@@ -31,12 +31,14 @@ from service.model import Limits, WorkerState
 from service.obs import log as logs
 from service.obs.metrics import Metrics
 from service.parent import LEAVE, STOP, Link, drain_with_parent, exit_with_parent
-from service.pipeline.batcher import Batcher, QueueLimits
+from service.pipeline.batcher import Batcher
 from service.pipeline.check import Checker, random_row_ids
 from service.pipeline.ingest import Ingest, IngestConfig
 from service.pipeline.keys import KeyCacheConfig, KeyRing
 from service.pipeline.quarantine import QuarantineBudget, QuarantineLimits
+from service.pipeline.queue import QueueLimits
 from service.pipeline.rate_limits import RateLimits
+from service.pipeline.turns import ScanTurns
 from service.retry import retried
 from service.store.attempt import FlushRetrier
 from service.store.connections import open_pool, pool_config, pool_state
@@ -147,10 +149,14 @@ class Worker:
                 queue_bytes_max=settings.queue_bytes_max,
                 batch_rows_max=settings.batch_rows_max,
                 batch_bytes_max=settings.batch_bytes_max,
+                light_key_cost_max=settings.light_key_bytes_max,
+                heavy_batch_cost_max=settings.heavy_batch_bytes_max,
             ),
             flushes_max=settings.flushes_max,
             timeout_s=settings.flush_timeout_s,
             on_flush=self.metrics.batch_flushed,
+            on_refused=self.metrics.payloads_refused,
+            on_heavy_keys=self.metrics.heavy_keys_changed,
         )
 
     def _build_connections(self, sockets: Sockets) -> Connections:
@@ -190,6 +196,7 @@ class Worker:
             rate_limits=self._rate_limits,
             checker=Checker(self._budget, random_row_ids()),
             batcher=self._batcher,
+            turns=ScanTurns(settings.scan_turn_bytes, self.metrics.scan_waited),
             clock=self._clock,
             config=IngestConfig(
                 limits=Limits(

@@ -169,6 +169,31 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _number(64 * KIB, 256 * MIB, "Memory of the rows written in one transaction, in bytes."),
     ] = 4 * MIB
     flushes_max: Annotated[int, _number(1, 16, "Concurrent transactions of a worker.")] = 2
+    light_key_bytes_max: Annotated[
+        int,
+        _number(
+            1 * KIB,
+            256 * MIB,
+            "A key with more in one transaction of a worker gets transactions apart from the other"
+            " keys.",
+        ),
+    ] = 128 * KIB
+    heavy_batch_bytes_max: Annotated[
+        int,
+        _number(
+            64 * KIB,
+            256 * MIB,
+            "Limit for one of these transactions while other keys send, in bytes.",
+        ),
+    ] = 1 * MIB
+    scan_turn_bytes: Annotated[
+        int,
+        _number(
+            8 * KIB,
+            16 * MIB,
+            "Bytes of large bodies that are scanned before other requests go on.",
+        ),
+    ] = 64 * KIB
     queue_rows_max: Annotated[
         int,
         _number(

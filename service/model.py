@@ -117,13 +117,15 @@ class Payload(msgspec.Struct, frozen=True):
     """
     The rows of one request: event rows, and rejected events for quarantine.
 
-    `size_bytes`: memory of the rows. `rows`: their number, but at least 1.
+    `size_bytes`: memory of the rows. `rows`: their number, but at least 1. `key_id`: of the API key
+    that sent them; keys share the queue.
     """
 
     events: Rows
     rejected: list[RejectedRow]
     size_bytes: int
     rows: int
+    key_id: str
 
 
 WriteResult = Sequence[Verdict] | RefusedError

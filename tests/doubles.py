@@ -192,7 +192,8 @@ def make_body(events: Sequence[Any], **envelope: Any) -> bytes:
 
 def make_payload(events: Rows, rejected: Sequence[RejectedRow] = ()) -> Payload:
     """Return a payload of given rows."""
-    return Payload(events, list(rejected), events.size_bytes, len(events) + len(rejected) or 1)
+    rows = len(events) + len(rejected) or 1
+    return Payload(events, list(rejected), events.size_bytes, rows, "key")
 
 
 def quarantine_limits(**limits: int) -> QuarantineLimits:

@@ -88,6 +88,17 @@ FLUSH_FAULTS: Final = Counter(
 QUEUE_ROWS: Final = Gauge(
     "forebay_queue_rows", "Rows in the queues of all workers.", multiprocess_mode="livesum"
 )
+QUEUE_REFUSED: Final = Counter(
+    "forebay_queue_refused_total", "Requests refused with `overloaded`, by cause.", ["cause"]
+)
+HEAVY_KEYS: Final = Gauge(
+    "forebay_heavy_keys",
+    "Keys whose events are stored apart from those of the other keys, summed over workers.",
+    multiprocess_mode="livesum",
+)
+SCAN_WAITS: Final = Counter(
+    "forebay_scan_waits_total", "Bodies that waited for their turn to be scanned."
+)
 BODIES_REFUSED: Final = Counter(
     "forebay_bodies_refused_total",
     "Requests refused because incomplete bodies take too much memory, by limit.",
@@ -213,6 +224,18 @@ class Metrics:
     def flush_failed(self, fault: str) -> None:
         """Count one failed attempt of a flush."""
         FLUSH_FAULTS.labels(fault).inc()
+
+    def payloads_refused(self, cause: str, payloads: int) -> None:
+        """Count requests that the queue refused."""
+        QUEUE_REFUSED.labels(cause).inc(payloads)
+
+    def heavy_keys_changed(self, keys: int) -> None:
+        """Set the number of heavy keys of this worker."""
+        HEAVY_KEYS.set(keys)
+
+    def scan_waited(self) -> None:
+        """Count one body that waited for its turn."""
+        SCAN_WAITS.inc()
 
     def connections_swept(self, connections: int, ended: Mapping[str, int]) -> None:
         """Set the number of connections of clients, and count those that were ended."""

@@ -4,19 +4,22 @@ Gathers the payloads of one worker's requests and stores many of them in one flu
 If no flush is in progress, a payload starts one at once: an idle service answers without delay, and
 a busy service makes larger batches. A further flush starts beside the first one when enough rows
 are queued, or when all flushes in progress have stalled. Only that uses a timer.
+
+Keys that send much have flushes of their own, so that the others do not wait for them
+(docs/decisions/0035-fair-shares.md).
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-import msgspec
 import structlog
 
 from service.clock import Clock
 from service.model import Payload, Verdict, Write
+from service.pipeline.lanes import Lane, QueuedPayload
+from service.pipeline.queue import Queue, QueueLimits
 from service.reasons import Reason, RefusedError
 
 log = structlog.get_logger()
@@ -28,27 +31,9 @@ FURTHER_ROWS_MIN: Final = 300
 # for the network, and other payloads must not wait for it.
 STALLED_S: Final = 0.05
 
-
-class QueueLimits(msgspec.Struct, frozen=True):
-    """
-    Limits of the queue and of one batch.
-
-    Hysteresis: when the queue has reached a limit (`queue_…_max`), it refuses payloads until half
-    of that limit or less is queued.
-    """
-
-    queue_rows_max: int
-    queue_bytes_max: int
-    batch_rows_max: int
-    batch_bytes_max: int
-
-
-class QueuedPayload(msgspec.Struct, frozen=True):
-    """A payload in the queue, the future of its verdicts, and its deadline (monotonic seconds)."""
-
-    payload: Payload
-    verdicts: asyncio.Future[Sequence[Verdict]]
-    deadline: float
+_OVERLOADED_MESSAGES: Final = {
+    "share": "Too many events are waiting to be stored, most of them sent with this key; try again."
+}
 
 
 class Batcher:
@@ -63,27 +48,35 @@ class Batcher:
         flushes_max: int,
         timeout_s: float,
         on_flush: Callable[[int, int, float], None] | None = None,
+        on_refused: Callable[[str, int], None] | None = None,
+        on_heavy_keys: Callable[[int], None] | None = None,
         further_rows_min: int = FURTHER_ROWS_MIN,
         stalled_s: float = STALLED_S,
     ) -> None:
         """
         Store with *write*, in at most *flushes_max* concurrent flushes.
 
-        *timeout_s*: time to store a payload, from its submission, in seconds. *on_flush* is called
-        after each flush, failed ones included, with its rows, the rows still queued, and the
-        seconds that it took.
+        While there are heavy keys, one more may run. *timeout_s*: time to store a payload, from its
+        submission, in seconds. *on_flush* is called after each flush, failed ones included, with
+        its rows, the rows still queued, and the seconds that it took. *on_refused* gets the cause
+        and the number of payloads refused with `overloaded`: `full` (the queue is full), `share`
+        (their key had most in a full queue) or `expired` (half of their time is over).
+        *on_heavy_keys* gets the number of heavy keys when it has changed.
         """
         self._write = write
         self._clock = clock
         self._flushes_max = flushes_max
         self._timeout_s = timeout_s
         self._on_flush = on_flush
+        self._on_refused = on_refused
+        self._on_heavy_keys = on_heavy_keys
+        self._heavy_keys = 0
         self._further_rows_min = further_rows_min
         # Payloads are refused after half of their timeout in the queue; a stalled flush must be
         # noticed well before that.
         self._stalled_s = min(stalled_s, timeout_s / 4)
         self._queue = Queue(limits)
-        self._flushes: set[asyncio.Task[None]] = set()
+        self._flushes: dict[asyncio.Task[None], Lane] = {}
         # Flushes that have not stalled yet, each with the timer that will mark it as stalled.
         self._on_time: dict[asyncio.Task[None], asyncio.TimerHandle] = {}
         self._is_start_scheduled = False
@@ -104,9 +97,10 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         verdicts: asyncio.Future[Sequence[Verdict]] = loop.create_future()
-        deadline = self._clock.monotonic() + self._timeout_s
-        if not self._queue.offer(QueuedPayload(payload, verdicts, deadline)):
-            raise RefusedError(Reason.OVERLOADED)
+        now = self._clock.monotonic()
+        queued = QueuedPayload(payload, verdicts, now + self._timeout_s)
+        if refused := self._queue.offer(queued, now):
+            self._refuse_overload("full" if refused[0] is queued else "share", refused)
         # Once per iteration of the event loop: its requests are stored in one flush.
         if not self._is_start_scheduled:
             self._is_start_scheduled = True
@@ -133,36 +127,57 @@ class Batcher:
 
     def _start_flushes(self) -> None:
         self._is_start_scheduled = False
-        while len(self._flushes) < self._flushes_max and self._may_start():
+        self._start_flushes_of(self._queue.light)
+        heavy_keys = self._queue.heavy_keys
+        if heavy_keys or self._heavy_keys:
+            self._start_flushes_of(self._queue.heavy)
+            if heavy_keys != self._heavy_keys and self._on_heavy_keys is not None:
+                self._on_heavy_keys(heavy_keys)
+            self._heavy_keys = heavy_keys
+
+    def _start_flushes_of(self, lane: Lane) -> None:
+        while self._may_start(lane):
             # The oldest payload sets the deadline of a flush. A payload that has spent half of its
             # timeout in the queue would leave too little time for the others, and the overload
             # would grow.
-            expired = self._queue.take_expired(self._clock.monotonic() + self._timeout_s / 2)
-            self._refuse(expired, RefusedError(Reason.OVERLOADED))
-            if self._may_start():  # without the expired ones
-                self._start(self._queue.take_batch())
+            now = self._clock.monotonic()
+            if expired := self._queue.take_expired(now + self._timeout_s / 2):
+                self._refuse_overload("expired", expired)
+            if self._may_start(lane):  # without the expired ones
+                self._start(lane, self._queue.take_batch(lane, now))
 
-    def _may_start(self) -> bool:
-        """Whether another flush may start beside those in progress."""
-        return bool(self._queue) and (
-            not self._on_time or self._queue.is_worth_a_flush(self._further_rows_min)
-        )
+    def _may_start(self, lane: Lane) -> bool:
+        """Whether another flush of *lane* may start beside those in progress."""
+        # One flush of each lane may always run: heavy keys do not take every connection.
+        if not lane.rows or (lane.flushes and len(self._flushes) >= self._flushes_max):
+            return False
+        if not lane.flushes_on_time:
+            return True
+        # Measured: with two flushes of heavy keys at a time, light keys wait twice as long.
+        return self._queue.is_worth_a_flush(
+            lane, self._further_rows_min
+        ) and not self._queue.is_shared(lane, self._clock.monotonic())
 
-    def _start(self, batch: list[QueuedPayload]) -> None:
+    def _start(self, lane: Lane, batch: list[QueuedPayload]) -> None:
         flush = asyncio.create_task(self._flush(batch))
-        self._flushes.add(flush)
+        self._flushes[flush] = lane
+        lane.flushes += 1
+        lane.flushes_on_time += 1
         loop = asyncio.get_running_loop()
         self._on_time[flush] = loop.call_later(self._stalled_s, self._mark_stalled, flush)
         flush.add_done_callback(partial(self._ended, batch))
 
     def _mark_stalled(self, flush: asyncio.Task[None]) -> None:
         del self._on_time[flush]
+        self._flushes[flush].flushes_on_time -= 1
         self._start_flushes()
 
     def _ended(self, batch: list[QueuedPayload], flush: asyncio.Task[None]) -> None:
-        self._flushes.discard(flush)
+        lane = self._flushes.pop(flush)
+        lane.flushes -= 1
         if timer := self._on_time.pop(flush, None):
             timer.cancel()
+            lane.flushes_on_time -= 1
         # Requests that have no answer yet get one, however the flush ended.
         self._refuse(batch, RefusedError(Reason.OUTCOME_UNKNOWN))
         self._start_flushes()
@@ -190,80 +205,13 @@ class Batcher:
             if self._on_flush is not None:
                 self._on_flush(rows, self._queue.rows, self._clock.monotonic() - started)
 
+    def _refuse_overload(self, cause: str, payloads: list[QueuedPayload]) -> None:
+        self._refuse(payloads, RefusedError(Reason.OVERLOADED, _OVERLOADED_MESSAGES.get(cause)))
+        if self._on_refused is not None:
+            self._on_refused(cause, len(payloads))
+
     @staticmethod
     def _refuse(batch: list[QueuedPayload], refusal: RefusedError) -> None:
         for queued in batch:
             if not queued.verdicts.done():
                 queued.verdicts.set_exception(RefusedError(refusal.reason, refusal.message))
-
-
-class Queue:
-    """First in, first out; limited in rows and bytes, with hysteresis (see QueueLimits)."""
-
-    def __init__(self, limits: QueueLimits) -> None:
-        self._limits = limits
-        self._queued: deque[QueuedPayload] = deque()
-        self._is_open = True
-        self.rows = 0
-        self.size_bytes = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._queued)
-
-    def offer(self, queued: QueuedPayload) -> bool:
-        """Append *queued* and return True, or return False if the queue is over its limits."""
-        if not self._is_open:
-            return False
-        self._queued.append(queued)
-        self.rows += queued.payload.rows
-        self.size_bytes += queued.payload.size_bytes
-        limits = self._limits
-        self._is_open = (
-            self.rows < limits.queue_rows_max and self.size_bytes < limits.queue_bytes_max
-        )
-        return True
-
-    def is_worth_a_flush(self, rows: int) -> bool:
-        """Whether *rows* rows or a full batch are queued, or the queue refuses payloads."""
-        limits = self._limits
-        return (
-            self.rows >= min(rows, limits.batch_rows_max)
-            or self.size_bytes >= limits.batch_bytes_max
-            or not self._is_open
-        )
-
-    def take_batch(self) -> list[QueuedPayload]:
-        """Remove and return the payloads of the next batch: whole payloads, at least one."""
-        batch = [self._pop()]
-        rows, size_bytes = batch[0].payload.rows, batch[0].payload.size_bytes
-        while self._queued:
-            following = self._queued[0].payload
-            rows += following.rows
-            size_bytes += following.size_bytes
-            if rows > self._limits.batch_rows_max or size_bytes > self._limits.batch_bytes_max:
-                break
-            batch.append(self._pop())
-        self._reopen()
-        return batch
-
-    def take_expired(self, now: float) -> list[QueuedPayload]:
-        """Remove and return the payloads whose deadline is at or before *now*, oldest first."""
-        expired = []
-        while self._queued and self._queued[0].deadline <= now:
-            expired.append(self._pop())
-        self._reopen()
-        return expired
-
-    def _reopen(self) -> None:
-        limits = self._limits
-        if (
-            self.rows <= limits.queue_rows_max // 2
-            and self.size_bytes <= limits.queue_bytes_max // 2
-        ):
-            self._is_open = True
-
-    def _pop(self) -> QueuedPayload:
-        queued = self._queued.popleft()
-        self.rows -= queued.payload.rows
-        self.size_bytes -= queued.payload.size_bytes
-        return queued

@@ -85,7 +85,8 @@ class Checker:
         events, violations = scanned.rows(self._ids, arrival)
         if not violations:
             rows = len(events)
-            return Checked(Payload(events, [], events.size_bytes, rows or 1), {}, rows > 0)
+            payload = Payload(events, [], events.size_bytes, rows or 1, arrival.key_id)
+            return Checked(payload, {}, rows > 0)
         quarantined = [
             _rejected_row(row_id, violation, arrival)
             for _, row_id, violation in violations
@@ -94,7 +95,8 @@ class Checker:
         size_bytes = events.size_bytes + sum(len(row.payload) for row in quarantined)
         verdicts = {index: _verdict(violation) for index, _, violation in violations}
         rows = len(events) + len(quarantined)
-        return Checked(Payload(events, quarantined, size_bytes, rows or 1), verdicts, rows > 0)
+        payload = Payload(events, quarantined, size_bytes, rows or 1, arrival.key_id)
+        return Checked(payload, verdicts, rows > 0)
 
 
 def _verdict(violation: _native.Violation) -> Verdict:

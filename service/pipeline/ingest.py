@@ -27,12 +27,15 @@ from service.pipeline.batcher import Batcher
 from service.pipeline.check import Arrival, Checked, Checker, scan
 from service.pipeline.keys import CachedKey, KeyRing
 from service.pipeline.rate_limits import RateLimits
+from service.pipeline.turns import ScanTurns
 from service.reasons import Reason, RefusedError
 
 _PROFILE_LIMITS: Final = [limits for limits in PROFILE_LIMITS.values() if limits is not None]
 _NO_LIMITS: Final = Limits(0, 0)
 _SCHEMA_VERSION: Final = re.compile(r"[0-9]{1,5}\.[0-9]{1,5}(\.[0-9]{1,5})?")
 _QUOTED_CHARS_MAX: Final = 64
+# Smaller bodies never wait for a turn: their scan costs less than the rest of their request.
+UNGATED_BYTES_MAX: Final = 8 * 1024
 
 
 class Body(Protocol):
@@ -112,13 +115,14 @@ class IngestConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Ingest:
     """Takes requests from their headers to the verdicts of their events. One per worker."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         *,
         keys: KeyRing,
         rate_limits: RateLimits,
         checker: Checker,
         batcher: Batcher,
+        turns: ScanTurns,
         clock: Clock,
         config: IngestConfig,
     ) -> None:
@@ -126,6 +130,7 @@ class Ingest:
         self._rate_limits = rate_limits
         self._checker = checker
         self._batcher = batcher
+        self._turns = turns
         self._clock = clock
         self._config = config
         self.limits_without_key = Limits(
@@ -149,6 +154,9 @@ class Ingest:
         body = await request.body.read(request.limits.bytes_max, key_id)
         request.received_at_us = self._clock.unix_us()
         request.body_bytes = len(body)
+        if len(body) > UNGATED_BYTES_MAX and not self._turns.take(len(body)):
+            with request.body.held(len(body), key_id):
+                await self._turns.wait(key_id or "", len(body))
         events_max = request.limits.events_max
         scanned = scan(body, request.event_type, events_max)
         if key is None:

@@ -19,9 +19,9 @@ from service.store.errors import UnsafeSessionError, is_about_standby, is_sessio
 from service.store.pooler import enter_session, require_session_pooling
 from service.store.sql import statement
 
-# Beyond the connections of flushes: two for key look-ups, one for a probe, and one for the rest
-# (partitions, ending a lost session).
-_OTHER_CONNECTIONS: Final = 4
+# Beyond FOREBAY_FLUSHES_MAX: one for a flush of light keys beside those of heavy ones, two for key
+# look-ups, one for a probe, and one for the rest (partitions, ending a lost session).
+_OTHER_CONNECTIONS: Final = 5
 # Timeouts in seconds. A server may complete the handshake and then not answer.
 _SET_UP_TIMEOUT_S: Final = 5.0
 _RELEASE_TIMEOUT_S: Final = 1.0

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.model import Payload, Verdict
-from service.pipeline.batcher import Batcher, Queue, QueuedPayload
+from service.pipeline.batcher import Batcher
+from service.pipeline.lanes import Lane, QueuedPayload
+from service.pipeline.queue import Queue
 from service.reasons import RefusedError
+from tests.simulation.judge import queued_in
 from tests.simulation.store import verdicts_of
 
 Batch = list[QueuedPayload]
@@ -84,8 +87,8 @@ class DrainsPatiently(Batcher):
 class StartsTooSoon(Batcher):
     """Begins a further flush for a single row."""
 
-    def _may_start(self) -> bool:
-        return bool(self._queue)
+    def _may_start(self, lane: Lane) -> bool:
+        return bool(lane)
 
 
 class WaitsBehindTheStalled(Batcher):
@@ -100,13 +103,14 @@ class WaitsForTheNext(Batcher):
 
     def _mark_stalled(self, flush: "asyncio.Task[None]") -> None:
         del self._on_time[flush]
+        self._flushes[flush].flushes_on_time -= 1
 
 
 class WaitsForCompany(Batcher):
     """Begins no flush for a single payload while another flush runs."""
 
     def _start_flushes(self) -> None:
-        if not self._flushes or len(self._queue._queued) > 1:
+        if not self._flushes or len(queued_in(self._queue)) > 1:
             super()._start_flushes()
 
 
@@ -124,8 +128,8 @@ class SendsTheExpired(_OtherQueue):
     """Lets expired payloads fail the rest of their batch."""
 
     class kind(Queue):  # noqa: N801 - an attribute
-        def take_expired(self, now: float) -> Batch:
-            del now
+        def take_expired(self, deadline: float) -> Batch:
+            del deadline
             return []
 
 
@@ -133,10 +137,10 @@ class ServesTheLastFirst(_OtherQueue):
     """Takes the newest payloads first."""
 
     class kind(Queue):  # noqa: N801
-        def take_batch(self) -> Batch:
-            self._queued.reverse()
-            batch = super().take_batch()
-            self._queued.reverse()
+        def take_batch(self, lane: Lane, now: float) -> Batch:
+            self.light._queued.reverse()
+            batch = super().take_batch(lane, now)
+            self.light._queued.reverse()
             return batch
 
 
@@ -144,8 +148,9 @@ class OverfillsBatches(_OtherQueue):
     """Joins two batches to one."""
 
     class kind(Queue):  # noqa: N801
-        def take_batch(self) -> Batch:
-            return super().take_batch() + (super().take_batch() if self else [])
+        def take_batch(self, lane: Lane, now: float) -> Batch:
+            batch = super().take_batch(lane, now)
+            return batch + (super().take_batch(lane, now) if lane else [])
 
 
 class OpensTheGateLate(_OtherQueue):
@@ -161,11 +166,28 @@ class LosesCount(_OtherQueue):
     """Does not subtract the bytes of expired payloads."""
 
     class kind(Queue):  # noqa: N801
-        def take_expired(self, now: float) -> Batch:
-            size_bytes = self.size_bytes
-            expired = super().take_expired(now)
-            self.size_bytes = size_bytes
+        def take_expired(self, deadline: float) -> Batch:
+            size_bytes = self.light.size_bytes
+            expired = super().take_expired(deadline)
+            self.light.size_bytes = size_bytes
             return expired
+
+
+class LetsHeavyKeysWait(Batcher):
+    """Starts no flush of heavy keys beside the flushes of light ones."""
+
+    def _may_start(self, lane: Lane) -> bool:
+        is_free = len(self._flushes) < self._flushes_max
+        return is_free and super()._may_start(lane)
+
+
+class ForgetsTheDisplaced(_OtherQueue):
+    """Does not answer the payloads that lose their room in a full queue."""
+
+    class kind(Queue):  # noqa: N801
+        def _take_excess(self) -> Batch:
+            super()._take_excess()
+            return []
 
 
 BUGS = (
@@ -185,4 +207,6 @@ BUGS = (
     OverfillsBatches,
     OpensTheGateLate,
     LosesCount,
+    LetsHeavyKeysWait,
+    ForgetsTheDisplaced,
 )

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from service._native import Rows
 from service.model import Payload, Verdict
-from service.pipeline.batcher import Batcher, QueueLimits
+from service.pipeline.batcher import Batcher
+from service.pipeline.queue import QueueLimits
 from service.reasons import Reason, RefusedError
 from tests.doubles import FixedClock, Sender, make_event
 from tests.simulation.judge import Judge, Request, Turns, Violation
@@ -42,11 +43,14 @@ class Simulation:
         self._loop = SeededLoop(rng, is_in_order=rng.random() < 0.5)
         self._numbers = itertools.count()
         self._is_hostile = rng.random() < 0.3
+        self._keys = self._upto(3)
         limits = QueueLimits(
             queue_rows_max=self._upto(20),
             queue_bytes_max=self._upto(200),
             batch_rows_max=self._upto(12),
             batch_bytes_max=self._upto(120),
+            light_key_cost_max=self._upto(12) * 1024,
+            heavy_batch_cost_max=self._upto(12) * 1024,
         )
         turns = Turns(
             flushes_max=self._upto(3),
@@ -97,7 +101,8 @@ class Simulation:
     def _send(self) -> None:
         number = next(self._numbers)
         rows = _rows(number, self._upto(6))
-        request = Request(number, Payload(rows, [], self._upto(60), len(rows)))
+        key_id = f"key {self._upto(self._keys)}"
+        request = Request(number, Payload(rows, [], self._upto(60), len(rows), key_id))
         task = self._start(self._request, request)
         if self._rng.random() < 0.2:
             patience_s = int(self._rng.random() * 64) * TICK_S

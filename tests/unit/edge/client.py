@@ -19,11 +19,13 @@ from service.edge.request import Receive
 from service.edge.unauthorized import UnauthorizedLimits, UnauthorizedPace
 from service.model import ApiKey, Limits, WorkerState
 from service.obs.metrics import Metrics
-from service.pipeline.batcher import Batcher, QueueLimits
+from service.pipeline.batcher import Batcher
 from service.pipeline.check import Checker, random_row_ids
 from service.pipeline.ingest import Ingest, IngestConfig
 from service.pipeline.quarantine import QuarantineBudget
+from service.pipeline.queue import QueueLimits
 from service.pipeline.rate_limits import MEMORY_BYTES, RateLimits
+from service.pipeline.turns import ScanTurns
 from tests.doubles import FixedClock, KeyTable, MemoryStore, make_key, quarantine_limits
 from tests.unit.pipeline.key_rings import ring
 
@@ -136,6 +138,7 @@ class EdgeBench:
                 flushes_max=1,
                 timeout_s=5,
             ),
+            turns=ScanTurns(65_536, lambda: None),
             clock=self.clock,
             config=IngestConfig(
                 expansion_max=4,

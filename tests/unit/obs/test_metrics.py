@@ -11,6 +11,8 @@ from prometheus_client import REGISTRY
 
 from service.obs.metrics import Metrics
 
+UNITS = "seconds|days|rows|bytes|workers|connections|keys"
+
 
 def value(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
@@ -149,6 +151,6 @@ def test_names_say_whose_they_are_and_in_which_unit() -> None:
 
     assert len(ours) >= 7
     for metric in ours:
-        unit = r"_(seconds|days|rows|bytes|workers|connections)" if metric.type != "counter" else ""
-        assert re.fullmatch(rf"forebay_[a-z_]+{unit}", metric.name), metric.name
+        unit = "" if metric.type == "counter" else f"_({UNITS})"
+        assert re.fullmatch(f"forebay_[a-z_]+{unit}", metric.name), metric.name
         assert metric.documentation.endswith(".")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from service.model import Outcome, Payload, Verdict
-from service.pipeline.batcher import FURTHER_ROWS_MIN, STALLED_S, Batcher, QueueLimits
+from service.pipeline.batcher import FURTHER_ROWS_MIN, STALLED_S, Batcher
+from service.pipeline.queue import QueueLimits
 from service.reasons import Reason, RefusedError
 from tests.doubles import FixedClock, MemoryStore, Sender
 
