@@ -105,11 +105,14 @@ async def test_a_stop_does_not_wait_for_idle_or_stalled_connections(
     async with (
         site.client(key) as client,
         strangers(site.service.port) as crowd,
+        strangers(site.service.port) as unread,
     ):
         await client.post("/v1/batch", json=tracks(new_ids(1)))
         await crowd.open("idle", 20)
         await crowd.open("headers", 20)
-        await crowd.open("blocked", 50)
+        # These do not always learn that the service has closed: the kernel keeps that behind the
+        # answers that they do not read.
+        await unread.open("blocked", 50)
         async with site.held(key, *ids):
             sending = asyncio.create_task(client.post("/v1/batch", json=tracks(ids)))
             await until(site.lock_waits, NOTICED_S, "the flush waits for the lock")
@@ -117,7 +120,7 @@ async def test_a_stop_does_not_wait_for_idle_or_stalled_connections(
                 site.service.signal(signal.SIGHUP)
             started = time.monotonic()
             site.service.terminate()
-            await until(partial(_are_closed, crowd, 90), STOP_S, "the strangers are disconnected")
+            await until(partial(_are_closed, crowd, 40), STOP_S, "the strangers are disconnected")
         assert (await sending).json()["accepted"] == 1
         assert await site.service.wait() == 0
     assert time.monotonic() - started < STOP_S
