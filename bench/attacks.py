@@ -55,7 +55,7 @@ class Attack(msgspec.Struct):
 HEAD: Final = (
     "p50 ms, without and with",
     "p99 ms, without and with",
-    "refused of 300",
+    "refused of 1,000",
     "MB before, highest, after",
     "stop s",
 )
@@ -73,7 +73,7 @@ def section() -> str:
     text = (
         f"{command}, two workers. The honest client sends one event after another, every third one"
         " on a new connection, before and during each attack. *Before*: without the bounds of"
-        " decisions 33, 34 and 36; measured while other programs used the machine."
+        " decisions 33, 34 and 36."
     )
     before = {attack.name: attack for attack in _read("before")}
     rows: list[Cells] = []

@@ -50,6 +50,7 @@ _CORS_HEADERS: Final = (
     b" x-enable-debug, x-ip-policy, traceparent"
 )
 _CORS_MAX_AGE_S: Final = 86_400
+_UNAUTHORIZED: Final = 401
 # How long a body may take in any case, also when there is no room for another request.
 _BODY_TIME_MIN_S: Final = 1.0
 
@@ -126,7 +127,8 @@ class Edge:
         )
         try:
             if isinstance(route, _IngestRoute) and method == "POST":
-                self._in_progress.require_room(client, self._end_slowest_body)
+                if len(self._in_progress.clients) > self._in_progress.requests_max:
+                    self._in_progress.make_room(client, self._end_slowest_body)
                 reject_ambiguous_headers(headers, scope["headers"], body.length)
                 request.event_type = route.event_type
                 request.key_text = key_text(headers)
@@ -139,7 +141,7 @@ class Edge:
             reply = await self._refused(error, body, request_id)
         finally:
             self._in_progress.clients.discard(client)
-        if reply.code is Reason.UNAUTHORIZED and not self._state.is_draining:
+        if reply.status == _UNAUTHORIZED and not self._state.is_draining:
             # Here, where nothing refers to the bytes of the body any more. Without its client a
             # request ends at once: the HTTP server limits the number of requests.
             await self._unauthorized.wait(body.until_client_is_gone)

@@ -12,12 +12,12 @@ class RequestsInProgress:
     def __init__(self, requests_max: int, on_refused: Callable[[], None]) -> None:
         """*on_refused* is called for each request above the limit that has no room."""
         self.clients: set[Client] = set()
-        self._requests_max = requests_max
+        self.requests_max = requests_max
         self._on_refused = on_refused
 
-    def require_room(self, client: Client, end_slowest: Callable[[], bool]) -> None:
+    def make_room(self, client: Client, end_slowest: Callable[[], bool]) -> None:
         """
-        Refuse a request in progress if it is one too many.
+        Make room for a request that is one too many, or refuse it.
 
         *end_slowest* ends the request that has waited longest for its body, and returns whether
         there was one: clients that send slowly do not keep others out.
@@ -25,17 +25,17 @@ class RequestsInProgress:
         Raises
         ------
         RefusedError
-            There are more requests in progress than `FOREBAY_REQUESTS_MAX`.
+            There are more requests in progress than `FOREBAY_REQUESTS_MAX`, and none is slow.
         """
-        count = len(self.clients)
-        if count <= self._requests_max or end_slowest():
+        if end_slowest():
             return
+        count = len(self.clients)
         # Not counted any longer: the rest of its body is read for up to a second.
         self.clients.discard(client)
         self._on_refused()
         raise RefusedError(
             Reason.OVERLOADED,
             "Too many requests are in progress; try again.",
-            limit=self._requests_max,
+            limit=self.requests_max,
             actual=count,
         )

@@ -69,7 +69,7 @@ class Lane:
         """Remove and return the next batch: whole payloads, at least one."""
         payloads: list[QueuedPayload] = []
         rows = size_bytes = 0
-        while self:
+        while rows < self.rows:
             following = self._next().payload
             more_rows, more_bytes = rows + following.rows, size_bytes + following.size_bytes
             if payloads and (

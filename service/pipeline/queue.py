@@ -79,6 +79,13 @@ class Queue:
         has filled it; otherwise it is the newest payloads of the keys that have most.
         """
         payload, was_open = queued.payload, self._is_open
+        light, limits = self.light, self._limits
+        if was_open and not self._heavy_until:  # the usual case
+            light.append(queued)
+            if light.rows >= limits.queue_rows_max or light.size_bytes >= limits.queue_bytes_max:
+                self._is_open = False
+                self._find_heavy(light, now)
+            return []
         is_heavy = bool(self._heavy_until) and self._is_heavy(payload.key_id, now)
         if not was_open and not self._has_room(payload, is_heavy=is_heavy):
             return [queued]
