@@ -17,6 +17,7 @@ from provision.command_line import (
     print_message,
     print_rows,
     run,
+    whole_number,
 )
 from provision.database import connected, required_url
 from provision.keys import NewKey, Profile, create_key, list_keys, revoke_key, update_key
@@ -71,11 +72,19 @@ LockWait = Annotated[
 ]
 DaysAhead = Annotated[
     int,
-    Parameter(help="Number of days after today.", validator=validators.Number(gte=0, lte=366)),
+    Parameter(
+        help="Number of days after today.",
+        converter=whole_number,
+        validator=validators.Number(gte=0, lte=366),
+    ),
 ]
 EventsMax = Annotated[
     int,
-    Parameter(help="Maximum number of events.", validator=validators.Number(gte=1, lte=10_000)),
+    Parameter(
+        help="Maximum number of events.",
+        converter=whole_number,
+        validator=validators.Number(gte=1, lte=10_000),
+    ),
 ]
 
 tenant = App(name="tenant", help="Manage tenants: customers with workspaces and keys.")

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, Token
 
 from provision.errors import ProvisionError
 from service.config import ConfigError
@@ -42,6 +42,14 @@ def installed_version() -> str:
         return version(_DISTRIBUTION)
     except PackageNotFoundError:
         return "not installed (run make setup)"
+
+
+def whole_number(_type: Any, tokens: Sequence[Token]) -> int:
+    """Convert the text of an option; cyclopts itself would round 1.5, and read 0x10."""
+    text = tokens[0].value
+    if not text.removeprefix("-").isdecimal():
+        raise ValueError(f"{text!r} is not a whole number.")
+    return int(text)
 
 
 def print_json(value: Any) -> None:

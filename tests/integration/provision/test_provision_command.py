@@ -139,7 +139,7 @@ async def test_the_rate_of_a_key_is_set_when_it_is_made_and_later(
     assert {7, stored} == {row["events_per_second"] for row in listed}
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1000001", "fast", ""])
+@pytest.mark.parametrize("text", ["0", "-1", "1000001", "1.5", "0x10", "fast", ""])
 @pytest.mark.usefixtures("tenant")
 def test_a_rate_that_is_not_a_limit_is_refused(provision: Provision, text: str) -> None:
     for command in (("create", "--tenant", "acme"), ("update", "nosuchkey123")):
