@@ -1,4 +1,4 @@
-"""Known vulnerabilities, licences and sources of the Rust crates in Cargo.lock, by cargo-deny."""
+"""Known vulnerabilities, licences and sources of Rust crates, by cargo-deny."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +16,18 @@ _CHECKS: Final = {
 }
 
 
+# Of the core, and of the programs that fuzz it.
+_MANIFESTS: Final = ("Cargo.toml", "native/fuzz/Cargo.toml")
+
+
 def audit_crates(cargo_deny: Path) -> Iterator[Outcome]:
-    """Run the checks of deny.toml."""
-    for check, parts in _CHECKS.items():
-        written = output_of(cargo_deny, ("--locked", "--format", "json", "check", *parts))
-        yield read_diagnostics(check, parts, written)
+    """Run the checks of deny.toml on the crates of both lock files."""
+    for manifest in _MANIFESTS:
+        options = ("--locked", "--format", "json", "--config", "deny.toml")
+        for check, parts in _CHECKS.items():
+            arguments = (*options, "--manifest-path", manifest, "check", *parts)
+            written = output_of(cargo_deny, arguments)
+            yield read_diagnostics(f"{check} of {manifest}", parts, written)
 
 
 def read_diagnostics(check: str, parts: tuple[str, ...], written: Output) -> Outcome:

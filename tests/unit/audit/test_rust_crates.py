@@ -64,7 +64,7 @@ def test_without_the_database_the_crates_are_not_clean() -> None:
 def test_a_program_that_cannot_be_run_is_not_clean(tmp_path: Path) -> None:
     outcomes = list(audit_crates(tmp_path / "cargo-deny"))
 
-    assert [Status.NO_DATA] * 2 == [outcome.status for outcome in outcomes]
+    assert [Status.NO_DATA] * 4 == [outcome.status for outcome in outcomes]
     assert "No such file or directory" in outcomes[0].missing
 
 
