@@ -155,7 +155,7 @@ def rust_fields(members: list[Entry]) -> str:
             "",
             "    /// Returns the field with this name, and the index of the spelling.",
             "    #[must_use]",
-            "    pub fn find(name: &[u8]) -> Option<(Self, usize)> {",
+            "    pub fn find(name: &[u8]) -> Option<(Self, u8)> {",
             "        Some(match name {",
             *found,
             "            _ => return None,",

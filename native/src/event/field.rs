@@ -105,7 +105,7 @@ impl Field {
 
     /// Returns the field with this name, and the index of the spelling.
     #[must_use]
-    pub fn find(name: &[u8]) -> Option<(Self, usize)> {
+    pub fn find(name: &[u8]) -> Option<(Self, u8)> {
         Some(match name {
             b"event_id" => (Self::EventId, 0),
             b"messageId" => (Self::EventId, 1),
@@ -241,7 +241,7 @@ mod tests {
         ] {
             let (field, spelling) = Field::find(name.as_bytes()).unwrap();
 
-            assert_eq!(name, field.names()[spelling]);
+            assert_eq!(name, field.names()[usize::from(spelling)]);
         }
         assert_eq!(None, Field::find(b"eventId"));
         for (number, field) in Field::ALL.into_iter().enumerate() {

@@ -102,9 +102,9 @@ pub struct Members {
     /// The value of each field under the spelling that comes first in the event.
     known: Fields,
     /// The index of that spelling, for the fields that the event has.
-    spellings: [usize; Field::COUNT],
+    spellings: [u8; Field::COUNT],
     /// For fields with several spellings, which are rare: each further spelling, and its value.
-    others: Vec<(Field, usize, Value)>,
+    others: Vec<(Field, u8, Value)>,
     /// The bits of the fields that the event has.
     sent: u32,
     unknown: Vec<UnknownMember>,
@@ -186,7 +186,7 @@ impl Members {
 
     /// Adds a further value of a field: under another spelling, or a duplicate.
     #[cold]
-    fn add_other(&mut self, body: &str, name: Value, field: Field, spelling: usize, value: Value) {
+    fn add_other(&mut self, body: &str, name: Value, field: Field, spelling: u8, value: Value) {
         let is_first = self.first_spelling(field) == spelling;
         let mut others = self.others.iter_mut();
         let other = others.find(|(other, index, _)| (*other, *index) == (field, spelling));
@@ -250,18 +250,18 @@ impl Members {
     #[must_use]
     pub fn sent(&self, field: Field) -> [Option<Value>; SPELLINGS] {
         let mut sent = [None; SPELLINGS];
-        if let Some(slot) = sent.get_mut(self.first_spelling(field)) {
+        if let Some(slot) = sent.get_mut(usize::from(self.first_spelling(field))) {
             *slot = self.known.get(field);
         }
         for (_, spelling, value) in self.others.iter().filter(|(other, ..)| *other == field) {
-            if let Some(slot) = sent.get_mut(*spelling) {
+            if let Some(slot) = sent.get_mut(usize::from(*spelling)) {
                 *slot = Some(*value);
             }
         }
         sent
     }
 
-    fn first_spelling(&self, field: Field) -> usize {
+    fn first_spelling(&self, field: Field) -> u8 {
         self.spellings.get(field as usize).copied().unwrap_or(0)
     }
 
