@@ -55,7 +55,7 @@ BAD_EVENTS: Final = [
     Bad("group without id", '{"type":"group","userId":"u"}', "missing_field", "group_id"),
     Bad("alias without user", '{"type":"alias","previousId":"p"}', "missing_field", "user_id"),
     Bad("event is a number", '{"type":"track","event":7}', "invalid_field", "event"),
-    Bad("properties is a list", _with('"properties":[]'), "invalid_field", "properties"),
+    Bad("properties is a list", _with('"properties":[1]'), "invalid_field", "properties"),
     Bad("traits is text", _with('"traits":"t"'), "invalid_field", "traits"),
     Bad("user id is an object", _with('"userId":{}'), "invalid_field", "userId"),
     Bad("user id is true", '{"type":"page","user_id":true}', "invalid_field", "user_id"),

@@ -71,7 +71,7 @@ _DEEP: Final = "[" * 80 + "]" * 80
 _BAD_EVENTS: Final = (
     *("7", "null", "[]", '""', "true", "{}", '{"type":"click"}', '{"type":null}', "[[]]"),
     *('{"type":"track"}', '{"type":"track","event":7}', '{"type":"identify"}'),
-    *('{"type":"page","properties":[]}', '{"type":"page","userId":{}}'),
+    *('{"type":"page","properties":[1]}', '{"type":"page","userId":{}}'),
     *('{"type":"page","type":"page"}', '{"type":"page","userId":"a","user_id":"b"}'),
     *(r'{"type":"page","event_id":"a\u0007"}', r'{"type":"page","name":"\ud800"}'),
     *(r'{"type":"page","properties":{"a\u0000":1}}', '{"type":"page","traits":{"a":NaN}}'),
