@@ -74,9 +74,9 @@ def test_probes_request_existing_paths(container: dict[str, Any]) -> None:
         "readinessProbe": "/health/ready",
         "livenessProbe": "/health/live",
     } == paths
-    edge = (ROOT / "service/edge/asgi.py").read_text(encoding="utf-8")
+    routes = (ROOT / "service/edge/routes.py").read_text(encoding="utf-8")
     for path in paths.values():
-        assert f'"{path}": ' in edge
+        assert f'["{path}"]' in routes
 
 
 def test_a_database_that_is_away_restarts_no_pod(container: dict[str, Any]) -> None:
