@@ -23,11 +23,15 @@ pub struct Correction {
 }
 
 impl Correction {
-    /// The time of *event*, an event of *scan*.
+    /// The time of *event*, whose values are in *text*, and which is of *scan*, a scan of *body*.
     ///
     /// # Errors
     /// If the time is out of range.
-    pub fn timestamp(self, scan: &Scan, event: &Event, body: &str) -> Result<i64, Violation> {
+    pub fn timestamp(
+        self,
+        (scan, body): (&Scan, &str),
+        (event, text): (&Event, &str),
+    ) -> Result<i64, Violation> {
         let times = event.times;
         let (given, sent_at) = match (times.timestamp, times.original) {
             (None, None) => return Ok(self.received_at),
@@ -36,8 +40,10 @@ impl Correction {
             (Some(given), Some(_)) => (given, None),
             (Some(given), None) | (None, Some(given)) => (given, times.sent_at.or(scan.sent_at_us)),
         };
-        self.time(given, sent_at)
-            .ok_or_else(|| self.out_of_range(scan, event, body, self.corrected(given, sent_at)))
+        self.time(given, sent_at).ok_or_else(|| {
+            let corrected = self.corrected(given, sent_at);
+            self.out_of_range((scan, body), (event, text), corrected)
+        })
     }
 
     /// The time of an event with the time *given*, sent at *`sent_at`*; `None` if it is out of
@@ -59,9 +65,8 @@ impl Correction {
     #[cold]
     fn out_of_range(
         self,
-        scan: &Scan,
-        event: &Event,
-        body: &str,
+        (scan, body): (&Scan, &str),
+        (event, text): (&Event, &str),
         corrected: Option<i64>,
     ) -> Violation {
         let own = |field| {
@@ -74,11 +79,14 @@ impl Correction {
             Some(value) => Some((Field::Timestamp, value)),
             None => own(Field::OriginalTimestamp).map(|value| (Field::OriginalTimestamp, value)),
         };
-        let (name, found) = named(given, body);
+        let (name, found) = named(given, text);
         let arrival = iso_8601(self.received_at);
         let correction = corrected.map_or_else(String::new, |corrected| {
-            let sent_at = own(Field::SentAt).or(scan.sent_at);
-            let (sent_at, found) = named(sent_at.map(|value| (Field::SentAt, value)), body);
+            let (sent_at, text) = match own(Field::SentAt) {
+                None => (scan.sent_at, body),
+                own => (own, text),
+            };
+            let (sent_at, found) = named(sent_at.map(|value| (Field::SentAt, value)), text);
             let corrected = match corrected {
                 ..0 => "before 1970".to_owned(),
                 END_US.. => "after the year 9999".to_owned(),
@@ -93,23 +101,23 @@ impl Correction {
             code: Code::InvalidTimestamp,
             field: Some(name.to_owned()),
             message,
-            event_id: event.event_id(body).map(Cow::into_owned),
-            payload: event.span.payload(body),
+            event_id: event.event_id(text).map(Cow::into_owned),
+            payload: event.span.payload(text),
         }
     }
 }
 
 /// The name under which a value was sent, and the value as a message shows it.
-fn named(given: Option<(Field, Value)>, body: &str) -> (&'static str, String) {
+fn named(given: Option<(Field, Value)>, text: &str) -> (&'static str, String) {
     let Some((field, value)) = given else {
         return ("", String::new());
     };
-    let before = body.get(..value.span().start).unwrap_or_default();
+    let before = text.get(..value.span().start).unwrap_or_default();
     let before = before.trim_ascii_end().trim_end_matches(':');
     let before = before.trim_ascii_end().trim_end_matches('"');
     let mut names = field.names().iter().copied();
     let name = names.find(|name| before.ends_with(name));
-    (name.unwrap_or(field.name()), quoted(value, body))
+    (name.unwrap_or(field.name()), quoted(value, text))
 }
 
 #[cfg(test)]

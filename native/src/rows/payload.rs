@@ -89,7 +89,8 @@ impl Rows {
         event: &Event,
         (id, ids): (i64, &RowIds),
     ) -> Result<(), Violation> {
-        let timestamp = self.arrival.correction().timestamp(scan, event, body)?;
+        let correction = self.arrival.correction();
+        let timestamp = correction.timestamp((scan, body), (event, body))?;
         let event_id = event.event_id(body);
         let event_id =
             event_id.unwrap_or_else(|| Cow::Owned(ids.mint(id, self.arrival.received_at)));
