@@ -18,6 +18,8 @@ from service.edge.probes import DatabaseReport, Probes
 from service.edge.request import Receive
 from service.edge.unauthorized import UnauthorizedLimits, UnauthorizedPace
 from service.model import ApiKey, Limits, WorkerState
+from service.obs import key_labels
+from service.obs.key_labels import KeyLabels
 from service.obs.metrics import Metrics
 from service.pipeline.batcher import Batcher
 from service.pipeline.check import Checker, random_row_ids
@@ -25,6 +27,7 @@ from service.pipeline.ingest import Ingest, IngestConfig
 from service.pipeline.quarantine import QuarantineBudget
 from service.pipeline.queue import QueueLimits
 from service.pipeline.rate_limits import MEMORY_BYTES, RateLimits
+from service.pipeline.rejects import Rejects
 from service.pipeline.turns import ScanTurns
 from tests.doubles import FixedClock, KeyTable, MemoryStore, make_key, quarantine_limits
 from tests.unit.pipeline.key_rings import ring
@@ -139,6 +142,9 @@ class EdgeBench:
                 timeout_s=5,
             ),
             turns=ScanTurns(65_536, lambda: None),
+            rejects=Rejects(
+                Metrics(), KeyLabels(memoryview(bytearray(key_labels.MEMORY_BYTES))), self.clock
+            ),
             clock=self.clock,
             config=IngestConfig(
                 expansion_max=4,
