@@ -336,10 +336,11 @@ async def list_rejects_command(
         print_message("no rejected events in this time")
     if len(rows) == limit:
         print_message(f"these are the {limit} most frequent reasons; --limit shows more")
-    print_message(
-        "Requests that were refused as a whole (status 4xx) are not listed: the log of the service"
-        " has them as request_refused."
-    )
+    if not json:
+        print_message(
+            "Requests that were refused as a whole (status 4xx) are not listed: the log of the"
+            " service has them as request_refused."
+        )
 
 
 def _advise(made: NewKey, limits: StoredLimits) -> None:

@@ -101,9 +101,9 @@ def advice(key_id: str) -> tuple[str, str]:
     )
     events_max, bytes_max = usual.payload_events_max, usual.payload_bytes_max
     meaning = (
-        f"This key takes {events_max} events and {bytes_max} bytes per request, unless the settings"
-        " differ. SDKs lose what is refused: by default those for Python, Go, Java and browsers"
-        " send more."
+        f"This key takes {events_max} events and {bytes_max} bytes per request, unless settings"
+        " differ. By default SDKs for Python, Go, Java and browsers send more, and lose what is"
+        " refused."
     )
     return meaning, f"To take more: provision key update {key_id} {profiles}."
 
