@@ -88,7 +88,7 @@ CASES: Final[dict[str, Callable[[], MakeBody]]] = {
     "only conflicts": _conflicts,
     "largest batches": lambda: _new_ids(_filled(lambda room: {"text": "x" * room})),
     "nested JSON": lambda: _new_ids(_filled(_nested)),
-    "large context": lambda: _new_ids(_batch() | {"context": {"text": "x" * _CONTEXT_BYTES}}),
+    "refused context": lambda: _new_ids(_batch() | {"context": {"text": "x" * _CONTEXT_BYTES}}),
 }
 """What the noisy tenant sends."""
 

@@ -56,6 +56,8 @@ from service.worker_reports import REPORT_INTERVAL_S, WorkerReport
 
 log = structlog.get_logger()
 
+# A key may have half of the requests in progress in a worker: the other keys have the rest.
+_KEY_PART: Final = 2
 # Part of the drain timeout in which clients must send their bodies and receive their answers. The
 # rest of it is for storing the events, and for the answers to those.
 _CLIENT_PART: Final = 0.25
@@ -204,7 +206,9 @@ class Worker:
             turns=ScanTurns(settings.scan_turn_bytes, self.metrics.scan_waited),
             rejects=self._rejects,
             clock=self._clock,
+            on_over_limit=self.metrics.request_over_limit,
             config=IngestConfig(
+                key_requests_max=max(settings.requests_max // _KEY_PART, 1),
                 limits=Limits(
                     settings.payload_bytes_max,
                     settings.payload_events_max,

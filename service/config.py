@@ -101,7 +101,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = "127.0.0.0/8, ::1, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fc00::/7"
     requests_max: Annotated[
         int,
-        _number(1, MILLION, "Concurrent requests with events in a worker; above it, 503."),
+        _number(
+            1,
+            MILLION,
+            "Concurrent requests with events in a worker, of one key half of that; above it, 503.",
+        ),
     ] = 2_048
     idle_timeout_s: Annotated[
         float, _seconds(86_400, "A connection without a request for this long is closed.")
@@ -179,8 +183,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _number(
             1 * KIB,
             256 * MIB,
-            "A key with more in one transaction of a worker gets transactions apart from the other"
-            " keys.",
+            "A key with more in one transaction of a worker, counting 1 KiB for each row too, gets"
+            " transactions apart from the other keys.",
         ),
     ] = 128 * KIB
     heavy_batch_bytes_max: Annotated[
@@ -188,7 +192,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _number(
             64 * KIB,
             256 * MIB,
-            "Limit for one of these transactions while other keys send, in bytes.",
+            "Limit for one of these transactions while other keys send, counted in the same way.",
         ),
     ] = 1 * MIB
     scan_turn_bytes: Annotated[
@@ -202,7 +206,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     queue_rows_max: Annotated[
         int,
         _number(
-            1, INT32_MAX, "Rows queued in a worker; a full queue answers 503 until it is half full."
+            1,
+            INT32_MAX,
+            "Rows queued in a worker; at the limit it answers 503 until the queue is half empty; if"
+            " a few keys have filled it, to these only.",
         ),
     ] = 20_000
     queue_bytes_max: Annotated[
@@ -210,7 +217,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _number(
             64 * KIB,
             MIB * MIB,
-            "Bytes queued in a worker; a full queue answers 503 until it is half full.",
+            "Bytes queued in a worker; at the limit as above.",
         ),
     ] = 64 * MIB
     quarantine_rows_per_minute: Annotated[

@@ -141,6 +141,7 @@ class Edge:
             reply = await self._refused(error, body, request)
         finally:
             self._in_progress.clients.discard(client)
+            self._ingest.end(request)
         if reply.status == _UNAUTHORIZED and not self._state.is_draining:
             # Here, where nothing refers to the bytes of the body any more. Without its client a
             # request ends at once: the HTTP server limits the number of requests.
@@ -158,8 +159,7 @@ class Edge:
         await send(
             {"type": "http.response.start", "status": reply.status, "headers": answer_headers}
         )
-        content = b"" if method == "HEAD" else reply.body
-        await send({"type": "http.response.body", "body": content})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})
         duration_s = self._clock.monotonic() - started
         self._access_log.answered(request, reply.status, reply.code, duration_s)
 

@@ -57,6 +57,12 @@ class BodyBudget:
         self._held[key_id] = held
         self.held_bytes = all_bytes
 
+    def has_room(self, key_id: str | None, more_bytes: int) -> bool:
+        """Whether `take` would count *more_bytes*."""
+        share = self._without_key_max if key_id is None else self._key_max
+        is_in_share = self._held.get(key_id, 0) + more_bytes <= share
+        return is_in_share and self.held_bytes + more_bytes <= self._bytes_max
+
     def give_back(self, key_id: str | None, fewer_bytes: int) -> None:
         """Stop counting bytes that `take` counted; 0 after its first refusal."""
         if not fewer_bytes:

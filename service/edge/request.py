@@ -140,6 +140,10 @@ class RequestBody:
         finally:
             self._budget.give_back(key_id, body_bytes)
 
+    def has_room(self, body_bytes: int, key_id: str | None) -> bool:
+        """Whether `held` would count the memory of the body."""
+        return self._budget.has_room(key_id, body_bytes)
+
     async def discard(self) -> None:
         """
         Read and discard the rest of the body after an early error, up to 4 MiB and for 1 s.

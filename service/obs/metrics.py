@@ -103,7 +103,8 @@ QUEUE_REFUSED: Final = Counter(
 )
 HEAVY_KEYS: Final = Gauge(
     "forebay_heavy_keys",
-    "Keys whose events are stored apart from those of the other keys, summed over workers.",
+    "Keys whose events are stored apart from those of the other keys, when a flush last started;"
+    " summed over workers.",
     multiprocess_mode="livesum",
 )
 SCAN_WAITS: Final = Counter(

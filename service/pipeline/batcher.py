@@ -31,9 +31,9 @@ FURTHER_ROWS_MIN: Final = 300
 # for the network, and other payloads must not wait for it.
 STALLED_S: Final = 0.05
 
-_OVERLOADED_MESSAGES: Final = {
-    "share": "Too many events are waiting to be stored, most of them sent with this key; try again."
-}
+_SHARE_MESSAGE: Final = (
+    "Too many events are waiting to be stored, most of them sent with this key; try again."
+)
 
 
 class Batcher:
@@ -60,7 +60,7 @@ class Batcher:
         submission, in seconds. *on_flush* is called after each flush, failed ones included, with
         its rows, the rows still queued, and the seconds that it took. *on_refused* gets the cause
         and the number of payloads refused with `overloaded`: `full` (the queue is full), `share`
-        (their key had most in a full queue) or `expired` (half of their time is over).
+        (heavy keys have filled it, and theirs has most) or `expired` (half of their time is over).
         *on_heavy_keys* gets the number of heavy keys when it has changed.
         """
         self._write = write
@@ -100,7 +100,7 @@ class Batcher:
         now = self._clock.monotonic()
         queued = QueuedPayload(payload, verdicts, now + self._timeout_s)
         if refused := self._queue.offer(queued, now):
-            self._refuse_overload("full" if refused[0] is queued else "share", refused)
+            self._refuse_overload("share" if self._queue.heavy else "full", refused)
         # Once per iteration of the event loop: its requests are stored in one flush.
         if not self._is_start_scheduled:
             self._is_start_scheduled = True
@@ -148,8 +148,13 @@ class Batcher:
 
     def _may_start(self, lane: Lane) -> bool:
         """Whether another flush of *lane* may start beside those in progress."""
-        # One flush of each lane may always run: heavy keys do not take every connection.
-        if not lane.rows or (lane.flushes and len(self._flushes) >= self._flushes_max):
+        if not lane.rows:
+            return False
+        # One flush of each lane may always run: heavy keys do not take every connection. There is
+        # one connection more than FOREBAY_FLUSHES_MAX.
+        light, heavy = self._queue.light, self._queue.heavy
+        flushes_max = self._flushes_max + (lane is light and heavy.flushes > 0)
+        if lane.flushes and len(self._flushes) >= flushes_max:
             return False
         if not lane.flushes_on_time:
             return True
@@ -206,7 +211,8 @@ class Batcher:
                 self._on_flush(rows, self._queue.rows, self._clock.monotonic() - started)
 
     def _refuse_overload(self, cause: str, payloads: list[QueuedPayload]) -> None:
-        self._refuse(payloads, RefusedError(Reason.OVERLOADED, _OVERLOADED_MESSAGES.get(cause)))
+        message = _SHARE_MESSAGE if cause == "share" else None
+        self._refuse(payloads, RefusedError(Reason.OVERLOADED, message))
         if self._on_refused is not None:
             self._on_refused(cause, len(payloads))
 

@@ -27,7 +27,8 @@ class FairQueue(Generic[Item]):
     First in, first out for each key. Between keys: surplus round robin.
 
     A turn lasts until the items of the turn have cost the quantum. What an item costs beyond it is
-    deducted from the next turn of its key. With one key this is a plain queue.
+    deducted from the next turn of its key, unless the key has nothing more in the queue. With one
+    key this is a plain queue.
     """
 
     def __init__(self, quantum: int) -> None:
@@ -66,8 +67,6 @@ class FairQueue(Generic[Item]):
         share.balance -= cost
         if not share.items:
             del self._shares[key]
-        elif share.balance <= 0:
-            self._end_turn(key, share)
         return item
 
     def pop_oldest_while(self, condition: Callable[[Item], bool]) -> list[Item]:

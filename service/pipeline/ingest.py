@@ -6,7 +6,7 @@ each, a request took 6 % more processor time.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
@@ -55,6 +55,9 @@ class Body(Protocol):
     def held(self, body_bytes: int, key_id: str | None) -> AbstractContextManager[None]:
         """Count the memory of the body while it waits for something else, after `read`."""
 
+    def has_room(self, body_bytes: int, key_id: str | None) -> bool:
+        """Whether `held` would count the memory of the body."""
+
 
 class Counts(msgspec.Struct, frozen=True):
     """Events of one request, by outcome."""
@@ -101,12 +104,14 @@ class IngestConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
     What requests may contain.
 
-    `limits` apply to keys without limits of their own. `expansion_max`: how large a request may be
+    `limits` apply to keys without limits of their own. `key_requests_max`: requests of one key that
+    may be in progress in a worker. `expansion_max`: how large a request may be
     with the batch's context in each event, as a multiple of `bytes_max`. `schema_versions`: the
     supported ones; empty for all.
     """
 
     limits: Limits
+    key_requests_max: int
     expansion_max: int
     schema_version_default: str
     schema_versions: frozenset[str]
@@ -126,7 +131,10 @@ class Ingest:
         rejects: Rejects,
         clock: Clock,
         config: IngestConfig,
+        on_over_limit: Callable[[], None],
     ) -> None:
+        """*on_over_limit* is called for each request above the share of its key."""
+        self._on_over_limit = on_over_limit
         self._keys = keys
         self._rate_limits = rate_limits
         self._checker = checker
@@ -157,9 +165,8 @@ class Ingest:
             raise self._profiles.body_refused(refusal, has_key=key is not None) from None
         request.received_at_us = self._clock.unix_us()
         request.body_bytes = len(body)
-        if len(body) > UNGATED_BYTES_MAX and not self._turns.take(len(body)):
-            with request.body.held(len(body), key_id):
-                await self._turns.wait(key_id or "", len(body))
+        if len(body) > UNGATED_BYTES_MAX:
+            await self._take_turn(request, body, key_id)
         events_max = request.limits.events_max
         scanned = scan(body, request.event_type, events_max)
         if key is None:
@@ -170,6 +177,7 @@ class Ingest:
                 del scanned
                 with request.body.held(len(body), None):
                     key = await self._keys.authenticate(text)
+                await self._take_turn(request, body, None)
                 scanned = scan(body, request.event_type, events_max)
             self._set_key_of_body(request, key, scanned.count)
         if scanned.context_bytes or not 0 < scanned.count <= request.limits.events_max:
@@ -182,6 +190,7 @@ class Ingest:
             del scanned
             with request.body.held(len(body), current.key_id):
                 current = await self._keys.renew(key)
+            await self._take_turn(request, body, current.key_id)
             scanned = scan(body, request.event_type, events_max)
         checked = self._check(request, scanned, current)
         # The limit of the queue counts the rows only, so the body must not stay in memory.
@@ -194,6 +203,19 @@ class Ingest:
         if request.key is not None:
             self._rejects.request_refused(request.key.key, request.id_text, refusal)
 
+    async def _take_turn(self, request: Request, body: bytes, key_id: str | None) -> None:
+        """
+        Wait until a large body may be scanned.
+
+        Bodies that wait take memory. Without room for this one it is scanned at once.
+        """
+        body_bytes = len(body)
+        if body_bytes <= UNGATED_BYTES_MAX or self._turns.take(body_bytes):
+            return
+        if request.body.has_room(body_bytes, key_id):
+            with request.body.held(body_bytes, key_id):
+                await self._turns.wait(key_id or "", body_bytes)
+
     def _schema_version(self, request: Request) -> str:
         if request.schema_version_text is None:
             return self._config.schema_version_default
@@ -205,15 +227,35 @@ class Ingest:
         if text is None:
             request.limits = self.limits_without_key
             return None
-        request.key = key = self._keys.cached(text) or await self._keys.authenticate(text)
+        key = self._keys.cached(text) or await self._keys.authenticate(text)
+        self._begin(request, key)
         request.limits = limits = self._limits_of(key.key)
         if limits.events_per_second:
             # Before the body is read, so that a refusal costs little.
             self._rate_limits.require_token(key.key.key_id, limits.events_per_second)
         return key
 
-    def _set_key_of_body(self, request: Request, key: CachedKey, events: int) -> None:
+    def _begin(self, request: Request, key: CachedKey) -> None:
+        """Count a request of a key until `end`; refuse what one key has above its share."""
         request.key = key
+        key.requests += 1
+        if key.requests > self._config.key_requests_max:
+            self._on_over_limit()
+            raise RefusedError(
+                Reason.OVERLOADED,
+                "Too many requests with this key are in progress; try again.",
+                limit=self._config.key_requests_max,
+                actual=key.requests,
+            )
+
+    @staticmethod
+    def end(request: Request) -> None:
+        """Stop counting a request; call this once for each."""
+        if request.key is not None:
+            request.key.requests -= 1
+
+    def _set_key_of_body(self, request: Request, key: CachedKey, events: int) -> None:
+        self._begin(request, key)
         own = self._limits_of(key.key)
         # Events beyond the first limit were counted, but not scanned.
         events_max = min(request.limits.events_max, own.events_max)

@@ -59,6 +59,8 @@ class CachedKey(msgspec.Struct):
     refresh_at: float = -math.inf
     usable_until: float = -math.inf
     stale_until: float = -math.inf
+    requests: int = 0
+    """Requests in progress with this key."""
 
     def expire(self) -> None:
         """Require a look-up before the next use."""

@@ -9,9 +9,11 @@ import msgspec
 from service.model import Payload
 from service.pipeline.lanes import BatchLimits, HeavyLane, Lane, QueuedPayload, cost_of
 
-# How long a key stays heavy after the batch that made it heavy, and how long batches of heavy keys
-# stay small after a payload of a light key, in seconds.
-_REMEMBERED_S: Final = 1.0
+# How long a key stays heavy after the batch that made it heavy, in seconds.
+_HEAVY_S: Final = 1.0
+# How long batches of heavy keys stay small after a payload of a light key, in seconds. With 1 s,
+# one light payload every 0.8 s cost the heavy keys two thirds of their rate; with this, a tenth.
+_SHARED_S: Final = 0.1
 
 
 class QueueLimits(msgspec.Struct, frozen=True):
@@ -75,28 +77,16 @@ class Queue:
         """
         Append *queued*; return the payloads that have no room, at *now* (monotonic seconds).
 
-        In a full queue, this is *queued* itself if its key has most in the queue or no heavy key
-        has filled it; otherwise it is the newest payloads of the keys that have most.
+        In a full queue, a payload of a light key takes the room of the newest payloads of the heavy
+        key that has most. So does one of a heavy key that has less. Otherwise, or if no heavy key
+        has anything in the queue, *queued* itself has no room.
         """
-        payload, was_open = queued.payload, self._is_open
-        light, limits = self.light, self._limits
-        if was_open and not self._heavy_until:  # the usual case
-            light.append(queued)
-            if light.rows >= limits.queue_rows_max or light.size_bytes >= limits.queue_bytes_max:
-                self._is_open = False
-                self._find_heavy(light, now)
-            return []
-        is_heavy = bool(self._heavy_until) and self._is_heavy(payload.key_id, now)
-        if not was_open and not self._has_room(payload, is_heavy=is_heavy):
-            return [queued]
-        if is_heavy:
-            self.heavy.append(queued)
+        if not self._is_open:
+            return self._offer_to_full(queued, now)
+        if self._heavy_until:
+            self._append(queued, now)
         else:
             self.light.append(queued)
-            if self._heavy_until:
-                self._is_shared_until = now + _REMEMBERED_S
-        if not was_open:
-            return self._take_excess()
         if self._is_at_limit():
             self._is_open = False
             self._find_heavy(self.light, now)
@@ -127,7 +117,8 @@ class Queue:
         if self._heavy_until:
             self._forget_heavy(now)
         if cost_of(batch.rows, batch.size_bytes) > self._limits.light_key_cost_max:
-            self._find_heavy(batch.payloads, now)
+            # What a heavy key has queued is in its lane already.
+            self._find_heavy(batch.payloads, now, is_moved=lane is self.light)
         return batch.payloads
 
     def take_expired(self, deadline: float) -> list[QueuedPayload]:
@@ -139,18 +130,38 @@ class Queue:
             self._reopen()
         return expired
 
+    def _append(self, queued: QueuedPayload, now: float) -> None:
+        if self._is_heavy(queued.payload.key_id, now):
+            self.heavy.append(queued)
+        else:
+            self.light.append(queued)
+            if self._heavy_until:
+                self._is_shared_until = now + _SHARED_S
+
+    def _offer_to_full(self, queued: QueuedPayload, now: float) -> list[QueuedPayload]:
+        if not self._has_room(queued.payload, now):
+            return [queued]
+        self._append(queued, now)
+        excess = self._take_excess()
+        if not self.heavy and self._is_at_limit():
+            # The heavy keys have nothing here any more. Who has filled it?
+            self._find_heavy(self.light, now)
+        return excess
+
     def _is_heavy(self, key_id: str, now: float) -> bool:
         until = self._heavy_until.get(key_id)
         return until is not None and (until > now or self.heavy.has(key_id))
 
-    def _find_heavy(self, payloads: Iterable[QueuedPayload], now: float) -> None:
-        """Make the keys heavy that have too much in *payloads*; move what is queued of them."""
+    def _find_heavy(
+        self, payloads: Iterable[QueuedPayload], now: float, *, is_moved: bool = True
+    ) -> None:
+        """Make the keys heavy that have too much in *payloads*; move what the light lane has."""
         costs: defaultdict[str, int] = defaultdict(int)
         for queued in payloads:
             costs[queued.payload.key_id] += cost_of(queued.payload.rows, queued.payload.size_bytes)
         heavy = {key for key, cost in costs.items() if cost > self._limits.light_key_cost_max}
-        self._heavy_until |= dict.fromkeys(heavy, now + _REMEMBERED_S)
-        if heavy and self.light:
+        self._heavy_until |= dict.fromkeys(heavy, now + _HEAVY_S)
+        if heavy and is_moved:
             for queued in self.light.take_keys(heavy):
                 self.heavy.append(queued)
 
@@ -159,9 +170,9 @@ class Queue:
         for key_id in [key_id for key_id in self._heavy_until if not self._is_heavy(key_id, now)]:
             del self._heavy_until[key_id]
 
-    def _has_room(self, payload: Payload, *, is_heavy: bool) -> bool:
-        """Whether a full queue takes *payload*: others have more in it, or heavy keys filled it."""
-        if is_heavy:
+    def _has_room(self, payload: Payload, now: float) -> bool:
+        """Whether a full queue takes *payload*: heavy keys have something in it, or more."""
+        if self._is_heavy(payload.key_id, now):
             return self.heavy.is_below_largest(payload)
         return bool(self.heavy) or (bool(self._heavy_until) and not self._is_at_limit())
 

@@ -195,24 +195,55 @@ async def test_a_too_low_limit_of_open_files_stops_the_start_with_one_message(
 
 
 async def test_a_request_above_the_limit_is_refused_at_once(start_site: StartSite) -> None:
-    site = await start_site(workers="1", requests_max="2")
-    key, ids = await site.make_key(), new_ids(2)
-    async with site.client(key) as client:
-        await client.post("/v1/batch", json=tracks(new_ids(1)))
-        async with site.held(key, *ids):
-            sending = [
-                asyncio.create_task(client.post("/v1/batch", json=tracks([each]))) for each in ids
-            ]
-            await until(site.lock_waits, NOTICED_S, "a flush waits for the lock")
-            refused = await client.post("/v1/batch", json=tracks(new_ids(1)))
-            assert (await client.get("/health")).status_code == 200
-        answers = [(await each).status_code for each in sending]
+    site = await start_site(
+        workers="1", requests_max="2", lock_timeout_ms="10000", flush_timeout_s="30"
+    )
+    key, other, third = [await site.make_key() for _ in range(3)]
+    ids, other_ids = new_ids(1), new_ids(1)
 
+    async def are_both_locked() -> bool:
+        return await site.lock_waits() == 2
+
+    async with site.held(key, *ids), site.held(other, *other_ids):
+        first = asyncio.create_task(_send(site, key, ids))
+        await until(site.lock_waits, NOTICED_S, "a flush waits for the lock")
+        sending = [first, asyncio.create_task(_send(site, other, other_ids))]
+        await until(are_both_locked, NOTICED_S, "another flush waits for the lock")
+        refused = await _send(site, third, new_ids(1))
+        async with site.client() as client:
+            assert (await client.get("/health")).status_code == 200
+    assert [(await each).status_code for each in sending] == [200, 200]
     assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
     assert (refused.json()["limit"], refused.json()["actual"]) == (2, 3)
     assert int(refused.headers["retry-after"]) >= 1
-    assert answers == [200, 200]
     assert await _sample(site, "forebay_requests_over_limit_total") == 1
+
+
+async def test_half_of_the_requests_in_progress_may_be_of_one_key(start_site: StartSite) -> None:
+    site = await start_site(
+        workers="1",
+        requests_max="4",
+        flushes_max="4",
+        lock_timeout_ms="10000",
+        flush_timeout_s="30",
+    )
+    key, other, ids = await site.make_key(), await site.make_key(), new_ids(2)
+
+    async def are_both_locked() -> bool:
+        return await site.lock_waits() == len(ids)
+
+    async with site.held(key, *ids):
+        first = asyncio.create_task(_send(site, key, ids[:1]))
+        await until(site.lock_waits, NOTICED_S, "a flush waits for the lock")
+        sending = [first, asyncio.create_task(_send(site, key, ids[1:]))]
+        await until(are_both_locked, NOTICED_S, "another flush waits for the lock")
+        refused = await _send(site, key, new_ids(1))
+        assert (await _send(site, other, new_ids(1))).status_code == 200
+    assert [(await each).status_code for each in sending] == [200, 200]
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert (refused.json()["limit"], refused.json()["actual"]) == (2, 3)
+    assert await _sample(site, "forebay_requests_over_limit_total") == 1
+    assert (await _send(site, key, new_ids(1))).status_code == 200
 
 
 async def test_slow_bodies_do_not_use_up_the_limit_of_requests(
@@ -293,6 +324,11 @@ async def _ended(site: Site) -> dict[str, float]:
         for sample in family.samples
         if sample.name == "forebay_client_connections_ended_total"
     }
+
+
+async def _send(site: Site, key: NewKey, event_ids: Sequence[str]) -> httpx.Response:
+    async with site.client(key) as client:
+        return await client.post("/v1/batch", json=tracks(event_ids))
 
 
 async def _sample(site: Site, name: str) -> float:

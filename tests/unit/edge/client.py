@@ -74,7 +74,7 @@ class EdgeBench:
         )
         self.is_quarantine_full = False
         self.checker = checker(budget, random_row_ids())
-        self.requests = self.delayed = 0
+        self.requests = self.delayed = self.scan_waits = 0
         self.bodies = BodyBudget(100_000, 2_000, lambda _: None)
         self.edge = Edge(
             ingest=self._ingest(),
@@ -141,12 +141,14 @@ class EdgeBench:
                 flushes_max=1,
                 timeout_s=5,
             ),
-            turns=ScanTurns(65_536, lambda: None),
+            turns=ScanTurns(65_536, self._wait_for_turn),
             rejects=Rejects(
                 Metrics(), KeyLabels(memoryview(bytearray(key_labels.MEMORY_BYTES))), self.clock
             ),
             clock=self.clock,
+            on_over_limit=lambda: None,
             config=IngestConfig(
+                key_requests_max=50,
                 expansion_max=4,
                 limits=Limits(bytes_max=2_000, events_max=3, events_per_second=self._rate_setting),
                 schema_version_default="1.0",
@@ -156,6 +158,9 @@ class EdgeBench:
 
     def _delay(self) -> None:
         self.delayed += 1
+
+    def _wait_for_turn(self) -> None:
+        self.scan_waits += 1
 
     def _take_request_id(self) -> tuple[int, str]:
         self.requests += 1

@@ -106,8 +106,8 @@ def test_while_light_keys_send_a_batch_of_heavy_ones_is_small() -> None:
         offer(queue, "b")
     offer(queue, "g")
 
-    assert 6 == len(queue.take_batch(queue.heavy, NOW + 0.5))
-    assert 14 == len(queue.take_batch(queue.heavy, NOW + 1.5))
+    assert 6 == len(queue.take_batch(queue.heavy, NOW + 0.05))
+    assert 14 == len(queue.take_batch(queue.heavy, NOW + 0.15))
 
 
 def test_a_full_queue_refuses_the_key_that_has_most() -> None:
@@ -140,8 +140,10 @@ def test_a_queue_that_heavy_keys_filled_takes_light_ones_up_to_its_limit() -> No
 
     # Rows 1 to 20 displace the first batch, and rows 21 to 40 the second one.
     assert ["b", *[""] * 19, "b", *[""] * 19] == [keys(offer(queue, "g")) for _ in range(40)]
-    assert not queue.heavy
+    # Now g has filled it, and is heavy itself.
     assert "g" == keys(offer(queue, "g"))
+    assert "g" == keys(offer(queue, "h"))
+    assert 40 == queue.rows
 
 
 def test_a_queue_that_becomes_full_looks_for_heavy_keys_itself() -> None:
