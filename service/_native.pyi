@@ -97,7 +97,15 @@ class Scan:
 
     @property
     def write_key(self) -> str | None:
-        """The `writeKey` of the batch or of the single event, if it is text that can be stored."""
+        """
+        The `writeKey` of the batch or of the single event, if it is text that can be stored.
+
+        If the batch has none, the `writeKey` of its events, unless they have different ones.
+        """
+
+    @property
+    def has_different_keys(self) -> bool:
+        """Whether the batch has no `writeKey` and its events have different ones."""
 
     @property
     def count(self) -> int:

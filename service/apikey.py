@@ -57,6 +57,11 @@ def parse(text: str) -> Credential | None:
     return _credential(text)
 
 
+def before_colon(text: bytes) -> bytes:
+    """Return the key in *text*, which may be `<key>:<anything>`: Jitsu's SDK sends such keys."""
+    return text.partition(b":")[0]
+
+
 def _credential(text: str) -> Credential:
     start = len(PREFIX) + 1
     key_id = text[start : start + _ID_CHARS]

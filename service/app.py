@@ -16,12 +16,17 @@ from service import _native, config
 from service.clock import Clock, SystemClock
 from service.config import Config, ConfigError
 from service.edge.access import AccessLog
-from service.edge.asgi import Cors, Edge
+from service.edge.addresses import AddressGroups
+from service.edge.asgi import Edge
 from service.edge.body_budget import BodyBudget
 from service.edge.connections import ConnectionLimits, Connections
+from service.edge.cors import Cors
 from service.edge.in_progress import RequestsInProgress
 from service.edge.probes import DatabaseReport, Probes
+from service.edge.public_url import PublicUrls
 from service.edge.request import Receive, Scope, Send
+from service.edge.routes import Routes
+from service.edge.sdk_documents import SdkDocuments
 from service.edge.sockets import Sockets
 from service.edge.unauthorized import UnauthorizedLimits, UnauthorizedPace
 from service.file_limit import allowed_connections
@@ -216,9 +221,10 @@ class Worker:
             state=self.state,
             version=_native.__version__,
         )
+        urls = PublicUrls(settings.public_url, AddressGroups(settings.trusted_networks))
         return Edge(
             ingest=ingest,
-            probes=self._probes,
+            routes=Routes(self._probes, SdkDocuments(self._keys, urls)),
             cors=Cors(settings.origins),
             access_log=AccessLog(self.metrics, is_on=settings.request_log),
             in_progress=self._in_progress,

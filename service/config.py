@@ -32,6 +32,9 @@ MILLION: Final = 1_000_000
 _VERSION: Final = r"\d{1,5}\.\d{1,5}(\.\d{1,5})?"
 # As browsers send it: in lower case, without a path.
 _ORIGIN: Final = r"(\*|null|[a-z][a-z0-9+.-]*://[^\s,/A-Z]+)"
+_PUBLIC_URL: Final = (
+    r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?"
+)
 # Description of a text value, used in error messages and settings.md.
 _HOST_FORM: Final = {"form": "an address or a host name"}
 
@@ -162,6 +165,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="Origins whose pages may send events, separated by commas; *: all.",
         ),
     ] = "*"
+    public_url: Annotated[
+        str,
+        Meta(
+            pattern=rf"^({_PUBLIC_URL})?$",
+            extra={"form": "empty or a URL such as https://events.example.com"},
+            description="URL of the service for browsers; empty: as a page has requested it.",
+        ),
+    ] = ""
 
     batch_rows_max: Annotated[int, _number(1, 50_000, "Rows written in one transaction.")] = 2_000
     batch_bytes_max: Annotated[

@@ -1,38 +1,38 @@
-"""The ASGI application: routes, requests to the pipeline, answers, CORS."""
+"""The ASGI application: passes requests to the pipeline, and sends the answers."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
-import msgspec
 import structlog
 
 from service.clock import Clock
 from service.edge import replies
 from service.edge.access import AccessLog
 from service.edge.body_budget import BodyBudget
+from service.edge.cors import Cors
 from service.edge.in_progress import RequestsInProgress
-from service.edge.probes import Probes
-from service.edge.replies import Header, Reply
+from service.edge.key_text import key_of_request
+from service.edge.replies import Reply
 from service.edge.request import (
     ClientGoneError,
+    HttpRequest,
     Receive,
     RequestBody,
     Scope,
     Send,
     body_deadlines,
-    key_text,
     reject_ambiguous_headers,
 )
+from service.edge.routes import METHODS, UNKNOWN, IngestRoute, Route, Routes
 from service.edge.unauthorized import UnauthorizedPace
-from service.model import EVENT_TYPES, WorkerState
+from service.model import WorkerState
 from service.pipeline.ingest import Ingest, Request
 from service.reasons import Reason, RefusedError
 
 log = structlog.get_logger()
 
-_BATCH: Final = "batch"
 _ENDS_OF_THE_WORKER: Final = (
     asyncio.CancelledError,
     GeneratorExit,
@@ -42,36 +42,11 @@ _ENDS_OF_THE_WORKER: Final = (
 _METHODS: Final = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 )
-# Named one by one, because a wildcard does not include Authorization. SDKs send these.
-_CORS_HEADERS: Final = (
-    b"authorization, content-type, content-encoding, x-api-key, x-write-key,"
-    b" x-event-schema-version, x-retry-count, anonymousid, sentat, rsa-retry-attempt,"
-    b" rsa-since-last-attempt, rsa-since-first-attempt, rsa-retry-reason,"
-    b" x-enable-debug, x-ip-policy, traceparent"
-)
-_CORS_MAX_AGE_S: Final = 86_400
+# A preflight request has this header.
+_ASKED_METHOD: Final = b"access-control-request-method"
 _UNAUTHORIZED: Final = 401
 # How long a body may take in any case, also when there is no room for another request.
 _BODY_TIME_MIN_S: Final = 1.0
-
-
-class _IngestRoute(msgspec.Struct, frozen=True):
-    """A path that accepts events; *event_type* is None for a batch."""
-
-    endpoint: str
-    event_type: str | None
-    methods: tuple[str, ...] = ("POST", "OPTIONS")
-
-
-class _ReportRoute(msgspec.Struct, frozen=True):
-    """A path that reports the state of the service."""
-
-    endpoint: str
-    report: Callable[[], Awaitable[Reply]]
-    methods: tuple[str, ...] = ("GET", "HEAD")
-
-
-_Route = _IngestRoute | _ReportRoute
 
 
 class Edge:
@@ -81,8 +56,8 @@ class Edge:
         self,
         *,
         ingest: Ingest,
-        probes: Probes,
-        cors: "Cors",
+        routes: Routes,
+        cors: Cors,
         access_log: AccessLog,
         in_progress: RequestsInProgress,
         unauthorized: UnauthorizedPace,
@@ -94,6 +69,7 @@ class Edge:
     ) -> None:
         """*take_request_id* returns a new id, as a number and as text."""
         self._ingest = ingest
+        self._routes = routes
         self._cors = cors
         self._access_log = access_log
         self._in_progress = in_progress
@@ -104,7 +80,6 @@ class Edge:
         self._body_deadlines = body_deadlines()
         self._body_timeout_s = body_timeout_s
         self._take_request_id = take_request_id
-        self._routes = _routes(probes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -112,7 +87,7 @@ class Edge:
         number, request_id = self._take_request_id()
         client = scope["client"]
         self._in_progress.clients.add(client)
-        route = self._routes.get(scope["path"])
+        route = self._routes[scope["path"]]
         method = scope["method"]
         headers = dict(scope["headers"])
         body = RequestBody(
@@ -122,21 +97,23 @@ class Edge:
             id=number,
             id_text=request_id,
             method=method if method in _METHODS else "other",
-            endpoint="unknown" if route is None else route.endpoint,
+            endpoint=UNKNOWN if route is None else route.endpoint,
             body=body,
         )
         try:
-            if isinstance(route, _IngestRoute) and method == "POST":
+            if isinstance(route, IngestRoute) and method == "POST":
                 if len(self._in_progress.clients) > self._in_progress.requests_max:
                     self._in_progress.make_room(client, self._end_slowest_body)
                 reject_ambiguous_headers(headers, scope["headers"], body.length)
                 request.event_type = route.event_type
-                request.key_text = key_text(headers)
+                request.key_text = key_of_request(
+                    headers, scope["query_string"] if route.has_query_key else b""
+                )
                 request.schema_version_text = headers.get(b"x-event-schema-version")
                 request.traceparent = headers.get(b"traceparent")
                 reply = replies.processed(request, await self._ingest.process(request))
             else:
-                reply = await self._report(route, method)
+                reply = await self._answer(route, HttpRequest(scope, headers, body))
         except BaseException as error:  # noqa: BLE001 - a panic of the core is a BaseException
             reply = await self._refused(error, body, request_id)
         finally:
@@ -153,7 +130,7 @@ class Edge:
         if self._state.is_leaving:
             answer_headers.append((b"connection", b"close"))
         origin = headers.get(b"origin")
-        if origin is not None and isinstance(route, _IngestRoute):
+        if origin is not None:
             answer_headers += self._cors.headers(origin)
         await send(
             {"type": "http.response.start", "status": reply.status, "headers": answer_headers}
@@ -172,15 +149,19 @@ class Edge:
         latest = time.monotonic() + self._body_timeout_s - _BODY_TIME_MIN_S
         return self._body_deadlines.exceed_first(latest)
 
-    async def _report(self, route: _Route | None, method: str) -> Reply:
+    async def _answer(self, route: Route | None, request: HttpRequest) -> Reply:
         """Answer a request without events."""
+        method = request.scope["method"]
+        if method == "OPTIONS" and (route is not None or _ASKED_METHOD in request.headers):
+            # For an unknown path too: otherwise the browser hides the answer 404 from the page.
+            return self._cors.preflight(METHODS if route is None else route.methods)
         if route is None:
             raise RefusedError(Reason.NOT_FOUND)
-        if method not in route.methods:
+        if method not in route.methods or isinstance(route, IngestRoute):
             raise _method_not_allowed(method, route.methods)
-        if isinstance(route, _IngestRoute):
-            return self._cors.preflight()
-        return await route.report()
+        if route.is_limited and len(self._in_progress.clients) > self._in_progress.requests_max:
+            self._in_progress.make_room(request.scope["client"], self._end_slowest_body)
+        return await route.answer(request)
 
     async def _refused(self, error: BaseException, body: RequestBody, request_id: str) -> Reply:
         """Return the answer to a request that failed. Other requests are not affected."""
@@ -198,51 +179,6 @@ class Edge:
             log.error("request_failed", request_id=request_id, exc_info=error)
             refusal = RefusedError(Reason.INTERNAL_ERROR)
         return replies.refused(request_id, refusal)
-
-
-class Cors:
-    """Lets pages of the configured origins send events, without credentials."""
-
-    def __init__(self, origins: frozenset[str]) -> None:
-        """*origins*: `*` allows all; empty allows none."""
-        self._is_open = "*" in origins
-        self._origins = {origin.encode("latin-1") for origin in origins}
-
-    def headers(self, origin: bytes) -> tuple[Header, ...]:
-        """Return the CORS headers of an answer to a page of *origin*."""
-        if self._is_open:
-            allowed: tuple[Header, ...] = ((b"access-control-allow-origin", b"*"),)
-        elif origin in self._origins:
-            allowed = ((b"access-control-allow-origin", origin), (b"vary", b"Origin"))
-        else:
-            return ((b"vary", b"Origin"),)
-        return (*allowed, (b"access-control-expose-headers", b"Retry-After, X-Request-Id"))
-
-    def preflight(self) -> Reply:
-        """Return the answer to a preflight request."""
-        return Reply(
-            204,
-            b"",
-            (
-                (b"access-control-allow-methods", b"POST, OPTIONS"),
-                (b"access-control-allow-headers", _CORS_HEADERS),
-                (b"access-control-max-age", b"%d" % _CORS_MAX_AGE_S),
-            ),
-        )
-
-
-def _routes(probes: Probes) -> dict[str, _Route]:
-    routes: dict[str, _Route] = {
-        "/": _ReportRoute("index", probes.index),
-        "/health": _ReportRoute("health", probes.health),
-        "/health/live": _ReportRoute("health_live", probes.live),
-        "/health/ready": _ReportRoute("health_ready", probes.ready),
-    }
-    for name in (*EVENT_TYPES, _BATCH):
-        route = _IngestRoute(name, None if name == _BATCH else name)
-        # With and without a slash: after a redirect, SDKs send a GET and lose the events.
-        routes[f"/v1/{name}"] = routes[f"/v1/{name}/"] = route
-    return routes
 
 
 def _method_not_allowed(method: str, allowed: tuple[str, ...]) -> RefusedError:

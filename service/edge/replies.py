@@ -151,3 +151,11 @@ def _unauthorized(request_id: str) -> Reply:
 def report(status: int, content: object) -> Reply:
     """Return *content* as JSON."""
     return Reply(status, _ENCODER.encode(content))
+
+
+def document(content: object) -> Reply:
+    """Return *content* as JSON that no cache keeps: it depends on headers of the request."""
+    return Reply(200, _ENCODER.encode(content), (_JSON, (b"cache-control", b"no-store")))
+
+
+CLIENT_METRICS_TAKEN: Final = report(200, {"success": True})

@@ -1,11 +1,10 @@
-"""Request headers, rejection of ambiguous ones, the API key in them, and the request body."""
+"""A request as HTTP has it: its headers, rejection of ambiguous ones, and its body."""
 
 import asyncio
-import binascii
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from service.deadlines import Deadlines
 from service.edge.body_budget import BodyBudget
@@ -161,7 +160,7 @@ class RequestBody:
 
     async def until_client_is_gone(self, timeout_s: float) -> None:
         """Return when the client has closed the connection, at the latest after *timeout_s*."""
-        if not self._is_complete:
+        if not self._is_complete and self._has_body():
             await asyncio.sleep(timeout_s)
             return
         try:
@@ -208,12 +207,21 @@ class RequestBody:
 
     def _is_coming(self) -> bool:
         """Whether the client is going to send the rest of the body."""
-        headers = self._headers
-        has_body = b"content-length" in headers or b"transfer-encoding" in headers
-        if self._is_abandoned or not has_body:
+        if self._is_abandoned or not self._has_body():
             return False
         # A client that sent `Expect: 100-continue` has not begun to send the body.
-        return self._received_bytes > 0 or b"expect" not in headers
+        return self._received_bytes > 0 or b"expect" not in self._headers
+
+    def _has_body(self) -> bool:
+        return b"content-length" in self._headers or b"transfer-encoding" in self._headers
+
+
+class HttpRequest(NamedTuple):
+    """A request without events."""
+
+    scope: Scope
+    headers: Headers
+    body: RequestBody
 
 
 def body_deadlines() -> Deadlines:
@@ -254,31 +262,6 @@ def reject_ambiguous_headers(
             "content-length",
             f"Content-Length is not a number of at most {_LENGTH_DIGITS_MAX} digits.",
         )
-
-
-def key_text(headers: Headers) -> bytes | None:
-    """
-    Return the API key in the headers; None if no header has one.
-
-    An Authorization header with another scheme, which a proxy may have added, is ignored. An
-    Authorization header with a supported scheme but no readable key is final (b""): other headers
-    are not used.
-    """
-    value = headers.get(b"authorization")
-    if value is not None:
-        scheme, _, rest = value.strip().partition(b" ")
-        scheme = scheme.lower()
-        if scheme == b"basic":
-            try:
-                return binascii.a2b_base64(rest.strip(), strict_mode=True).partition(b":")[0]
-            except binascii.Error:
-                return b""
-        if scheme == b"bearer":
-            return rest.strip()
-    value = headers.get(b"x-api-key")
-    if value is None:
-        value = headers.get(b"x-write-key")
-    return None if value is None else value.strip()
 
 
 def _cancel(task: asyncio.Task[Any]) -> None:

@@ -12,6 +12,7 @@ from service.model import Outcome, Payload, RejectedRow, Verdict
 from service.pipeline.quarantine import QuarantineBudget
 from service.reasons import Reason, RefusedError
 
+_GZIP_START: Final = b"\x1f\x8b"
 # The codes of the core are names of reasons. The import fails if a code has no reason.
 _REASONS: Final = {code: Reason(code) for code in _native.violation_codes()}
 
@@ -61,6 +62,13 @@ def scan(body: bytes, event_type: str | None, events_max: int) -> _native.Scan:
     else:
         scanned = _native.scan_event(body, event_type)
     if isinstance(scanned, _native.Malformed):
+        if body.startswith(_GZIP_START):
+            raise RefusedError(
+                Reason.INVALID_ENCODING,
+                "The body begins as gzip does (bytes 1f 8b), not as JSON: send it with"
+                " Content-Encoding: gzip, and compressed once.",
+                field="Content-Encoding",
+            )
         details = {"field": scanned.field, "limit": scanned.limit, "actual": scanned.actual}
         details["offset"] = scanned.offset
         given = {name: value for name, value in details.items() if value is not None}

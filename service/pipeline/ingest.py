@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import msgspec
 
 from service._native import Scan
+from service.apikey import before_colon
 from service.clock import Clock
 from service.model import (
     PROFILE_LIMITS,
@@ -160,7 +161,7 @@ class Ingest:
         events_max = request.limits.events_max
         scanned = scan(body, request.event_type, events_max)
         if key is None:
-            text = (scanned.write_key or "").encode()
+            text = _key_of_body(scanned)
             key = self._keys.cached(text)
             if key is None:
                 # A scan can take four times the memory of its body, so none waits for a look-up.
@@ -290,6 +291,17 @@ def count(verdicts: Sequence[Verdict]) -> Counts:
         outcomes.count(Outcome.CONFLICT),
         outcomes.count(Outcome.REJECTED),
     )
+
+
+def _key_of_body(scanned: Scan) -> bytes:
+    if scanned.has_different_keys:
+        raise RefusedError(
+            Reason.AMBIGUOUS_FIELD,
+            "The events of the batch have different writeKeys: send one key, in a header or as"
+            " writeKey beside batch.",
+            field="writeKey",
+        )
+    return before_colon((scanned.write_key or "").encode())
 
 
 def _invalid_version(text: str, fault: str) -> RefusedError:

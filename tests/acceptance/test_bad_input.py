@@ -324,8 +324,10 @@ async def test_a_gzip_body_of_several_members_is_one_body(shared: Site) -> None:
     assert await shared.event_ids(key) == ["members"]
 
 
-@pytest.mark.parametrize("authorization", ["Negotiate abc", "Digest username=x", ""])
-async def test_a_key_beside_an_authorization_of_another_scheme_is_read(
+@pytest.mark.parametrize(
+    "authorization", ["Negotiate abc", "Digest username=x", "", "Bearer", "Basic Og=="]
+)
+async def test_a_key_beside_an_authorization_without_one_is_read(
     shared: Site, authorization: str
 ) -> None:
     key, stranger = await shared.make_key(), apikey.mint().text

@@ -17,10 +17,16 @@ async def test_the_database_has_no_text_of_a_key_wherever_a_request_had_it(share
     key = await shared.make_key()
     text = key.api_key
     bad: dict[str, Any] = {"type": "nope", "writeKey": text, "api_key": text}
-    batch = [track("a", writeKey=text), track("b", **dict.fromkeys(OTHER_NAMES, text)), bad, text]
+    with_rest = f"{text}:x"
+    batch = [
+        track("a", writeKey=text),
+        track("b", **dict.fromkeys(OTHER_NAMES, text)),
+        track("c", **dict.fromkeys(("writeKey", *OTHER_NAMES), with_rest)),
+        *(bad, text, with_rest),
+    ]
     async with shared.client(key) as client:
         answer = await client.post("/v1/batch", json={"batch": batch, "writeKey": text})
-    assert (2, 2) == (answer.json()["accepted"], answer.json()["rejected"]), answer.text
+    assert (3, 3) == (answer.json()["accepted"], answer.json()["rejected"]), answer.text
 
     secret = text.rpartition("_")[2]
     async with shared.database() as connection:
@@ -37,7 +43,7 @@ async def test_the_database_has_no_text_of_a_key_wherever_a_request_had_it(share
             "SELECT secret_sha256 FROM api_keys WHERE key_id = $1", key.key_id
         )
     assert hashlib.sha256(text.encode()).digest() == digest
-    assert [None, None] == [row["extra"] for row in await shared.rows(key)]
+    assert [None] * 3 == [row["extra"] for row in await shared.rows(key)]
     assert {b'{"type":"nope","writeKey":"***","api_key":"***"}', b'"***"'} == {
         row["payload"] for row in await shared.rejected(key)
     }

@@ -19,8 +19,14 @@ _STATUSES: Final = {
 }
 _RETRYABLE: Final = {429, 503}
 _WHOLE_SECONDS: Final = re.compile(r"[1-9][0-9]*")
-_INGEST: Final = re.compile(r"/v1/(track|identify|page|screen|group|alias|batch)/?")
+_TYPES: Final = "track|identify|page|screen|group|alias"
+_INGEST: Final = re.compile(
+    rf"/v1/({_TYPES}|[tipsga]|batch|import|b)/?|/api/s/(s2s/)?({_TYPES})/?|/beacon/v1/batch/?"
+)
 _REPORTS: Final = ("/", "/health", "/health/live", "/health/ready")
+_DOCUMENT: Final = re.compile(r"/v1/projects/[^/]+/settings/?|/sourceConfig/?")
+_CLIENT_METRICS: Final = re.compile("/v1/m/?")
+_PREFLIGHT_OF: Final = "access-control-request-method"
 
 Headers = list[tuple[str, str]]
 """Names in lower case."""
@@ -114,26 +120,35 @@ def check_answer(status: int, headers: Headers, body: bytes, *, is_head: bool = 
     assert content.get("request_id", known["x-request-id"]) == known["x-request-id"]
 
 
-def check_cors(path: str, origin: str | None, headers: Headers) -> None:
-    """Check that a page of any origin can read an answer of a path that accepts events."""
+def check_cors(origin: str | None, headers: Headers) -> None:
+    """Check that a page of any origin can read an answer."""
     known = dict(headers)
-    if origin is not None and is_ingest(path):
+    if origin is not None:
         assert known["access-control-allow-origin"] == "*", headers
-        assert "X-Request-Id" in known["access-control-expose-headers"]
+        exposed = known["access-control-expose-headers"].split(", ")
+        assert exposed == ["Retry-After", "X-Request-Id"]
     else:
         assert "access-control-allow-origin" not in known, headers
     assert "access-control-allow-credentials" not in known
 
 
-def check_status(method: str, path: str, status: int, headers: Headers) -> None:
-    """Check that *status* is one that the path and the method can have."""
-    if not is_ingest(path):
-        is_report = path in _REPORTS
-        allowed = {404} if not is_report else {200, 503} if method in {"GET", "HEAD"} else {405}
-    elif method == "OPTIONS":
+def check_status(method: str, path: str, asked: Headers, status: int, headers: Headers) -> None:
+    """Check that *status* is one that the path and the method can have; *asked*: the headers."""
+    is_document, is_report = _DOCUMENT.fullmatch(path) is not None, path in _REPORTS
+    is_metrics = _CLIENT_METRICS.fullmatch(path) is not None
+    is_known = is_ingest(path) or is_document or is_report or is_metrics
+    if method == "OPTIONS" and (is_known or _PREFLIGHT_OF in dict(asked)):
         allowed = {204}
-    elif method == "POST":
+    elif not is_known:
+        allowed = {404}
+    elif is_ingest(path) and method == "POST":
         allowed = {200, *_STATUSES.values()} - {404, 405}
+    elif is_metrics and method == "POST":
+        allowed = {200, 400, 413, 415, 503}
+    elif is_document and method in {"GET", "HEAD"}:
+        allowed = {200, 400, 401, 503}
+    elif is_report and method in {"GET", "HEAD"}:
+        allowed = {200, 503}
     else:
         allowed = {405}
     assert status in allowed, (method, path, status)
@@ -151,7 +166,7 @@ def _check_processed(content: dict[str, Any], body: bytes) -> None:
         for result in answer.results:
             assert (result.code is None) == (result.status in {"accepted", "duplicate"}), body
             assert (result.message is None) == (result.code is None), body
-    elif "success" in content:
+    elif "success" in content and content != {"success": True}:
         msgspec.json.decode(body, type=EventAnswer)
 
 

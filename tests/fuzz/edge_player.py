@@ -122,15 +122,16 @@ class EdgePlayer:
         async def send(message: MutableMapping[str, Any]) -> None:
             sent.append(message)
 
+        path, query = _path_and_query(request)
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
             "scheme": "http",
             "method": request.method,
-            "path": request.path,
-            "raw_path": request.path.encode("utf-8", "surrogatepass"),
-            "query_string": b"",
+            "path": self._keys.put_into(path),
+            "raw_path": b"",
+            "query_string": self._keys.put_into(query).encode("utf-8", "surrogatepass"),
             "root_path": "",
             "headers": headers,
             "client": ("127.0.0.1", str(40_000 + number)),
@@ -149,9 +150,10 @@ class EdgePlayer:
         request, headers = answered.request, answered.headers
         is_head = request.method == "HEAD"
         check_answer(answered.status, headers, answered.body, is_head=is_head)
-        check_status(request.method, request.path, answered.status, headers)
+        path, _ = _path_and_query(request)
+        check_status(request.method, path, request.headers, answered.status, headers)
         origins = [value for name, value in request.headers if name == "origin"]
-        check_cors(request.path, origins[-1] if origins else None, headers)
+        check_cors(origins[-1] if origins else None, headers)
         known = dict(headers)
         assert is_leaving == (known.get("connection") == "close")
         assert known["x-request-id"] not in self._request_ids, "the request id is not new"
@@ -159,7 +161,7 @@ class EdgePlayer:
         # If a connection is closed with unread bytes, the client may lose the error.
         is_excused = answered.status < 400 or answered.status == 503
         assert answered.is_read or is_excused or not _is_complete(request)
-        if is_ingest(request.path) and request.method == "POST" and _repeats_header(request):
+        if is_ingest(path) and request.method == "POST" and _repeats_header(request):
             is_refused = b'{"code":"invalid_request"' in answered.body
             assert is_refused or answered.status == 503, answered.body
         if request.must_store:
@@ -255,6 +257,11 @@ def _check_rows(answers: Iterable[Answered], rows: list[Any]) -> None:
     assert refused <= quarantined
 
 
+def _path_and_query(request: Exchange) -> tuple[str, str]:
+    path, _, query = request.path.partition("?")
+    return path, query
+
+
 def _repeats_header(request: Exchange) -> bool:
     """Whether a header is there twice that may occur once."""
     names = [name for name, _ in request.headers if name in _ONCE]
@@ -270,7 +277,7 @@ def _is_complete(request: Exchange) -> bool:
 
 
 def _results(answered: Answered) -> list[Any]:
-    if not is_ingest(answered.request.path):
+    if not is_ingest(_path_and_query(answered.request)[0]):
         return []
     return list(results_in(answered.status, answered.body))
 

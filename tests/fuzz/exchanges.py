@@ -93,8 +93,13 @@ _BAD_BODIES: Final = (
 _PATHS: Final = (
     *("/", "/health", "/health/live", "/health/ready", "/metrics", "/v1", "/v1/", "/v1/batch//"),
     *("/v1/track", "/v1/batch/", "/V1/track", "//v1/track", "/v1/../v1/track", "*", "", "/\0"),
-    *("/v1/tr\u00e4ck", "/\ud800", "/" + "a" * 10_000),
+    *("/v1/tr\u00e4ck", "/\ud800", "/" + "a" * 10_000, "/v1/m", "/v1/m/", "/v1/x", "/api/s/"),
+    *(f"/v1/projects/{key}/settings" for key in (KEY, UNKNOWN_KEY, REVOKED_KEY, "", "\ud800")),
+    *(f"/sourceConfig/?a&writeKey={key}" for key in (KEY, UNKNOWN_KEY, "\xff", "%")),
+    *(f"/beacon/v1/batch?writeKey={key}" for key in (UNKNOWN_KEY, "", "a&writeKey=b", "\ud800")),
 )
+_BATCH_PATHS: Final = ("/v1/batch", "/v1/batch/", "/v1/import/", "/v1/b", "/beacon/v1/batch")
+_EVENT_PATHS: Final = ("/v1/{0}", "/v1/{0}/", "/v1/{0[0]}", "/api/s/{0}", "/api/s/s2s/{0}/")
 _METHODS: Final = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "post", "X" * 5_000, "!#$")
 _CODING_NAMES: Final[dict[Coding, tuple[str, ...]]] = {
     "identity": ("identity", "", " Identity "),
@@ -104,10 +109,22 @@ _CODING_NAMES: Final[dict[Coding, tuple[str, ...]]] = {
     "raw deflate": ("deflate",),
 }
 _WRONG_CODINGS: Final = ("br", "zstd", "gzip, gzip", "gzip", "deflate", "\xff", "identity, gzip")
-_KEYS: Final = ("", " ", "fb1_", "\xff\0", UNKNOWN_KEY, REVOKED_KEY, KEY[:-1] + "x", "K" * 9_000)
+_KEYS: Final = (
+    "",
+    " ",
+    "fb1_",
+    ":",
+    f"{KEY}:***",
+    "\xff\0",
+    UNKNOWN_KEY,
+    REVOKED_KEY,
+    KEY[:-1] + "x",
+    "K" * 9_000,
+)
 _AUTHORIZATIONS: Final = (
     *(f"{scheme} {key}" for scheme in ("Bearer", "Basic") for key in _KEYS),
     *("Basic", "Basic !", "Basic =", "Basic Og==", "Basic Og", "Bearer", "bearer\t", "Negotiate a"),
+    f"Bearer {KEY}:x",
 )
 _VERSIONS: Final = ("1", "1.0.0.0", "a.b", "\xff", "", "99999.99999.99999", "100000.0", "1.0 ")
 _KEY_HEADERS: Final = ("authorization", "x-api-key", "x-write-key")
@@ -115,6 +132,7 @@ _HEADER_NAMES: Final = (
     *_KEY_HEADERS,
     *("content-length", "transfer-encoding", "content-encoding", "x-event-schema-version"),
     *("origin", "traceparent", "expect", "connection", "host", "cookie", "x-a", "content-type"),
+    *("access-control-request-method", "x-forwarded-host", "x-forwarded-proto"),
 )
 _HEADER_VALUES: Final = (
     *("", " ", "0", "5", "-1", "+5", "1e3", "9" * 30, "chunked", "Chunked ", "gzip, chunked"),
@@ -138,21 +156,28 @@ def _correct(draw: st.DrawFn, number: int, salt: str) -> Exchange:
     else:
         ids = [f"{number}-0"]
         body = _good_event(pen, ids[0], event_type)
-    place = pen.choice(["basic", "bearer", "x-api-key", "x-write-key", "body"])
+    paths = _BATCH_PATHS if event_type is None else _EVENT_PATHS
+    path = pen.choice(paths).format(event_type)
+    is_beacon = path.startswith("/beacon")
+    place = pen.choice(["basic", "bearer", "x-api-key", "x-write-key", "body", "query"])
     headers = [("host", "forebay.test")]
-    if place == "body":
+    if place == "query" and is_beacon:
+        path += f"?writeKey={KEY}"
+    elif place in {"body", "query"}:
         body = f'{{"writeKey":"{KEY}",' + body.lstrip("{ \n\t\r")
     elif place in {"basic", "bearer"}:
         headers.append(("authorization", f"{place.title()} {KEY}"))
     else:
-        headers.append((place, KEY))
+        headers.append((place, KEY + pen.choice(["", ":x"])))
+        if pen.random() < 0.2:
+            headers.append(("authorization", pen.choice(["", "Basic Og==", "Negotiate a"])))
     coding: Coding = pen.choice(["identity", "identity", *_CODING_NAMES])
     if coding != "identity" or pen.random() < 0.5:
         headers.append(("content-encoding", pen.choice(_CODING_NAMES[coding])))
     others = [("origin", "https://shop.example"), ("x-event-schema-version", "2.10")]
     headers += pen.sample(others, pen.randint(0, 2))
     return Exchange(
-        path=f"/v1/{event_type or 'batch'}{pen.choice(['', '/'])}",
+        path=path,
         body=body.encode().decode("latin-1"),
         headers=pen.sample(headers, len(headers)),
         coding=coding,

@@ -21,7 +21,8 @@ _TARGETS: Final = (
     *("/v1/track;a", "http://forebay.test/v1/track", "http://a@b:99999/v1/track"),
     *("forebay.test:80", "http://", "/v1/track%00", "/%ff%fe", "/v1/tr\xff", "/v1/tr\xc3\xa4"),
     *("/v1/tr ack", "", "v1/track", "/\\", "/" + "a" * 9_000, "/v1/track?" + "a" * 66_000),
-    *("/v1/track?\xff", "/v1/track\t", "?a"),
+    *("/v1/track?\xff", "/v1/track\t", "?a", "/v1/m", "/sourceConfig/?writeKey=%ff&writeKey=a"),
+    *("/v1/projects/fb1_a/settings", "/v1/projects/%00/settings?a", "/beacon/v1/batch?writeKey=%"),
 )
 _METHODS: Final = (
     *("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "CONNECT", "PATCH", "post", "PRI"),

@@ -64,6 +64,34 @@ def test_a_missing_or_unknown_member_is_no_error(
 
 
 @pytest.mark.parametrize(
+    ("members", "events", "write_key", "are_different"),
+    [
+        ("", '{"writeKey":"a"}', "a", False),
+        ("", '{"writeKey":"a"},{"writeKey":"\\u0061"},{},7,null', "a", False),
+        ("", '{"writeKey":""},{"writeKey":null},{"writeKey":"a"},{"writeKey":7}', "a", False),
+        ("", '{"writeKey":"a\\u0000"},{"writeKey":["a"]},{"writeKey":"b"}', "b", False),
+        ("", '{"writeKey":"a"},{"writeKey":"b"},{"writeKey":"a"}', None, True),
+        # Of a repeated member the last one counts; the event itself is rejected.
+        ("", '{"writeKey":"a","writeKey":"b"}', "b", False),
+        ('"writeKey":"",', '{"writeKey":"a"}', "a", False),
+        ('"writeKey":null,', '{"writeKey":"a"}', "a", False),
+        ('"writeKey":"own",', '{"writeKey":"a"},{"writeKey":"b"}', "own", False),
+        ('"writeKey":"",', "{}", "", False),
+        ("", '{"write_key":"a","properties":{"writeKey":"a"}}', None, False),
+        ("", '{},{},{},{"writeKey":"after the limit"}', None, False),
+    ],
+)
+def test_the_key_of_the_events_is_that_of_a_batch_without_one(
+    members: str, events: str, write_key: str | None, *, are_different: bool
+) -> None:
+    limit = 3 if "limit" in events else 50
+    for body in (f'{{{members}"batch":[{events}]}}', f'{{"batch":[{events}],{members}"x":1}}'):
+        scanned = scan(body, events_max=limit)
+
+        assert (write_key, are_different) == (scanned.write_key, scanned.has_different_keys)
+
+
+@pytest.mark.parametrize(
     ("body", "code", "field"),
     [
         ("{}", "missing_field", "batch"),

@@ -48,7 +48,7 @@ def test_without_variables_the_defaults_apply() -> None:
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
 def test_every_setting_is_read_from_its_variable(field: msgspec.structs.FieldInfo) -> None:
-    value = another(field.default)
+    value = "https://a.example" if field.name == "public_url" else another(field.default)
     text = value if isinstance(value, str) else as_text(value)
 
     loaded = config.load({variable(field.name): text})
@@ -69,6 +69,9 @@ def odd_values(field: msgspec.structs.FieldInfo) -> list[str]:
         return ["", "yes", "on", "2", "perhaps", "truefalse"]
     if typing.get_origin(kind) is typing.Literal:
         return ["", "loud", "info,debug", "json console"]
+    if field.name == "public_url":
+        odd = ["events.example.com", "ftp://a", "https://", "https://a?b", "https://user@a"]
+        return [*odd, "HTTPS://a", "https://a/b//c", "https://ä", "https://a:x", "https://a b"]
     if "host" in field.name:
         return ["", " ", "two words", "a\tb"]
     return ["v1", "1.0;2.0", "one, two", "HTTPS://A.EXAMPLE", "https://a.example/path"]
@@ -113,6 +116,8 @@ def test_bounds_are_allowed_and_white_space_around_a_value_is_not_part_of_it(
         ("host", "[::]", "[::]"),
         ("cors_origins", "https://a.example, http://localhost:3000,null", None),
         ("schema_versions_supported", "1.0,2.0.1", None),
+        ("public_url", "https://events.example.com/", None),
+        ("public_url", "http://[::1]:8000/a/b_c", None),
         ("drain_timeout_s", "0.5", 0.5),
     ],
 )

@@ -33,6 +33,7 @@ pub struct ValidBatch {
     pub events: Vec<Json>,
     pub context: Option<Json>,
     pub sent_at_us: Option<i64>,
+    /// Of the batch itself.
     pub write_key: Option<String>,
 }
 
@@ -135,12 +136,14 @@ fn is_unknown((name, value): &(String, Json)) -> bool {
     !is_known(name) && !is_api_key(value)
 }
 
-/// Whether *value* is text in the form of an API key: `fb1_`, 12 characters, `_`, 38 characters.
+/// Whether *value* is text in the form of an API key: `fb1_`, 12 characters, `_`, 38 characters;
+/// behind a colon anything may follow.
 fn is_api_key(value: &Json) -> bool {
     let Json::Text(text) = value else {
         return false;
     };
-    let parts: Vec<&str> = text.split('_').collect();
+    let key = text.split(':').next().unwrap_or_default();
+    let parts: Vec<&str> = key.split('_').collect();
     let is_alphanumeric = |part: &&str| {
         part.chars()
             .all(|character| character.is_ascii_alphanumeric())
@@ -374,5 +377,28 @@ impl ValidBatch {
             batch.sent_at_us = Some(moment);
         }
         Ok(batch)
+    }
+
+    /// The key of the body, and whether it has none and its events have different ones.
+    #[must_use]
+    pub fn key(&self, events_max: usize) -> (Option<String>, bool) {
+        let own = self.write_key.clone();
+        if own.as_ref().is_some_and(|key| !key.is_empty()) {
+            return (own, false);
+        }
+        let events = self.events.iter().take(events_max);
+        let keys: BTreeSet<String> = events.filter_map(key_of_event).collect();
+        let has_different = keys.len() > 1;
+        let first = keys.into_iter().next().filter(|_| !has_different);
+        (first.or(own), has_different)
+    }
+}
+
+fn key_of_event(event: &Json) -> Option<String> {
+    match value(event.members(), Field::WriteKey) {
+        Some(Json::Text(text)) if !text.is_empty() && Storability::of_name(text).is_none() => {
+            Some(text.clone())
+        }
+        _ => None,
     }
 }

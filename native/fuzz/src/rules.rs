@@ -66,7 +66,8 @@ fn check_batch(text: &str, value: &Json) {
             check_counts(&scan);
             assert_eq!(expected.events.len(), scan.count);
             assert_eq!(expected.sent_at_us, scan.sent_at_us);
-            assert_eq!(expected.write_key, scan.write_key);
+            let key = (scan.write_key.clone(), scan.has_different_keys);
+            assert_eq!(expected.key(EVENTS_MAX), key);
             let context = scan
                 .context
                 .map(|context| must_read(context.raw_bytes(text)));

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::api_key::is_api_key;
-use super::field::EventType;
+use super::field::{EventType, Field};
 use super::members::{Event, MASK, Members, UnknownMember, label};
 use super::violation::{Actual, Code, Malformed, Violation};
 use super::{rules, time};
@@ -16,7 +16,10 @@ pub const BATCH_CONTEXT_BYTES_MAX: usize = 32 * 1_024;
 /// The result of a scan. Values are positions in the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
+    /// Of the body or, if it has none, of its events.
     pub write_key: Option<String>,
+    /// The body has no key, and its events have different ones.
+    pub has_different_keys: bool,
     pub sent_at: Option<Value>,
     pub sent_at_us: Option<i64>,
     pub context: Option<Value>,
@@ -80,6 +83,8 @@ pub fn scan_batch(body: &[u8], events_max: usize) -> Result<Scan, Box<Malformed>
         events_max,
         seen: Seen::default(),
         scan: Scan::default(),
+        key_of_events: None,
+        have_events_different_keys: false,
         error: None,
     };
     envelope
@@ -161,6 +166,9 @@ struct Envelope<'a> {
     events_max: usize,
     seen: Seen,
     scan: Scan,
+    /// The first key in an event. Some SDKs put the key nowhere else.
+    key_of_events: Option<String>,
+    have_events_different_keys: bool,
     /// The first error. It is returned only if the rest of the body is valid JSON.
     error: Option<Malformed>,
 }
@@ -193,6 +201,7 @@ impl Envelope<'_> {
         }
         self.refuse_large_context();
         self.read_sent_at();
+        self.use_key_of_events();
         self.error
             .map_or(Ok(self.scan), |error| Err(Box::new(error)))
     }
@@ -225,6 +234,9 @@ impl Envelope<'_> {
         if self.scanner.skip_space() == b'{' {
             members.read(&mut self.scanner)?;
             self.scan.add(rules::check(members, body, None), members);
+            if members.has(Field::WriteKey) {
+                self.note_key_of_event(members);
+            }
             return Ok(());
         }
         let value = self.scanner.value()?;
@@ -241,6 +253,32 @@ impl Envelope<'_> {
             },
         })));
         Ok(())
+    }
+
+    fn note_key_of_event(&mut self, members: &Members) {
+        let body = self.scanner.body;
+        let [value, _] = members.sent(Field::WriteKey);
+        let is_key = |value: &Value| {
+            value.kind == Kind::Text && !value.is_unstorable && !value.is_empty_text()
+        };
+        let Some(text) = value.filter(is_key).map(|value| value.text(body)) else {
+            return;
+        };
+        match &self.key_of_events {
+            None => self.key_of_events = Some(text.into_owned()),
+            Some(first) => self.have_events_different_keys |= *first != text,
+        }
+    }
+
+    fn use_key_of_events(&mut self) {
+        let own = self.scan.write_key.as_deref().unwrap_or_default();
+        if !own.is_empty() || self.key_of_events.is_none() {
+            return;
+        }
+        self.scan.has_different_keys = self.have_events_different_keys;
+        if !self.have_events_different_keys {
+            self.scan.write_key = self.key_of_events.take();
+        }
     }
 
     fn context(&mut self, name: Value) -> Result<(), JsonError> {

@@ -279,6 +279,11 @@ impl Members {
         !self.others.is_empty()
     }
 
+    #[must_use]
+    pub const fn has(&self, field: Field) -> bool {
+        self.sent & field.bit() != 0
+    }
+
     /// The API key in the body, from a sender that cannot set headers.
     #[must_use]
     pub fn write_key(&self, body: &str) -> Option<String> {

@@ -61,6 +61,11 @@ impl Scan {
     }
 
     #[getter]
+    const fn has_different_keys(&self) -> bool {
+        self.scan.has_different_keys
+    }
+
+    #[getter]
     const fn count(&self) -> usize {
         self.scan.count
     }

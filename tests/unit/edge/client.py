@@ -11,11 +11,16 @@ import msgspec
 
 from service.apikey import MintedKey, mint
 from service.edge.access import AccessLog
-from service.edge.asgi import Cors, Edge
+from service.edge.addresses import AddressGroups
+from service.edge.asgi import Edge
 from service.edge.body_budget import BodyBudget
+from service.edge.cors import Cors
 from service.edge.in_progress import RequestsInProgress
 from service.edge.probes import DatabaseReport, Probes
+from service.edge.public_url import PublicUrls
 from service.edge.request import Receive
+from service.edge.routes import Routes
+from service.edge.sdk_documents import SdkDocuments
 from service.edge.unauthorized import UnauthorizedLimits, UnauthorizedPace
 from service.model import ApiKey, Limits, WorkerState
 from service.obs.metrics import Metrics
@@ -26,8 +31,9 @@ from service.pipeline.quarantine import QuarantineBudget
 from service.pipeline.queue import QueueLimits
 from service.pipeline.rate_limits import MEMORY_BYTES, RateLimits
 from service.pipeline.turns import ScanTurns
-from tests.doubles import FixedClock, KeyTable, MemoryStore, make_key, quarantine_limits
-from tests.unit.pipeline.key_rings import ring
+from service.setting_values import networks
+from tests.doubles import FixedClock, MemoryStore, make_key, quarantine_limits
+from tests.unit.pipeline.key_rings import Outage, ring
 
 Headers = list[tuple[bytes, bytes]]
 _PORTS = itertools.count(1024)
@@ -61,7 +67,7 @@ class EdgeBench:
         self.clock = FixedClock()
         self.minted: MintedKey = mint()
         self.key: ApiKey = make_key(self.minted, **key_fields)
-        self.table = KeyTable(self.key)
+        self.table = Outage(self.key)
         self.keys = ring(self.table, self.clock, keys_max=10)
         self.store = MemoryStore() if store is None else store
         self.state = WorkerState()
@@ -73,15 +79,17 @@ class EdgeBench:
         self.checker = checker(budget, random_row_ids())
         self.requests = self.delayed = 0
         self.bodies = BodyBudget(100_000, 2_000, lambda _: None)
+        probes = Probes(
+            database=lambda: self.database,
+            background=dict,
+            is_quarantine_full=lambda: self.is_quarantine_full,
+            state=self.state,
+            version="1.2.3",
+        )
+        urls = PublicUrls("", AddressGroups(networks("127.0.0.1")))
         self.edge = Edge(
             ingest=self._ingest(),
-            probes=Probes(
-                database=lambda: self.database,
-                background=dict,
-                is_quarantine_full=lambda: self.is_quarantine_full,
-                state=self.state,
-                version="1.2.3",
-            ),
+            routes=Routes(probes, SdkDocuments(self.keys, urls)),
             cors=Cors(frozenset({"https://shop.example"})),
             access_log=AccessLog(Metrics(), is_on=True),
             in_progress=RequestsInProgress(100, lambda: None),
@@ -101,7 +109,7 @@ class EdgeBench:
         headers: Headers | None = None,
         messages: list[MutableMapping[str, Any]] | None = None,
     ) -> Answer:
-        """Send a request; *messages* are the ASGI messages of its body."""
+        """Send a request to *path*, with its query; *messages* are the ASGI ones of its body."""
         return await ask(self.edge, method, path, body, headers, messages)
 
     async def post(self, path: str, content: Any, *headers: tuple[bytes, bytes]) -> Answer:
@@ -183,7 +191,9 @@ async def _exchange(
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
+    path, _, query = path.partition("?")
     scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "headers": headers}
+    scope |= {"query_string": query.encode(), "scheme": "http"}
     scope["client"] = ("127.0.0.1", str(next(_PORTS)))
     await edge(scope, receive, send)
     start, rest = sent

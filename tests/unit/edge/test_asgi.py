@@ -36,11 +36,37 @@ async def test_each_type_of_event_has_its_path(
     assert [event_type] == [json.loads(row.content)[0] for row in bench.store.events]
 
 
-@pytest.mark.parametrize("path", ["/v1/batch", "/v1/batch/"])
-async def test_a_batch_has_its_path(bench: EdgeBench, path: str) -> None:
-    answer = await bench.post(path, {"batch": [EVENT | {"type": "page"}]})
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("start", ["/v1/{0[0]}", "/api/s/{0}", "/api/s/s2s/{0}"])
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
+async def test_each_type_of_event_has_the_paths_of_browser_sdks(
+    bench: EdgeBench, event_type: str, start: str, slash: str
+) -> None:
+    answer = await bench.post(start.format(event_type) + slash, EVENT | {"type": event_type})
+
+    assert (200, "accepted") == (answer.status, answer.content["status"])
+    assert [event_type] == [json.loads(row.content)[0] for row in bench.store.events]
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("path", ["/v1/batch", "/v1/import", "/v1/b", "/beacon/v1/batch"])
+async def test_a_batch_has_its_paths(bench: EdgeBench, path: str, slash: str) -> None:
+    answer = await bench.post(path + slash, {"batch": [EVENT | {"type": "page"}]})
 
     assert (200, 1) == (answer.status, answer.content["accepted"])
+
+
+async def test_a_beacon_has_its_key_in_the_query(bench: EdgeBench) -> None:
+    path, body = "/beacon/v1/batch?writeKey=", json.dumps({"batch": [EVENT | {"type": "page"}]})
+    key, other = bench.minted.text, (b"x-api-key", b"fb1_wrong")
+
+    async def status(query: str, *headers: tuple[bytes, bytes]) -> int:
+        return (await bench.ask("POST", path + query, body.encode(), [*headers])).status
+
+    assert [200, 200] == [await status(key), await status(f"{key}%3Ax&a=b")]
+    # A key in a header counts first, and there is no other key in the first two.
+    assert [401, 401, 401] == [await status(""), await status("a"), await status(key, other)]
+    assert 400 == await status(f"{key}&writeKey=other")
 
 
 @pytest.mark.parametrize("path", ["/v1/track", "/v1/nothing"])
@@ -67,8 +93,13 @@ async def test_another_path_is_404(bench: EdgeBench, path: str) -> None:
         ("GET", "/v1/track", b"POST, OPTIONS"),
         ("HEAD", "/v1/batch", b"POST, OPTIONS"),
         ("POS", "/v1/batch", b"POST, OPTIONS"),
-        ("POST", "/health", b"GET, HEAD"),
-        ("DELETE", "/", b"GET, HEAD"),
+        ("POST", "/health", b"GET, HEAD, OPTIONS"),
+        ("DELETE", "/", b"GET, HEAD, OPTIONS"),
+        ("POST", "/v1/projects/a/settings", b"GET, HEAD, OPTIONS"),
+        ("PUT", "/sourceConfig/", b"GET, HEAD, OPTIONS"),
+        ("GET", "/v1/m", b"POST, OPTIONS"),
+        ("GET", "/v1/t", b"POST, OPTIONS"),
+        ("GET", "/beacon/v1/batch", b"POST, OPTIONS"),
     ],
 )
 async def test_another_method_is_405_with_the_allowed_methods(
@@ -106,9 +137,18 @@ async def test_pages_may_read_every_answer_including_errors(bench: EdgeBench) ->
     fine = await bench.post("/v1/page", {}, PAGE)
     refused = await bench.post("/v1/page", b"{", PAGE)
     nobody = await bench.ask("POST", "/v1/page", b"{}", [PAGE])
+    others = [
+        await bench.ask("GET", "/nowhere", headers=[PAGE]),
+        await bench.ask("GET", "/v1/page", headers=[PAGE]),
+        await bench.ask("GET", "/health", headers=[PAGE]),
+        await bench.ask("GET", "/sourceConfig/", headers=[PAGE]),
+        await bench.ask("POST", "/v1/m", headers=[PAGE]),
+    ]
+    answers = [fine, refused, nobody, *others]
 
-    assert [200, 400, 401] == [answer.status for answer in (fine, refused, nobody)]
-    for answer in (fine, refused, nobody):
+    assert [200, 400, 401, 404, 405, 200, 401, 200] == [answer.status for answer in answers]
+    for answer in answers:
+        assert b"Retry-After, X-Request-Id" == answer.headers[b"access-control-expose-headers"]
         assert b"https://shop.example" == answer.headers[b"access-control-allow-origin"]
 
 
@@ -118,11 +158,34 @@ async def test_a_request_without_an_origin_gets_no_cors_headers(bench: EdgeBench
     assert not [name for name in answer.headers if name.startswith(b"access-control")]
 
 
-async def test_a_preflight_needs_no_key(bench: EdgeBench) -> None:
-    answer = await bench.ask("OPTIONS", "/v1/batch", headers=[PAGE])
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/v1/batch", b"POST, OPTIONS"),
+        ("/v1/t", b"POST, OPTIONS"),
+        ("/v1/m", b"POST, OPTIONS"),
+        ("/v1/projects/a/settings", b"GET, HEAD, OPTIONS"),
+        ("/sourceConfig/?writeKey=a", b"GET, HEAD, OPTIONS"),
+        ("/health", b"GET, HEAD, OPTIONS"),
+        ("/", b"GET, HEAD, OPTIONS"),
+        ("/nowhere", b"GET, HEAD, POST, OPTIONS"),
+    ],
+)
+async def test_a_preflight_needs_no_key_and_no_path(
+    bench: EdgeBench, path: str, methods: bytes
+) -> None:
+    """If the preflight of an unknown path was refused, the page would not see the 404 either."""
+    asked = (b"access-control-request-method", b"POST")
 
-    assert 204 == answer.status
+    answer = await bench.ask("OPTIONS", path, headers=[PAGE, asked])
+
+    assert (204, methods) == (answer.status, answer.headers[b"access-control-allow-methods"])
     assert b"https://shop.example" == answer.headers[b"access-control-allow-origin"]
+
+
+async def test_options_that_is_no_preflight_says_whether_there_is_a_path(bench: EdgeBench) -> None:
+    assert 204 == (await bench.ask("OPTIONS", "/v1/batch")).status
+    assert 404 == (await bench.ask("OPTIONS", "/nowhere")).status
 
 
 async def test_a_duplicate_header_is_refused(bench: EdgeBench) -> None:

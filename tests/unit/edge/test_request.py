@@ -1,15 +1,12 @@
 """
-Request headers: the rejection of ambiguous ones, and the API key.
+Request headers: the rejection of ambiguous ones.
 
-If these tests fail: a proxy and the service read different requests, or valid requests get 400
-or 401.
+If these tests fail: a proxy and the service read different requests, or valid requests get 400.
 """
-
-import base64
 
 import pytest
 
-from service.edge.request import Headers, content_length, key_text, reject_ambiguous_headers
+from service.edge.request import Headers, content_length, reject_ambiguous_headers
 from service.reasons import Reason, RefusedError
 
 
@@ -87,44 +84,3 @@ def test_a_transfer_coding_other_than_chunked_is_refused(coding: bytes) -> None:
 @pytest.mark.parametrize("coding", [b"chunked", b" Chunked "])
 def test_chunked_transfer_coding_is_accepted(coding: bytes) -> None:
     assert content_length(read_headers([(b"transfer-encoding", coding)])) is None
-
-
-def basic(pair: bytes) -> bytes:
-    return b"Basic " + base64.b64encode(pair)
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({b"authorization": basic(b"key:")}, b"key"),
-        ({b"authorization": basic(b"key:password")}, b"key"),
-        ({b"authorization": basic(b"key")}, b"key"),
-        ({b"authorization": b"bAsIc  " + base64.b64encode(b"key:")}, b"key"),
-        ({b"authorization": b"Bearer key"}, b"key"),
-        ({b"authorization": b" bearer   key "}, b"key"),
-        ({b"x-api-key": b" key "}, b"key"),
-        ({b"x-write-key": b"key"}, b"key"),
-        ({b"x-api-key": b"first", b"x-write-key": b"second"}, b"first"),
-        ({b"authorization": b"Bearer first", b"x-api-key": b"second"}, b"first"),
-        ({b"x-api-key": b"", b"x-write-key": b"second"}, b""),
-        ({}, None),
-    ],
-)
-def test_a_key_is_read_from_the_first_header_that_may_hold_one(
-    headers: Headers, expected: bytes | None
-) -> None:
-    assert expected == key_text(headers)
-
-
-@pytest.mark.parametrize("value", [b"Basic", b"Basic ***", b"Basic a2V5O", b"Bearer", b"bearer "])
-def test_basic_and_bearer_without_a_readable_key_are_an_invalid_key(value: bytes) -> None:
-    assert b"" == key_text({b"authorization": value, b"x-api-key": b"another"})
-
-
-@pytest.mark.parametrize(
-    "value", [b"", b" ", b"Negotiate abc", b"Digest username=key", b"key", b"Basically a2V5Og=="]
-)
-def test_a_key_beside_an_authorization_of_another_scheme_is_read(value: bytes) -> None:
-    assert key_text({b"authorization": value}) is None
-    assert b"key" == key_text({b"authorization": value, b"x-api-key": b"key"})
-    assert b"key" == key_text({b"authorization": value, b"x-write-key": b"key"})

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from service.apikey import mint
 from service.model import Payload, Verdict
 from tests.doubles import NOON, MemoryStore
 from tests.pgcopy import read_copy
@@ -106,6 +107,7 @@ async def test_a_key_may_be_in_the_body_alone(
         [(b"x-api-key", b"nonsense")],
         [(b"authorization", b"Digest x")],
         [(b"x-api-key", b"")],
+        [(b"authorization", b"Basic Og==")],
         [(b"authorization", b"Negotiate x"), (b"x-api-key", b"nonsense")],
     ],
 )
@@ -126,7 +128,9 @@ async def test_an_invalid_key_in_a_header_is_refused_even_if_the_body_has_a_vali
     assert 401 == (await bench.ask("POST", "/v1/page", body, [(b"x-api-key", b"bad")])).status
 
 
-@pytest.mark.parametrize("authorization", [b"Negotiate abc", b"Digest x", b""])
+@pytest.mark.parametrize(
+    "authorization", [b"Negotiate abc", b"Digest x", b"", b"Basic Og==", b"Bearer"]
+)
 async def test_a_key_beside_an_authorization_of_another_scheme_is_read(
     bench: EdgeBench, authorization: bytes
 ) -> None:
@@ -140,11 +144,43 @@ async def test_a_key_beside_an_authorization_of_another_scheme_is_read(
     assert [200, 200] == [in_header.status, in_body.status]
 
 
-async def test_a_key_inside_an_event_of_a_batch_does_not_authenticate_it(bench: EdgeBench) -> None:
-    """Events of a batch could contain different keys with different limits."""
-    body = msgspec.json.encode({"batch": [PAGE | {"writeKey": bench.minted.text}]})
+@pytest.mark.parametrize("rest", ["", ":secret"])
+async def test_a_key_may_be_in_the_events_of_a_batch_alone(bench: EdgeBench, rest: str) -> None:
+    with_key = PAGE | {"writeKey": bench.minted.text + rest}
+    for events in ([with_key], [with_key, with_key], [PAGE, with_key, {"writeKey": ""}]):
+        body = msgspec.json.encode({"batch": events, "writeKey": ""})
 
-    assert 401 == (await bench.ask("POST", "/v1/batch", body)).status
+        assert 200 == (await bench.ask("POST", "/v1/batch", body)).status
+    assert bench.minted.text not in str(stored(bench))
+
+
+async def test_different_keys_in_the_events_of_a_batch_are_refused(bench: EdgeBench) -> None:
+    events = [PAGE | {"writeKey": bench.minted.text}, PAGE | {"writeKey": mint().text}]
+    body = msgspec.json.encode({"batch": events})
+
+    answer = await bench.ask("POST", "/v1/batch", body)
+
+    assert (400, "ambiguous_field", "writeKey") == (
+        answer.status,
+        answer.content["code"],
+        answer.content["field"],
+    )
+    assert b"fb1_" not in answer.body
+    # A key in another place decides.
+    assert 200 == (await bench.post("/v1/batch", body)).status
+    both = msgspec.json.encode({"batch": events, "writeKey": bench.minted.text})
+    assert 200 == (await bench.ask("POST", "/v1/batch", both)).status
+
+
+async def test_a_body_that_is_compressed_without_saying_so_gets_a_hint(bench: EdgeBench) -> None:
+    body = gzip.compress(b"{}")
+
+    plain = await bench.post("/v1/page", body)
+    twice = await bench.post("/v1/page", gzip.compress(body), (b"content-encoding", b"gzip"))
+
+    for answer in (plain, twice):
+        assert (400, "invalid_encoding") == (answer.status, answer.content["code"])
+        assert "Content-Encoding: gzip" in answer.content["message"]
 
 
 @pytest.mark.parametrize("ending", ["revoked", "expired", "lapsed and revoked", "missed"])
