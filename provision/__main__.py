@@ -1,10 +1,11 @@
 """
-The command `provision`: migrations, tenants, workspaces, keys, partitions.
+The command `provision`: migrations, tenants, workspaces, keys, partitions, rejected events.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 exists already. With `--json`, stdout
 contains only JSON.
 """
 
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter, validators
@@ -20,11 +21,29 @@ from provision.command_line import (
     whole_number,
 )
 from provision.database import connected, required_url
-from provision.keys import NewKey, Profile, create_key, list_keys, revoke_key, update_key
+from provision.errors import InvalidError
+from provision.key_limits import (
+    EventsPerSecond,
+    KeyProfile,
+    MaxBatchEvents,
+    MaxPayloadBytes,
+    advice,
+    described,
+    stored_limits,
+)
+from provision.keys import (
+    NewKey,
+    Profile,
+    StoredLimits,
+    create_key,
+    list_keys,
+    revoke_key,
+    update_key,
+)
 from provision.lock_waits import LOCK_WAIT_S
 from provision.migrate import migrate
 from provision.partitions import make_partitions
-from provision.rates import EventsPerSecond, stored_rate
+from provision.rejects import Since, list_rejects, print_rejects
 from provision.status import read_status, tail_events
 from provision.tenants import (
     DEMO_TENANT,
@@ -59,10 +78,6 @@ TenantName = Annotated[str, Parameter(help="Name of the tenant.")]
 WorkspaceName = Annotated[str, Parameter(help="Name of the workspace.")]
 KeyName = Annotated[str, Parameter(help="Name of the key.")]
 KeyId = Annotated[str, Parameter(help="Id of the key, as `provision key list` shows it.")]
-KeyProfile = Annotated[
-    Profile,
-    Parameter(help="Limits of a request: segment allows the default batch size of Segment's SDKs."),
-]
 LockWait = Annotated[
     float,
     Parameter(
@@ -87,29 +102,43 @@ EventsMax = Annotated[
     ),
 ]
 
+ReasonsMax = Annotated[
+    int,
+    Parameter(
+        help="Maximum number of reasons.",
+        converter=whole_number,
+        validator=validators.Number(gte=1, lte=10_000),
+    ),
+]
+
 tenant = App(name="tenant", help="Manage tenants: customers with workspaces and keys.")
 workspace = App(name="workspace", help="Manage workspaces: named streams of events of a tenant.")
 key = App(name="key", help="Manage API keys; each can send events to one workspace.")
 events = App(name="events", help="Show stored events.")
-for group in (tenant, workspace, key, events):
+rejects = App(name="rejects", help="Show why events were rejected.")
+for group in (tenant, workspace, key, events, rejects):
     app.command(group)
 
 
 @tenant.command(name="create")
-async def create_tenant_command(
+async def create_tenant_command(  # noqa: PLR0913 - options of a command
     name: TenantName,
     *,
     workspace: WorkspaceName = "default",
     key_name: KeyName = "default",
-    profile: KeyProfile = Profile.DEFAULT,
+    profile: KeyProfile = None,
+    max_batch_events: MaxBatchEvents = None,
+    max_payload_bytes: MaxPayloadBytes = None,
     json: Json = False,
 ) -> None:
     """Create a tenant with a workspace and a key; print the key."""
+    limits = stored_limits(profile, max_batch_events, max_payload_bytes)
     async with connected(required_url()) as connection:
         made = await create_tenant(
-            connection, name, workspace=workspace, key_name=key_name, profile=profile
+            connection, name, workspace=workspace, key_name=key_name, limits=limits
         )
     _show_key(made, json=json)
+    _advise(made, limits)
 
 
 @tenant.command(name="list")
@@ -138,21 +167,25 @@ async def list_workspaces_command(*, tenant: TenantName | None = None, json: Jso
 
 
 @key.command(name="create")
-async def create_key_command(
+async def create_key_command(  # noqa: PLR0913 - options of a command
     *,
     tenant: TenantName,
     workspace: WorkspaceName = "default",
     name: KeyName = "default",
-    profile: KeyProfile = Profile.DEFAULT,
+    profile: KeyProfile = None,
+    max_batch_events: MaxBatchEvents = None,
+    max_payload_bytes: MaxPayloadBytes = None,
     events_per_second: EventsPerSecond = "default",
     json: Json = False,
 ) -> None:
     """Create a key for a workspace; print the key."""
+    limits = stored_limits(profile, max_batch_events, max_payload_bytes)
+    rate = stored_limits(events_per_second=events_per_second)
     async with connected(required_url()) as connection:
         found = await find_workspace(connection, tenant, workspace)
-        rate = stored_rate(events_per_second)
-        made = await create_key(connection, found, name, profile, events_per_second=rate)
+        made = await create_key(connection, found, name, Profile.DEFAULT, **limits, **rate)
     _show_key(made, json=json)
+    _advise(made, limits)
 
 
 @key.command(name="list")
@@ -164,19 +197,30 @@ async def list_keys_command(*, tenant: TenantName | None = None, json: Json = Fa
 
 @key.command(name="update")
 async def update_key_command(
-    key_id: KeyId, *, events_per_second: EventsPerSecond, json: Json = False
+    key_id: KeyId,
+    *,
+    profile: KeyProfile = None,
+    max_batch_events: MaxBatchEvents = None,
+    max_payload_bytes: MaxPayloadBytes = None,
+    events_per_second: EventsPerSecond = None,
+    json: Json = False,
 ) -> None:
     """
-    Change the limit of the key with this id; every worker applies it within a second.
+    Change the limits of the key with this id; every worker applies them within a second.
 
-    Example: `provision key update 0lYqQzcMTxAg --events-per-second 500`
+    Example: `provision key update 0lYqQzcMTxAg --profile segment --events-per-second 500`
     """
-    rate = stored_rate(events_per_second)
+    changes = stored_limits(profile, max_batch_events, max_payload_bytes, events_per_second)
+    if not changes:
+        raise InvalidError(
+            "nothing to change: give --profile, --max-batch-events, --max-payload-bytes or"
+            " --events-per-second"
+        )
     async with connected(required_url()) as connection:
-        await update_key(connection, key_id, events_per_second=rate)
+        limits = await update_key(connection, key_id, **changes)
     if json:
-        print_json({"key_id": key_id, "events_per_second": rate})
-    print_message(f"key {key_id}: events per second: {events_per_second}")
+        print_json({"key_id": key_id} | limits)
+    print_message(f"key {key_id}: {described(limits)}")
 
 
 @key.command(name="revoke")
@@ -269,6 +313,40 @@ async def tail_events_command(
     """Show the newest events of all tenants, newest first."""
     async with connected(required_url()) as connection:
         _show_rows(await tail_events(connection, limit), _EVENT_COLUMNS, json=json)
+
+
+@rejects.command(name="list")
+async def list_rejects_command(
+    *,
+    key: Annotated[str | None, Parameter(help="Id of the key, or the key itself.")] = None,
+    tenant: TenantName | None = None,
+    since: Since = timedelta(hours=1),
+    limit: ReasonsMax = 50,
+    json: Json = False,
+) -> None:
+    """
+    Show why events were rejected or in conflict: each reason with its newest event.
+
+    Example: `provision rejects list --key 0lYqQzcMTxAg --since 1h`
+    """
+    async with connected(required_url()) as connection:
+        rows = await list_rejects(connection, since, key=key, tenant=tenant, limit=limit)
+    print_json(rows) if json else print_rejects(rows)
+    if not rows:
+        print_message("no rejected events in this time")
+    if len(rows) == limit:
+        print_message(f"these are the {limit} most frequent reasons; --limit shows more")
+    print_message(
+        "Requests that were refused as a whole (status 4xx) are not listed: the log of the service"
+        " has them as request_refused."
+    )
+
+
+def _advise(made: NewKey, limits: StoredLimits) -> None:
+    """Print what the limits of a key mean for SDKs, if no option has set them."""
+    if not limits:
+        for line in advice(made.key_id):
+            print_message(line)
 
 
 def _show_key(made: NewKey, *, json: bool) -> None:

@@ -1,7 +1,7 @@
 """API keys: create, list, update, revoke. The database stores only a hash of a key."""
 
 import enum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,12 @@ class Profile(enum.StrEnum):
 
     DEFAULT = "default"
     SEGMENT = "segment"
+    RUDDERSTACK = "rudderstack"
+
+
+LIMIT_COLUMNS: Final = ("max_batch_events", "max_payload_bytes", "events_per_second")
+StoredLimits = dict[str, int | None]
+"""Some of LIMIT_COLUMNS. None: the setting of the service applies; a rate of 0: no limit."""
 
 
 class NewKey(msgspec.Struct, frozen=True):
@@ -43,17 +49,24 @@ class WorkspaceRow(NamedTuple):
     workspace_id: int
 
 
+def limits_of(profile: Profile) -> StoredLimits:
+    """Return the limits of a request that a profile stands for."""
+    limits = PROFILE_LIMITS[profile]
+    values = (None, None) if limits is None else (limits.events_max, limits.bytes_max)
+    return dict(zip(LIMIT_COLUMNS, values, strict=False))
+
+
 async def create_key(
     connection: Connection,
     workspace: WorkspaceRow,
     name: str,
     profile: Profile,
-    events_per_second: int | None = None,
+    **limits: int | None,
 ) -> NewKey:
     """
     Create a key for the workspace.
 
-    *events_per_second*: 0 for no limit; None: the setting of the service applies.
+    *limits* (StoredLimits) have precedence over those of *profile*.
 
     Raises
     ------
@@ -62,7 +75,7 @@ async def create_key(
     """
     checked_name("key", name)
     minted = apikey.mint()
-    limits = PROFILE_LIMITS[profile]
+    stored = limits_of(profile) | limits
     await connection.execute(
         statement("insert_key"),
         minted.credential.key_id,
@@ -70,9 +83,7 @@ async def create_key(
         workspace.workspace_id,
         minted.credential.secret_sha256,
         name,
-        None if limits is None else limits.events_max,
-        None if limits is None else limits.bytes_max,
-        events_per_second,
+        *(stored.get(column) for column in LIMIT_COLUMNS),
     )
     return NewKey(
         tenant=workspace.tenant,
@@ -89,18 +100,20 @@ async def list_keys(connection: Connection, tenant: str | None) -> list[dict[str
     return [dict(row) for row in await connection.fetch(statement("list_keys"), tenant)]
 
 
-async def update_key(connection: Connection, key_id: str, *, events_per_second: int | None) -> None:
+async def update_key(connection: Connection, key_id: str, **limits: int | None) -> StoredLimits:
     """
-    Change the limit of a key, and notify the workers; the values are as for `create_key`.
+    Change *limits* (StoredLimits) of a key, and notify the workers; return all its limits.
 
     Raises
     ------
     NotFoundError
         There is no key with this id.
     """
-    done = await connection.execute(statement("update_key_rate"), key_id, events_per_second)
-    if done != "UPDATE 1":
+    changes = msgspec.json.encode(limits).decode()
+    row = await connection.fetchrow(statement("update_key"), key_id, changes)
+    if row is None:
         raise _not_found(key_id)
+    return dict(row)
 
 
 async def revoke_key(connection: Connection, key_id: str) -> bool:

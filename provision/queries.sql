@@ -41,8 +41,15 @@ JOIN workspaces ON workspaces.id = api_keys.workspace_id
 WHERE $1::text IS NULL OR tenants.name = $1
 ORDER BY tenants.name, workspaces.name, api_keys.created_at, key_id
 
--- name: update_key_rate
-UPDATE api_keys SET events_per_second = $2 WHERE key_id = $1
+-- name: update_key
+-- $2: an object with the new values of some of these columns.
+UPDATE api_keys
+SET (max_batch_events, max_payload_bytes, events_per_second) = (
+    SELECT max_batch_events, max_payload_bytes, events_per_second
+    FROM jsonb_populate_record(api_keys, $2::jsonb)
+)
+WHERE key_id = $1
+RETURNING max_batch_events, max_payload_bytes, events_per_second
 
 -- name: revoke_key
 -- A revocation time in the past stays; a time in the future is replaced.
@@ -51,6 +58,39 @@ WHERE key_id = $1 AND (revoked_at IS NULL OR revoked_at > now())
 
 -- name: find_key
 SELECT revoked_at FROM api_keys WHERE key_id = $1
+
+-- name: find_key_place
+SELECT tenant_id, workspace_id FROM api_keys WHERE key_id = $1
+
+-- name: list_rejects
+-- Rejected and conflicting events of the last $1 by reason, with the newest one of each: of the key
+-- $2 of the workspace $4, or of the tenant $3, or of all tenants. Rows of earlier releases have no key.
+WITH reasons AS (
+    SELECT tenant_id, workspace_id, key_id, code, field,
+           count(*) AS events, min(received_at) AS first_at, max(received_at) AS last_at
+    FROM rejected_events
+    WHERE received_at >= now() - $1::interval
+      AND ($3::bigint IS NULL OR tenant_id = $3)
+      AND ($2::text IS NULL OR key_id = $2 OR (key_id IS NULL AND workspace_id = $4::bigint))
+    GROUP BY tenant_id, workspace_id, key_id, code, field
+    ORDER BY events DESC, last_at DESC
+    LIMIT $5
+)
+SELECT tenants.name AS tenant, workspaces.name AS workspace, reasons.key_id, reasons.code, reasons.field,
+       events, first_at, last_at, example.event_id, base36(example.request_id) AS request_id,
+       example.message, substr(example.payload, 1, $6) AS payload
+FROM reasons
+JOIN tenants ON tenants.id = reasons.tenant_id
+JOIN workspaces ON workspaces.id = reasons.workspace_id
+CROSS JOIN LATERAL (
+    SELECT event_id, request_id, message, payload FROM rejected_events
+    WHERE tenant_id = reasons.tenant_id AND received_at = reasons.last_at
+      AND workspace_id = reasons.workspace_id AND key_id IS NOT DISTINCT FROM reasons.key_id
+      AND code = reasons.code AND field IS NOT DISTINCT FROM reasons.field
+    ORDER BY id DESC
+    LIMIT 1
+) AS example
+ORDER BY events DESC, last_at DESC
 
 -- name: find_usable_key
 -- $2 is a hash: the table does not contain the secret.

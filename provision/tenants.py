@@ -6,7 +6,14 @@ import asyncpg
 
 from provision.database import Connection, statement
 from provision.errors import NotFoundError, TakenError
-from provision.keys import NewKey, Profile, WorkspaceRow, create_key, is_usable
+from provision.keys import (
+    NewKey,
+    Profile,
+    StoredLimits,
+    WorkspaceRow,
+    create_key,
+    is_usable,
+)
 from provision.names import checked_name
 
 DEMO_TENANT: Final = "demo"
@@ -21,9 +28,12 @@ async def create_tenant(
     workspace: str = "default",
     key_name: str = "default",
     profile: Profile = Profile.DEFAULT,
+    limits: StoredLimits | None = None,
 ) -> NewKey:
     """
     Create a tenant, its first workspace and a key, in one transaction.
+
+    *profile* and *limits*, which have precedence, are those of the key.
 
     Raises
     ------
@@ -44,7 +54,7 @@ async def create_tenant(
             statement("insert_workspace"), tenant_id, workspace
         )
         made = WorkspaceRow(name, workspace, tenant_id, workspace_id)
-        return await create_key(connection, made, key_name, profile)
+        return await create_key(connection, made, key_name, profile, **(limits or {}))
 
 
 async def list_tenants(connection: Connection) -> list[dict[str, Any]]:
@@ -62,7 +72,7 @@ async def create_workspace(connection: Connection, tenant: str, name: str) -> Wo
         The name is not valid; the tenant does not exist; the workspace exists already.
     """
     checked_name("workspace", name)
-    tenant_id = await _tenant_id(connection, tenant)
+    tenant_id = await find_tenant(connection, tenant)
     try:
         workspace_id = await connection.fetchval(statement("insert_workspace"), tenant_id, name)
     except asyncpg.UniqueViolationError:
@@ -86,14 +96,22 @@ async def find_workspace(connection: Connection, tenant: str, workspace: str) ->
     NotFoundError
         The tenant or the workspace does not exist.
     """
-    tenant_id = await _tenant_id(connection, tenant)
+    tenant_id = await find_tenant(connection, tenant)
     workspace_id = await connection.fetchval(statement("find_workspace"), tenant_id, workspace)
     if workspace_id is None:
         raise NotFoundError(f"tenant {tenant!a} has no workspace {workspace!a}")
     return WorkspaceRow(tenant, workspace, tenant_id, workspace_id)
 
 
-async def _tenant_id(connection: Connection, name: str) -> Any:
+async def find_tenant(connection: Connection, name: str) -> Any:
+    """
+    Return the id of a tenant.
+
+    Raises
+    ------
+    NotFoundError
+        The tenant does not exist.
+    """
     tenant_id = await connection.fetchval(statement("find_tenant"), name)
     if tenant_id is None:
         raise NotFoundError(f"there is no tenant {name!a}")

@@ -34,8 +34,10 @@ from service.measurements import Measurements
 from service.memory import WorkerMemory
 from service.model import Limits, WorkerState
 from service.obs import log as logs
+from service.obs.key_labels import KeyLabels
 from service.obs.metrics import Metrics
 from service.parent import LEAVE, STOP, Link, drain_with_parent, exit_with_parent
+from service.pipeline import rate_limits
 from service.pipeline.batcher import Batcher
 from service.pipeline.check import Checker, random_row_ids
 from service.pipeline.ingest import Ingest, IngestConfig
@@ -43,6 +45,7 @@ from service.pipeline.keys import KeyCacheConfig, KeyRing
 from service.pipeline.quarantine import QuarantineBudget, QuarantineLimits
 from service.pipeline.queue import QueueLimits
 from service.pipeline.rate_limits import RateLimits
+from service.pipeline.rejects import Rejects
 from service.pipeline.turns import ScanTurns
 from service.retry import retried
 from service.store.attempt import FlushRetrier
@@ -76,6 +79,8 @@ class Worker:
         self._settings = settings
         self._clock = clock
         self._rate_limits = RateLimits(shared, clock)
+        labels = KeyLabels(memoryview(shared)[rate_limits.MEMORY_BYTES :])
+        self._rejects = Rejects(self.metrics, labels, clock)
         self._pool_config = pool_config(settings, url)
         self._budget = QuarantineBudget(
             clock,
@@ -202,6 +207,7 @@ class Worker:
             checker=Checker(self._budget, random_row_ids()),
             batcher=self._batcher,
             turns=ScanTurns(settings.scan_turn_bytes, self.metrics.scan_waited),
+            rejects=self._rejects,
             clock=self._clock,
             config=IngestConfig(
                 limits=Limits(

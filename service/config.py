@@ -28,6 +28,9 @@ MIB: Final = 1024 * KIB
 # Type of timeouts in PostgreSQL.
 INT32_MAX: Final = 2**31 - 1
 CONNECTIONS_MIN: Final = 16
+# Range of the limits of a request, in the settings and of a key.
+PAYLOAD_BYTES_RANGE: Final = (1 * KIB, 16 * MIB)
+PAYLOAD_EVENTS_RANGE: Final = (1, 10_000)
 MILLION: Final = 1_000_000
 _VERSION: Final = r"\d{1,5}\.\d{1,5}(\.\d{1,5})?"
 # As browsers send it: in lower case, without a path.
@@ -121,9 +124,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = 64 * KIB
     payload_bytes_max: Annotated[
-        int, _number(1 * KIB, 16 * MIB, "Decoded bytes in the body of a request.")
+        int, _number(*PAYLOAD_BYTES_RANGE, "Decoded bytes in the body of a request.")
     ] = 256 * KIB
-    payload_events_max: Annotated[int, _number(1, 10_000, "Events in a batch request.")] = 50
+    payload_events_max: Annotated[
+        int, _number(*PAYLOAD_EVENTS_RANGE, "Events in a batch request.")
+    ] = 50
     payload_expansion_max: Annotated[
         int,
         _number(1, 1_000, "Bytes of a batch with its context in each event; times the body limit."),

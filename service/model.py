@@ -25,12 +25,16 @@ class Limits(msgspec.Struct, frozen=True):
     events_per_second: int = 0
 
 
+SEGMENT: Final = Limits(bytes_max=512 * 1024, events_max=2_500)
+"""What the API of Segment takes in one request, and what its SDKs send."""
+
 PROFILE_LIMITS: Final[dict[str, Limits | None]] = {
     "default": None,
-    # What Segment's own SDKs send in one request with their default settings.
-    "segment": Limits(bytes_max=512 * 1024, events_max=250),
+    "segment": SEGMENT,
+    # RudderStack's SDKs for servers send up to 4 MB by default.
+    "rudderstack": Limits(bytes_max=4 * 1024 * 1024, events_max=2_500),
 }
-"""Limits of each profile of an API key. None: the settings of the service apply."""
+"""Limits of each profile of an API key, rising. None: the settings of the service apply."""
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -66,6 +70,7 @@ class RejectedRow(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
     request_id: int
     received_at: datetime
+    key_id: str
 
 
 class Outcome(enum.StrEnum):

@@ -115,7 +115,7 @@ class RefusedError(Exception):
 
     def __init__(self, reason: Reason, message: str | None = None, **details: str | int) -> None:
         """
-        *details* (field, limit, actual, offset, allow) are part of the answer.
+        *details* (field, limit, actual, offset, profile, allow) are part of the answer.
 
         `retry_after_s` among them replaces the one of the reason.
         """

@@ -28,8 +28,9 @@ from granian.server.mp import MPServer
 from service.config import Config
 from service.file_limit import raise_file_limit
 from service.memory import configure_allocator
+from service.obs import key_labels
 from service.parent import Link
-from service.pipeline.rate_limits import MEMORY_BYTES
+from service.pipeline import rate_limits
 from service.shared_memory import SharedMemory
 from service.workers import Workers
 
@@ -49,7 +50,7 @@ class _Server(MPServer):
         self._ssp, self._sso = None, None
         self._spawn_target = spawn_target
         self._listeners: dict[int, Any] = {}
-        self._shared = SharedMemory(MEMORY_BYTES)
+        self._shared = SharedMemory(rate_limits.MEMORY_BYTES + key_labels.MEMORY_BYTES)
         self.workers_of_ours.run(self)
 
     def make(self, number: int, ready: Connection) -> BaseProcess:

@@ -115,7 +115,7 @@ class Edge:
             else:
                 reply = await self._answer(route, HttpRequest(scope, headers, body))
         except BaseException as error:  # noqa: BLE001 - a panic of the core is a BaseException
-            reply = await self._refused(error, body, request_id)
+            reply = await self._refused(error, body, request)
         finally:
             self._in_progress.clients.discard(client)
         if reply.status == _UNAUTHORIZED and not self._state.is_draining:
@@ -163,22 +163,23 @@ class Edge:
             self._in_progress.make_room(request.scope["client"], self._end_slowest_body)
         return await route.answer(request)
 
-    async def _refused(self, error: BaseException, body: RequestBody, request_id: str) -> Reply:
+    async def _refused(self, error: BaseException, body: RequestBody, request: Request) -> Reply:
         """Return the answer to a request that failed. Other requests are not affected."""
         if isinstance(error, _ENDS_OF_THE_WORKER):
             raise error
         if isinstance(error, RefusedError):
             # The frames of its traceback hold the body, which must not stay in memory meanwhile.
             error.__traceback__ = error.__context__ = None
+            self._ingest.refused(request, error)
             await body.discard()
             refusal = error
         elif isinstance(error, ClientGoneError):
             # The client is gone, but Granian needs an answer to end the request.
             refusal = RefusedError(Reason.INVALID_REQUEST, "The body ended before it was complete.")
         else:
-            log.error("request_failed", request_id=request_id, exc_info=error)
+            log.error("request_failed", request_id=request.id_text, exc_info=error)
             refusal = RefusedError(Reason.INTERNAL_ERROR)
-        return replies.refused(request_id, refusal)
+        return replies.refused(request.id_text, refusal)
 
 
 def _method_not_allowed(method: str, allowed: tuple[str, ...]) -> RefusedError:

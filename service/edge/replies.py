@@ -62,6 +62,7 @@ class _ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     limit: int | None = None
     actual: int | str | None = None
     offset: int | None = None
+    profile: str | None = None
 
 
 def processed(request: Request, verdicts: Sequence[Verdict]) -> Reply:

@@ -1,5 +1,5 @@
 """
-Every metric, declared once. Label values are from closed sets: no paths, ids or keys.
+Every metric, declared once. Label values are from closed sets: no paths and no secrets.
 
 A worker collects its counts in memory and writes many of them at once, to files in the folder that
 PROMETHEUS_MULTIPROC_DIR names (set before this module is imported). The parent process reads the
@@ -77,6 +77,16 @@ REQUEST_SECONDS: Final = _Histogram(
 )
 REQUESTS_REFUSED: Final = Counter(
     "forebay_refused_requests_total", "Requests that were refused as a whole, by code.", ["code"]
+)
+REJECTED_EVENTS: Final = Counter(
+    "forebay_rejected_events_total",
+    "Rejected and conflicting events, by key and code.",
+    ["key", "code"],
+)
+KEY_REFUSED: Final = Counter(
+    "forebay_key_refused_requests_total",
+    "Requests of a key that were refused as a whole, by code.",
+    ["key", "code"],
 )
 FLUSH_SECONDS: Final = _Histogram(
     "forebay_flush_duration_seconds", "Seconds of a flush, with retries.", buckets=_SECONDS
@@ -172,6 +182,10 @@ LOG_LINES_DROPPED: Final = Counter(
 )
 
 
+_Counts = defaultdict[str | tuple[str, str], int]
+"""Counts by label, or by two labels."""
+
+
 class Metrics:
     """
     Counts what happens in one worker.
@@ -182,10 +196,20 @@ class Metrics:
 
     def __init__(self) -> None:
         self._requests: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
-        self._refused: defaultdict[str, int] = defaultdict(int)
-        self._events: defaultdict[str, int] = defaultdict(int)
-        self._dropped: defaultdict[str, int] = defaultdict(int)
-        self._lookups: defaultdict[str, int] = defaultdict(int)
+        self._refused = _Counts(int)
+        self._events = _Counts(int)
+        self._rejected = _Counts(int)
+        self._key_refused = _Counts(int)
+        self._dropped = _Counts(int)
+        self._lookups = _Counts(int)
+        self._counts: Final = (
+            (self._refused, REQUESTS_REFUSED),
+            (self._events, EVENTS),
+            (self._rejected, REJECTED_EVENTS),
+            (self._key_refused, KEY_REFUSED),
+            (self._dropped, QUARANTINE_DROPPED),
+            (self._lookups, KEY_LOOKUPS),
+        )
         self._delayed = 0
         self._flush_rows: list[float] = []
         self._flush_seconds: list[float] = []
@@ -210,6 +234,18 @@ class Metrics:
     def events_ended(self, outcome: str, events: int) -> None:
         """Count events with the same outcome."""
         self._events[outcome] += events
+        if not self._is_scheduled:
+            self._schedule_write()
+
+    def events_rejected(self, key_label: str, code: str, events: int) -> None:
+        """Count events of a key that were rejected or are in conflict (`key_labels`)."""
+        self._rejected[key_label, code] += events
+        if not self._is_scheduled:
+            self._schedule_write()
+
+    def key_refused(self, key_label: str, code: str) -> None:
+        """Count one request of a key that was refused as a whole."""
+        self._key_refused[key_label, code] += 1
         if not self._is_scheduled:
             self._schedule_write()
 
@@ -300,18 +336,11 @@ class Metrics:
         requests, self._requests = self._requests, defaultdict(list)
         for (endpoint, status), seconds in requests.items():
             REQUEST_SECONDS.labels(endpoint, str(status)).observe_all(seconds)
-        refused, self._refused = self._refused, defaultdict(int)
-        for code, count in refused.items():
-            REQUESTS_REFUSED.labels(code).inc(count)
-        events, self._events = self._events, defaultdict(int)
-        for outcome, count in events.items():
-            EVENTS.labels(outcome).inc(count)
-        dropped, self._dropped = self._dropped, defaultdict(int)
-        for cause, count in dropped.items():
-            QUARANTINE_DROPPED.labels(cause).inc(count)
-        lookups, self._lookups = self._lookups, defaultdict(int)
-        for result, count in lookups.items():
-            KEY_LOOKUPS.labels(result).inc(count)
+        for counts, counter in self._counts:
+            for labels, count in counts.items():
+                values_of_labels = (labels,) if isinstance(labels, str) else labels
+                counter.labels(*values_of_labels).inc(count)
+            counts.clear()
         if self._delayed:
             UNAUTHORIZED_DELAYED.inc(self._delayed)
             self._delayed = 0

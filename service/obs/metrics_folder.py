@@ -21,10 +21,10 @@ _PREFIX: Final = "forebay-metrics-"
 _LOCK: Final = "lock"
 # A younger folder may belong to a parent that has not locked it yet.
 _AGE_MIN_S: Final = 60.0
-# prometheus_client never makes a file smaller than 64 KiB. The histograms have space for every
-# endpoint with every status.
+# prometheus_client never makes a file smaller than 64 KiB. The counters have space for every code
+# with every key that has a label, the histograms for every endpoint with every status.
 _FILE_BYTES: Final = {
-    "counter": 64 << 10,
+    "counter": 512 << 10,
     "gauge_livesum": 64 << 10,
     "gauge_livemostrecent": 64 << 10,
     "histogram": 512 << 10,

@@ -129,6 +129,7 @@ def _rejected_row(row_id: int, violation: _native.Violation, arrival: Arrival) -
         payload=violation.payload,
         request_id=arrival.request_id,
         received_at=moment(arrival.received_at_us),
+        key_id=arrival.key_id,
     )
 
 

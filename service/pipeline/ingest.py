@@ -16,7 +16,6 @@ from service._native import Scan
 from service.apikey import before_colon
 from service.clock import Clock
 from service.model import (
-    PROFILE_LIMITS,
     AcceptedVerdicts,
     ApiKey,
     Limits,
@@ -27,11 +26,12 @@ from service.model import (
 from service.pipeline.batcher import Batcher
 from service.pipeline.check import Arrival, Checked, Checker, scan
 from service.pipeline.keys import CachedKey, KeyRing
+from service.pipeline.profiles import Profiles, RequestSize
 from service.pipeline.rate_limits import RateLimits
+from service.pipeline.rejects import Rejects
 from service.pipeline.turns import ScanTurns
 from service.reasons import Reason, RefusedError
 
-_PROFILE_LIMITS: Final = [limits for limits in PROFILE_LIMITS.values() if limits is not None]
 _NO_LIMITS: Final = Limits(0, 0)
 _SCHEMA_VERSION: Final = re.compile(r"[0-9]{1,5}\.[0-9]{1,5}(\.[0-9]{1,5})?")
 _QUOTED_CHARS_MAX: Final = 64
@@ -124,6 +124,7 @@ class Ingest:
         checker: Checker,
         batcher: Batcher,
         turns: ScanTurns,
+        rejects: Rejects,
         clock: Clock,
         config: IngestConfig,
     ) -> None:
@@ -132,13 +133,12 @@ class Ingest:
         self._checker = checker
         self._batcher = batcher
         self._turns = turns
+        self._rejects = rejects
         self._clock = clock
         self._config = config
-        self.limits_without_key = Limits(
-            max(limits.bytes_max for limits in (config.limits, *_PROFILE_LIMITS)),
-            max(limits.events_max for limits in (config.limits, *_PROFILE_LIMITS)),
-        )
-        """Of a request whose key may be in its body: the largest limits that a key may have."""
+        self._profiles = Profiles(config.limits, config.expansion_max)
+        self.limits_without_key = self._profiles.without_key
+        """Of a request whose key may be in its body."""
 
     async def process(self, request: Request) -> Sequence[Verdict]:
         """
@@ -152,7 +152,10 @@ class Ingest:
         request.schema_version = self._schema_version(request)
         key = await self._authenticate(request)
         key_id = None if key is None else key.key.key_id
-        body = await request.body.read(request.limits.bytes_max, key_id)
+        try:
+            body = await request.body.read(request.limits.bytes_max, key_id)
+        except RefusedError as refusal:
+            raise self._profiles.body_refused(refusal, has_key=key is not None) from None
         request.received_at_us = self._clock.unix_us()
         request.body_bytes = len(body)
         if len(body) > UNGATED_BYTES_MAX and not self._turns.take(len(body)):
@@ -169,11 +172,9 @@ class Ingest:
                 with request.body.held(len(body), None):
                     key = await self._keys.authenticate(text)
                 scanned = scan(body, request.event_type, events_max)
-            self._set_key_of_body(request, key)
-        if not 0 < scanned.count <= request.limits.events_max:
-            raise _wrong_count(scanned.count, request.limits.events_max)
-        if scanned.context_bytes:
-            self._require_expanded_size(request, scanned)
+            self._set_key_of_body(request, key, scanned.count)
+        if scanned.context_bytes or not 0 < scanned.count <= request.limits.events_max:
+            self._require_fitting(request, scanned)
         if request.limits.events_per_second:
             self._rate_limits.take(key.key.key_id, request.limits.events_per_second, scanned.count)
         # The key may have been revoked while the body arrived.
@@ -188,6 +189,11 @@ class Ingest:
         del body, scanned
         stored = await self._batcher.submit(checked.payload) if checked.has_rows else ()
         return self._answer(request, checked, stored)
+
+    def refused(self, request: Request, refusal: RefusedError) -> None:
+        """Note that a request was refused as a whole."""
+        if request.key is not None:
+            self._rejects.request_refused(request.key.key, request.id_text, refusal)
 
     def _schema_version(self, request: Request) -> str:
         if request.schema_version_text is None:
@@ -207,21 +213,29 @@ class Ingest:
             self._rate_limits.require_token(key.key.key_id, limits.events_per_second)
         return key
 
-    def _set_key_of_body(self, request: Request, key: CachedKey) -> None:
+    def _set_key_of_body(self, request: Request, key: CachedKey, events: int) -> None:
         request.key = key
         own = self._limits_of(key.key)
         # Events beyond the first limit were counted, but not scanned.
         events_max = min(request.limits.events_max, own.events_max)
         request.limits = Limits(own.bytes_max, events_max, own.events_per_second)
-        _require_size(request.body_bytes, own.bytes_max)
+        if request.body_bytes > own.bytes_max:
+            refusal = _too_large(request.body_bytes, own.bytes_max)
+            raise self._profiles.advised(refusal, RequestSize(request.body_bytes, events))
 
-    def _require_expanded_size(self, request: Request, scanned: Scan) -> None:
-        """Refuse a small body that becomes large rows: its context is stored with each event."""
+    def _require_fitting(self, request: Request, scanned: Scan) -> None:
+        """
+        Refuse a wrong number of events, and a small body that becomes large rows.
+
+        The context of a batch is stored with each event.
+        """
+        if not 0 < scanned.count <= request.limits.events_max:
+            raise self._wrong_count(request, scanned.count)
         bytes_max = self._config.expansion_max * request.limits.bytes_max
         copied_bytes = scanned.context_bytes * (scanned.count - 1)
         actual = request.body_bytes + copied_bytes
         if actual > bytes_max:
-            raise RefusedError(
+            refusal = RefusedError(
                 Reason.PAYLOAD_TOO_LARGE,
                 f"The body has {request.body_bytes} bytes, and {actual} with its context of"
                 f" {scanned.context_bytes} bytes copied into each of {scanned.count} events; at"
@@ -230,6 +244,23 @@ class Ingest:
                 limit=bytes_max,
                 actual=actual,
             )
+            size = RequestSize(request.body_bytes, scanned.count, actual)
+            raise self._profiles.advised(refusal, size)
+
+    def _wrong_count(self, request: Request, events: int) -> RefusedError:
+        limit = request.limits.events_max
+        details: dict[str, str | int] = {"field": "batch", "limit": limit, "actual": events}
+        if events == 0:
+            return RefusedError(
+                Reason.BATCH_EMPTY, f"batch holds no event; it takes 1 to {limit}.", **details
+            )
+        place = " in the body" if request.key_text is None else ""
+        refusal = RefusedError(
+            Reason.BATCH_TOO_LARGE,
+            f"batch holds {events} events; at most {limit} are allowed with this key{place}.",
+            **details,
+        )
+        return self._profiles.advised(refusal, RequestSize(request.body_bytes, events))
 
     def _check(self, request: Request, scanned: Scan, key: ApiKey) -> Checked:
         arrival = Arrival(
@@ -248,7 +279,10 @@ class Ingest:
         self, request: Request, checked: Checked, stored: Sequence[Verdict]
     ) -> Sequence[Verdict]:
         verdicts = checked.complete(stored)
-        request.counts = count(verdicts)
+        request.counts = counts = count(verdicts)
+        if counts.rejected or counts.conflicts:
+            assert request.key is not None  # noqa: S101 - a request without a key has no counts
+            self._rejects.events_rejected(request.key.key, request.id_text, verdicts)
         return verdicts
 
     def _limits_of(self, key: ApiKey) -> Limits:
@@ -314,24 +348,10 @@ def _invalid_version(text: str, fault: str) -> RefusedError:
     )
 
 
-def _require_size(body_bytes: int, bytes_max: int) -> None:
-    if body_bytes > bytes_max:
-        raise RefusedError(
-            Reason.PAYLOAD_TOO_LARGE,
-            f"The body has {body_bytes} bytes (decoded); at most {bytes_max} are allowed.",
-            limit=bytes_max,
-            actual=body_bytes,
-        )
-
-
-def _wrong_count(events: int, events_max: int) -> RefusedError:
-    details: dict[str, str | int] = {"field": "batch", "limit": events_max, "actual": events}
-    if events == 0:
-        return RefusedError(
-            Reason.BATCH_EMPTY, f"batch holds no event; it takes 1 to {events_max}.", **details
-        )
+def _too_large(body_bytes: int, bytes_max: int) -> RefusedError:
     return RefusedError(
-        Reason.BATCH_TOO_LARGE,
-        f"batch holds {events} events; at most {events_max} are allowed with this key.",
-        **details,
+        Reason.PAYLOAD_TOO_LARGE,
+        f"The body has {body_bytes} bytes (decoded); at most {bytes_max} are allowed.",
+        limit=bytes_max,
+        actual=body_bytes,
     )

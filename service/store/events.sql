@@ -69,9 +69,10 @@ JOIN events AS stored USING (tenant_id, received_at, id)
 -- name: insert_rejected
 -- Writes to quarantine. With ON CONFLICT, because an earlier attempt may have stored the rows.
 INSERT INTO rejected_events
-  (id, tenant_id, workspace_id, event_id, code, field, message, payload, request_id, received_at)
+  (id, tenant_id, workspace_id, event_id, code, field, message, payload, request_id, received_at,
+   key_id)
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[],
-                     $7::text[], $8::bytea[], $9::bigint[], $10::timestamptz[])
+                     $7::text[], $8::bytea[], $9::bigint[], $10::timestamptz[], $11::text[])
 ON CONFLICT DO NOTHING
 
 -- name: count_rejected

@@ -222,6 +222,7 @@ def quarantined(row: Row, reason: Reason, message: str) -> RejectedRow:
         payload=as_object(row.content, row.event_id, sent_at),
         request_id=row.request_id,
         received_at=moment(row.received_at_us),
+        key_id=row.key_id,
     )
 
 

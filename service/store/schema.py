@@ -10,7 +10,7 @@ from service.store.connections import PoolConfig, connect_own_session
 from service.store.sql import statement
 
 # The newest migration this code needs. A newer one is fine unless it is marked breaking.
-SCHEMA_VERSION: Final = "0012"
+SCHEMA_VERSION: Final = "0014"
 VERSION_NUM_MIN: Final = 150_000
 _ENCODING: Final = "UTF8"
 _PER_MAJOR: Final = 10_000

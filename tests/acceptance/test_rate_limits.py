@@ -18,8 +18,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from provision.key_limits import NO_RATE_LIMIT
 from provision.keys import NewKey, update_key
-from provision.rates import NO_RATE_LIMIT
 from tests.acceptance import wire
 from tests.acceptance.conftest import StartSite
 from tests.acceptance.running import until

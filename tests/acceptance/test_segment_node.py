@@ -141,12 +141,31 @@ async def test_a_batch_that_needs_the_larger_profile_is_stored_by_one_request(
     shared: Site,
 ) -> None:
     key = await shared.make_key(Profile.SEGMENT)
-    calls = tracks(250)
-    async with application(shared.service.url, key.api_key, calls, flushAt=250) as app:
+    calls = tracks(600)
+    async with application(shared.service.url, key.api_key, calls, flushAt=600) as app:
         events = await app.delivered()
 
     assert app.statuses == [200]
     check_rows(calls, events, await shared.rows(key))
+
+
+@pytest.mark.parametrize("profile", [Profile.SEGMENT, Profile.RUDDERSTACK])
+@pytest.mark.parametrize(("events", "text"), [(500, ""), (60, "x" * 20_000)], ids=["500", "20 KB"])
+async def test_a_burst_is_stored_with_the_default_settings_of_the_sdk(
+    shared: Site, profile: Profile, events: int, text: str
+) -> None:
+    key = await shared.make_key(profile)
+    calls = [
+        {"method": "track", "userId": "u1", "event": "Burst", "properties": {"text": text}}
+        for _ in range(events)
+    ]
+    async with application(shared.service.url, key.api_key, calls) as app:
+        sent = await app.delivered()
+
+    assert {200} == set(app.statuses)
+    stored = await shared.event_ids(key)
+    assert sorted(event["messageId"] for event in sent) == sorted(stored)
+    assert events == len(stored)
 
 
 async def test_the_application_learns_that_its_key_is_refused(shared: Site) -> None:

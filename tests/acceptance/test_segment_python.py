@@ -73,6 +73,20 @@ async def test_every_event_is_stored_exactly_once(
     assert await shared.rejected(key) == []
 
 
+@pytest.mark.parametrize("profile", [Profile.SEGMENT, Profile.RUDDERSTACK])
+@pytest.mark.parametrize(("events", "text"), [(500, ""), (60, "x" * 20_000)], ids=["500", "20 KB"])
+async def test_a_burst_is_stored_with_the_default_settings_of_the_sdk(
+    shared: Site, profile: Profile, events: int, text: str
+) -> None:
+    key = await shared.make_key(profile)
+    with sdk(shared, key) as (client, failures):
+        sent = [client.track("u1", "Burst", {"text": text})[1]["messageId"] for _ in range(events)]
+        await asyncio.to_thread(client.shutdown)
+
+    assert failures == []
+    assert sent == await shared.event_ids(key)
+
+
 def _send_one_of_each(client: Client, when: datetime) -> list[dict[str, Any]]:
     nested = {"total": 12.5, "items": [{"sku": "a", "n": 1}, {"sku": "b", "n": None}], "é": True}
     context = {"ip": "10.0.0.1", "page": {"path": "/"}}

@@ -76,6 +76,7 @@ class ErrorAnswer(msgspec.Struct, forbid_unknown_fields=True):
     limit: int | None = None
     actual: int | str | None = None
     offset: Count | None = None
+    profile: Literal["default", "segment", "rudderstack"] | None = None
 
 
 def is_ingest(path: str) -> bool:

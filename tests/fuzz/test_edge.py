@@ -26,7 +26,8 @@ from service.app import Worker
 from service.clock import SystemClock
 from service.config import Config
 from service.edge.sockets import Sockets
-from service.pipeline.rate_limits import MEMORY_BYTES
+from service.obs import key_labels
+from service.pipeline import rate_limits
 from tests.conftest import MakeTenant
 from tests.fuzz.edge_player import EdgePlayer, Keys
 from tests.fuzz.exchanges import EdgeCase, edge_cases
@@ -78,7 +79,10 @@ def players(
 
     async def start(keys: Keys, body_timeout_s: float) -> EdgePlayer:
         config = Config(body_timeout_s=body_timeout_s, **SETTINGS)
-        sockets, shared = Sockets(0, socket.AF_INET), mmap(-1, MEMORY_BYTES)
+        sockets, shared = (
+            Sockets(0, socket.AF_INET),
+            mmap(-1, rate_limits.MEMORY_BYTES + key_labels.MEMORY_BYTES),
+        )
         worker = Worker(config, database_url, SystemClock(), sockets, shared)
         workers.append(worker)
         return EdgePlayer(worker, await worker.start(), config, connection, keys)

@@ -15,7 +15,8 @@ from service.clock import SystemClock
 from service.config import Config
 from service.edge.sockets import Sockets
 from service.model import Payload, Verdict, WriteResult
-from service.pipeline.rate_limits import MEMORY_BYTES
+from service.obs import key_labels
+from service.pipeline import rate_limits
 from service.reasons import Reason, RefusedError
 from service.store.attempt import FlushRetrier
 from service.store.connections import PoolConfig, connect, open_pool, pool_config
@@ -201,7 +202,7 @@ async def start_worker(
             url,
             clock,
             Sockets(0, socket.AF_INET),
-            mmap(-1, MEMORY_BYTES),
+            mmap(-1, rate_limits.MEMORY_BYTES + key_labels.MEMORY_BYTES),
         )
         workers.append(worker)
         return Sending(worker, await worker.start(), key)

@@ -62,10 +62,24 @@ async def test_keys_are_found_together_and_unknown_ids_are_left_out(
     assert set(ids) == set(await keys.find([*ids, tenant.key_id[::-1]]))
 
 
-async def test_a_profile_has_its_limits(keys: KeyStore, make_tenant: MakeTenant) -> None:
-    key = await found(keys, await make_tenant(profile=Profile.SEGMENT))
+@pytest.mark.parametrize(
+    ("profile", "events_max", "bytes_max"),
+    [
+        (Profile.DEFAULT, None, None),
+        (Profile.SEGMENT, 2_500, 512 * 1024),
+        (Profile.RUDDERSTACK, 2_500, 4 * 1024 * 1024),
+    ],
+)
+async def test_a_profile_has_its_limits(
+    keys: KeyStore,
+    make_tenant: MakeTenant,
+    profile: Profile,
+    events_max: int | None,
+    bytes_max: int | None,
+) -> None:
+    key = await found(keys, await make_tenant(profile=profile))
 
-    assert (250, 512 * 1024) == (key.events_max, key.bytes_max)
+    assert (events_max, bytes_max) == (key.events_max, key.bytes_max)
 
 
 async def test_a_revoked_key_is_disabled(keys: KeyStore, tenant: NewKey, connection: Any) -> None:

@@ -25,9 +25,17 @@ metrics.batch_flushed(3, 5, 0.01)
 ENDPOINTS: Final = (*EVENT_TYPES, "batch", "index", "health", "health_live", "health_ready")
 COUNT_ALL: Final = """
 from service.obs import metrics as m
+from service.obs.key_labels import KEYS_MAX
+from service.reasons import CONFLICT_MESSAGES, ERROR_RESPONSES, Reason
 for endpoint in {endpoints}:
     for status in {statuses}:
         m.REQUEST_SECONDS.labels(endpoint, str(status)).observe_all([1.0])
+for number in range(KEYS_MAX + 3):
+    for code in Reason:
+        if code not in ERROR_RESPONSES:
+            m.REJECTED_EVENTS.labels(f"{{number:012}}", code).inc()
+        if code not in CONFLICT_MESSAGES:
+            m.KEY_REFUSED.labels(f"{{number:012}}", code).inc()
 """
 COUNT_ONE: Final = """
 from prometheus_client import REGISTRY

@@ -70,17 +70,27 @@ def _browser(name: str, version: str, driver: str, page: str, **more: object) ->
 CLIENTS: Final = (
     _server("segment-analytics-python", "2.4.0", Toolchain.PYTHON, "segment-python.md"),
     _server("analytics-python", "1.4.post1", Toolchain.PYTHON_OLD, "segment-python.md"),
-    _server("rudder-sdk-python", "2.1.9", Toolchain.PYTHON, "rudder-python.md"),
+    _server(
+        *("rudder-sdk-python", "2.1.9", Toolchain.PYTHON, "rudder-python.md"),
+        profile=Profile.RUDDERSTACK,
+    ),
     _server("@segment/analytics-node", "3.1.0", Toolchain.NODE, "segment-node.md"),
     _server(
         *("@rudderstack/rudder-sdk-node", "3.0.13", Toolchain.NODE, "rudder-node.md"),
+        profile=Profile.RUDDERSTACK,
         # It tries again three times: for a second, or for 6 s if an answer has Retry-After.
         loses=(Scenario.REFUSED, Scenario.DATABASE),
     ),
     _server("segmentio/analytics-go", "3.3.0", Toolchain.GO, "go.md"),
-    _server("rudderlabs/analytics-go", "4.2.1", Toolchain.GO, "go.md"),
+    _server(
+        *("rudderlabs/analytics-go", "4.2.1", Toolchain.GO, "go.md"),
+        profile=Profile.RUDDERSTACK,
+    ),
     _server("segment analytics-java", "3.5.4", Toolchain.JAVA, "java.md"),
-    _server("rudderstack analytics-java", "3.1.2", Toolchain.JAVA, "java.md"),
+    _server(
+        *("rudderstack analytics-java", "3.1.2", Toolchain.JAVA, "java.md"),
+        profile=Profile.RUDDERSTACK,
+    ),
     _browser("@segment/analytics-next", "1.84.3", "segment", "segment-browser.md"),
     _browser(
         *("@segment/analytics-next, inline settings", "1.84.3", "segment-inline"),
@@ -88,10 +98,12 @@ CLIENTS: Final = (
     ),
     _browser(
         *("@rudderstack/analytics-js, bundled", "3.34.1", "rudder", "rudder-browser.md"),
+        profile=Profile.RUDDERSTACK,
         lacks=("screen",),
     ),
     _browser(
         *("@rudderstack/analytics-js, legacy", "3.34.1", "rudder-legacy", "rudder-browser.md"),
+        profile=Profile.RUDDERSTACK,
         lacks=("screen",),
     ),
     _browser(

@@ -31,11 +31,15 @@ async def test_tenant_create_makes_all_three_and_shows_the_key(
     made = json.loads(done.stdout)
     row = await connection.fetchrow("SELECT * FROM api_keys WHERE key_id = $1", made["key_id"])
     credential = apikey.parse(made["api_key"])
-    assert (0, "") == (done.returncode, done.stderr)
+    assert 0 == done.returncode
+    assert made["api_key"] not in done.stderr
     assert ["tenant", "workspace", "key_id", "api_key"] == list(made)
     assert ("acme", "web") == (made["tenant"], made["workspace"])
     assert (made["key_id"], row["secret_sha256"]) == credential
     assert ("k1", None, None) == (row["name"], row["max_batch_events"], row["max_payload_bytes"])
+
+
+LIMITS = "SELECT max_batch_events, max_payload_bytes, events_per_second FROM api_keys"
 
 
 async def test_people_see_the_key_of_a_profile_and_that_it_is_shown_once(
@@ -44,9 +48,100 @@ async def test_people_see_the_key_of_a_profile_and_that_it_is_shown_once(
     done = provision("tenant", "create", "acme", "--profile", "segment")
 
     assert "api_key    fb1_" in done.stdout
-    assert "shown only now" in done.stderr
-    limits = await connection.fetchrow("SELECT max_batch_events, max_payload_bytes FROM api_keys")
-    assert (250, 524_288) == tuple(limits)
+    assert "The key is shown only now; the database stores a hash of it.\n" == done.stderr
+    assert (2_500, 524_288, None) == tuple(await connection.fetchrow(LIMITS))
+
+
+@pytest.mark.parametrize("command", ["tenant", "key"])
+@pytest.mark.parametrize("json_flag", [(), ("--json",)])
+async def test_without_a_profile_two_lines_say_what_the_limits_mean_and_how_to_change_them(
+    provision: Provision, connection: Any, command: str, json_flag: tuple[str, ...]
+) -> None:
+    done = provision("tenant", "create", "acme", *json_flag)
+    if command == "key":
+        await connection.execute("DELETE FROM api_keys")
+        done = provision("key", "create", "--tenant", "acme", *json_flag)
+
+    key_id = await connection.fetchval("SELECT key_id FROM api_keys")
+    meaning, change = done.stderr.splitlines()[-2:]
+    assert "50 events and 262144 bytes per request" in meaning
+    assert f"provision key update {key_id} --profile segment (2500 events, 524288 bytes)" in change
+    assert "--profile rudderstack (2500 events, 4194304 bytes)" in change
+
+
+@pytest.mark.parametrize("command", [("tenant", "create", "a"), ("key", "create", "--tenant", "a")])
+@pytest.mark.parametrize(
+    ("options", "stored"),
+    [
+        (("--profile", "default"), (None, None)),
+        (("--profile", "rudderstack"), (2_500, 4_194_304)),
+        (("--max-batch-events", "120"), (120, None)),
+        (("--profile", "segment", "--max-payload-bytes", "2048"), (2_500, 2_048)),
+        (("--profile", "segment", "--max-batch-events", "default"), (None, 524_288)),
+        (("--max-batch-events", "10000", "--max-payload-bytes", "16777216"), (10_000, 16_777_216)),
+    ],
+)
+async def test_a_key_is_made_with_limits_of_its_own(
+    provision: Provision,
+    connection: Any,
+    command: tuple[str, ...],
+    options: tuple[str, ...],
+    stored: tuple[int | None, int | None],
+) -> None:
+    if command[0] == "key":
+        provision("tenant", "create", "a")
+        await connection.execute("DELETE FROM api_keys")
+
+    done = provision(*command, *options)
+
+    assert 0 == done.returncode, done.stderr
+    assert (*stored, None) == tuple(await connection.fetchrow(LIMITS))
+    assert "key update" not in done.stderr
+
+
+@pytest.mark.usefixtures("tenant")
+async def test_limits_of_a_key_are_changed_and_others_stay(
+    provision: Provision, connection: Any
+) -> None:
+    made = provision("key", "create", "--tenant", "acme", "--events-per-second", "7", "--json")
+    key_id = json.loads(made.stdout)["key_id"]
+
+    async def update(*options: str) -> tuple[Any, ...]:
+        done = provision("key", "update", key_id, *options, "--json")
+        assert 0 == done.returncode, done.stderr
+        stored = await connection.fetchrow(f"{LIMITS} WHERE key_id = $1", key_id)
+        assert {"key_id": key_id, **stored} == json.loads(done.stdout)
+        return tuple(stored)
+
+    assert (2_500, 524_288, 7) == await update("--profile", "segment")
+    assert (100, 524_288, 7) == await update("--max-batch-events", "100")
+    assert (100, None, 0) == await update(
+        "--max-payload-bytes", "default", "--events-per-second", "none"
+    )
+    assert (2_500, 1_024, 0) == await update(
+        "--profile", "rudderstack", "--max-payload-bytes", "1024"
+    )
+    assert (None, None, 0) == await update("--profile", "default")
+    others = await connection.fetch(f"{LIMITS} WHERE key_id <> $1", key_id)
+    assert [(None, None, None)] == [tuple(row) for row in others]
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        *(("--max-batch-events", text) for text in ("0", "-1", "10001", "1.5", "none", "")),
+        *(("--max-payload-bytes", text) for text in ("1023", "16777217", "512KB", "0x400")),
+        ("--profile", "mixpanel"),
+    ],
+)
+@pytest.mark.usefixtures("tenant")
+def test_a_limit_out_of_its_range_is_refused(provision: Provision, option: str, text: str) -> None:
+    for command in (
+        ("tenant", "create", "other"),
+        ("key", "create", "--tenant", "acme"),
+        ("key", "update", "nosuchkey123"),
+    ):
+        assert 2 == provision(*command, f"{option}={text}").returncode
 
 
 @pytest.mark.usefixtures("tenant")
@@ -129,8 +224,13 @@ async def test_the_rate_of_a_key_is_set_when_it_is_made_and_later(
     await connection.execute("UPDATE api_keys SET events_per_second = 7")
     done = provision("key", "update", plain, *rate, "--json")
 
-    assert {"key_id": plain, "events_per_second": stored} == json.loads(done.stdout)
-    assert f"key {plain}: events per second: {text}\n" == done.stderr
+    assert (plain, stored) == tuple(
+        json.loads(done.stdout)[name] for name in ("key_id", "events_per_second")
+    )
+    assert (
+        f"key {plain}: events per request: default, bytes per request: default,"
+        f" events per second: {text}\n"
+    ) == done.stderr
     assert (stored, 7) == (
         await connection.fetchval(query, plain),
         await connection.fetchval(query, made),
@@ -152,7 +252,9 @@ def test_without_a_change_or_a_key_an_update_is_refused(provision: Provision) ->
 
     assert (3, "") == (nobody.returncode, nobody.stdout)
     assert "there is no key with the id 'nosuchkey123'" in nobody.stderr
-    assert 2 == provision("key", "update", "nosuchkey123").returncode
+    nothing = provision("key", "update", "nosuchkey123")
+    assert (2, "") == (nothing.returncode, nothing.stdout)
+    assert "nothing to change: give --profile, --max-batch-events" in nothing.stderr
 
 
 @pytest.mark.usefixtures("tenant")

@@ -23,6 +23,8 @@ from service.edge.routes import Routes
 from service.edge.sdk_documents import SdkDocuments
 from service.edge.unauthorized import UnauthorizedLimits, UnauthorizedPace
 from service.model import ApiKey, Limits, WorkerState
+from service.obs import key_labels
+from service.obs.key_labels import KeyLabels
 from service.obs.metrics import Metrics
 from service.pipeline.batcher import Batcher
 from service.pipeline.check import Checker, random_row_ids
@@ -30,6 +32,7 @@ from service.pipeline.ingest import Ingest, IngestConfig
 from service.pipeline.quarantine import QuarantineBudget
 from service.pipeline.queue import QueueLimits
 from service.pipeline.rate_limits import MEMORY_BYTES, RateLimits
+from service.pipeline.rejects import Rejects
 from service.pipeline.turns import ScanTurns
 from service.setting_values import networks
 from tests.doubles import FixedClock, MemoryStore, make_key, quarantine_limits
@@ -147,6 +150,9 @@ class EdgeBench:
                 timeout_s=5,
             ),
             turns=ScanTurns(65_536, lambda: None),
+            rejects=Rejects(
+                Metrics(), KeyLabels(memoryview(bytearray(key_labels.MEMORY_BYTES))), self.clock
+            ),
             clock=self.clock,
             config=IngestConfig(
                 expansion_max=4,

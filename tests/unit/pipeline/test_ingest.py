@@ -293,8 +293,10 @@ async def test_the_limits_of_a_key_apply(is_in_body: bool) -> None:
 
 async def test_a_body_over_the_limits_for_an_unknown_key_is_refused_and_not_truncated() -> None:
     """The limits of its key are larger than those that apply before the key is known."""
-    bench = EdgeBench(events_max=1_000, bytes_max=1_000_000)
-    batch = [{"type": "page"}] * 300
+    bench = EdgeBench(events_max=5_000, bytes_max=1_000_000)
+    batch = [{"type": "page"}] * 2_600
+    await bench.post("/v1/page", {})  # the key is cached from now on
+    bench.store.flushes.clear()
 
     answer = await bench.ask(
         "POST",
@@ -303,9 +305,10 @@ async def test_a_body_over_the_limits_for_an_unknown_key_is_refused_and_not_trun
     )
 
     assert (400, "batch_too_large") == (answer.status, answer.content["code"])
-    assert (250, 300) == (answer.content["limit"], answer.content["actual"])
+    assert (2_500, 2_600) == (answer.content["limit"], answer.content["actual"])
+    assert "at most 2500 are allowed with this key in the body." in answer.content["message"]
     assert [] == bench.store.flushes
-    assert 300 == (await bench.post("/v1/batch", {"batch": batch})).content["accepted"]
+    assert 2_600 == (await bench.post("/v1/batch", {"batch": batch})).content["accepted"]
 
 
 class Weighing(MemoryStore):

@@ -28,7 +28,7 @@ def item(
     *,
     key_id: str = "key",
 ) -> QueuedPayload:
-    row = RejectedRow(1, 1, 1, None, Reason.INVALID_EVENT, None, name, b"", 1, NOON)
+    row = RejectedRow(1, 1, 1, None, Reason.INVALID_EVENT, None, name, b"", 1, NOON, "key")
     payload = Payload(Sender().rows(), [row] * rows, size_bytes, max(rows, 1), key_id)
     return QueuedPayload(payload, NO_FUTURE, deadline)
 
