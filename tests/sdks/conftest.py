@@ -29,8 +29,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     clients = [one for one in CLIENTS if IS_FULL or one.name in SHORT]
     parameters = [
-        # One process installs the clients of a toolchain.
-        pytest.param(one, id=one.name, marks=pytest.mark.xdist_group(f"sdks-{one.toolchain}"))
+        # One process runs all tests of a client, because its driver may be built in its folder.
+        pytest.param(one, id=one.name, marks=pytest.mark.xdist_group(f"sdk-{one.name}"))
         for one in clients
     ]
     metafunc.parametrize("sdk", parameters)

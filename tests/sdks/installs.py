@@ -1,5 +1,7 @@
 """Installs the clients with their own package managers, and says how their drivers are started."""
 
+import contextlib
+import fcntl
 import functools
 import hashlib
 import json
@@ -8,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -67,6 +70,19 @@ def missing(sdk: SdkClient) -> str | None:
             return f"{sdk.name} needs {program}, which is not on this machine"
     if sdk.toolchain is Toolchain.BROWSER and chromium() is None:
         return f"{sdk.name} needs Chromium, which is not on this machine"
+    with _alone(sdk.toolchain):
+        return _install(sdk)
+
+
+@contextlib.contextmanager
+def _alone(toolchain: Toolchain) -> Iterator[None]:
+    """Let one test process install at a time."""
+    with (ROOT / ".venv" / f"sdks-{toolchain}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _install(sdk: SdkClient) -> str | None:
     match sdk.toolchain:
         case Toolchain.PYTHON | Toolchain.PYTHON_OLD:
             return _install_python(sdk.toolchain)
