@@ -64,7 +64,7 @@ class FlushMaker:
         assert isinstance(scanned, _native.Scan)
         owner = random.choice(self._owners)
         arrival = Arrival(*owner, "bench", 1, "1.0", time.time_ns() // 1_000)
-        rows, refused = scanned.rows(self._row_ids, arrival)
+        rows, refused = scanned.rows(self._row_ids, arrival, clock_skew_min_us=0)
         assert not refused
         return rows
 

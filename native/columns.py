@@ -13,10 +13,9 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).parent.parent
 _SHAPES: Final = {
-    "event_id": "EventId",
     "id": "Id",
     "text": "Text",
-    "time": "Text",
+    "time": "Time",
     "object": "Object",
     "secret": "Secret",
 }
@@ -87,8 +86,8 @@ def check(members: list[Entry], columns: list[Entry]) -> None:
     if [column["column"] for column in columns] != list(range(1, len(columns) + 1)):
         raise ValueError("columns are not numbered from 1 without gaps")
     for member in members:
-        if member.get("hash") == "member" and "spelling" in member:
-            raise ValueError(f"{member['name']}: with hash = 'member', spelling is not allowed")
+        if member.get("hash") == "member" and "spellings" in member:
+            raise ValueError(f"{member['name']}: with hash = 'member', spellings is not allowed")
 
 
 def replaced(name: str, pairs: list[tuple[str, str]]) -> str:
@@ -123,9 +122,9 @@ def rust_fields(members: list[Entry]) -> str:
         for place, spelling in enumerate(spellings(member))
     ]
     names = [
-        f'{" " * 12}Self::{variant(member)} => ["{names[0]}", "{names[-1]}"],'
+        f'{" " * 12}Self::{variant(member)} => &["{quoted_names}"],'
         for member in members
-        for names in [spellings(member)]
+        for quoted_names in ['", "'.join(spellings(member))]
     ]
     shapes = {
         shape: [variant(member) for member in members if _SHAPES[member["kind"]] == shape]
@@ -163,9 +162,9 @@ def rust_fields(members: list[Entry]) -> str:
             "        })",
             "    }",
             "",
-            "    /// Its spellings by their index; a field with one spelling has it twice.",
+            "    /// Its spellings by their index, at most `SPELLINGS`.",
             "    #[must_use]",
-            "    pub const fn names(self) -> [&'static str; SPELLINGS] {",
+            "    pub const fn names(self) -> &'static [&'static str] {",
             "        match self {",
             *names,
             "        }",
@@ -194,6 +193,9 @@ def rust_arm(variants: list[str], result: str) -> str:
     line = f"{' ' * 12}{' | '.join(patterns)} => {result},"
     if len(line) <= _LINE:
         return line
+    head = f"{' ' * 12}{' | '.join(patterns)} => {{"
+    if len(head) <= _LINE:
+        return f"{head}\n{' ' * 16}{result}\n{' ' * 12}}}"
     joint = f"\n{' ' * 12}| "
     return f"{' ' * 12}{joint.join(patterns)} => {result},"
 
@@ -257,7 +259,7 @@ def member_rows(members: list[Entry]) -> str:
     for member in members:
         if member["kind"] == "secret":
             continue
-        also = f"`{member['spelling']}`" if "spelling" in member else ""
+        also = ", ".join(f"`{spelling}`" for spelling in member.get("spellings", ()))
         accepts = member.get("accepts") or _ACCEPTS.get(member["kind"], "text")
         rows.append(f"| `{member['name']}` | {also} | {accepts} |\n".replace("|  |", "| |"))
     return "".join(rows)
@@ -272,7 +274,7 @@ def variant(member: Entry) -> str:
 
 
 def spellings(member: Entry) -> list[str]:
-    return [member["name"], *([member["spelling"]] if "spelling" in member else [])]
+    return [member["name"], *member.get("spellings", ())]
 
 
 def is_computed(column: Entry) -> bool:

@@ -119,9 +119,14 @@ class Scan:
         A number with an exponent counts with all its digits, as PostgreSQL returns it.
         """
 
-    def rows(self, ids: RowIds, arrival: Arrival) -> tuple[Rows, list[tuple[int, int, Violation]]]:
+    def rows(
+        self, ids: RowIds, arrival: Arrival, clock_skew_min_us: int
+    ) -> tuple[Rows, list[tuple[int, int, Violation]]]:
         """
         Make the rows of the valid events. Each event, valid or not, takes one id of *ids*.
+
+        *clock_skew_min_us*: how much earlier than the arrival `sentAt` may be, in microseconds,
+        before the sender's clock must be wrong and the time of the event is corrected.
 
         Returns the rows, and a tuple for each event without a row: its index in the body, the id
         that was reserved for its row, and the reason. Raises OverflowError if a number of *arrival*
@@ -290,8 +295,9 @@ class Row:
 
         It does not depend on the spelling of fields and on escapes in texts. A missing value is
         null. Texts have as few escapes as possible. An id that is a number is text with the same
-        digits. Documents are the bytes as sent. extra is an object with the unknown members as
-        sent, without those whose value has the form of an API key, or null if there are none.
+        digits; a time that is a number stays one. Documents are the bytes as sent. extra is an
+        object with the unknown members as sent, without those whose value has the form of an API
+        key, or null if there are none.
         """
 
     @property

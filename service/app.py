@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from service import _native, config
-from service.clock import Clock, SystemClock
+from service.clock import MICROSECONDS_PER_SECOND, Clock, SystemClock
 from service.config import Config, ConfigError
 from service.edge.access import AccessLog
 from service.edge.addresses import AddressGroups
@@ -204,7 +204,9 @@ class Worker:
         ingest = Ingest(
             keys=self._keys,
             rate_limits=self._rate_limits,
-            checker=Checker(self._budget, random_row_ids()),
+            checker=Checker(
+                self._budget, random_row_ids(), settings.clock_skew_min_s * MICROSECONDS_PER_SECOND
+            ),
             batcher=self._batcher,
             turns=ScanTurns(settings.scan_turn_bytes, self.metrics.scan_waited),
             rejects=self._rejects,

@@ -161,6 +161,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="Accepted schema versions, separated by commas; empty: all.",
         ),
     ] = ""
+    clock_skew_min_s: Annotated[
+        int,
+        _number(
+            0,
+            INT32_MAX,
+            "How much earlier than the arrival sentAt may be until the time of an event is"
+            " corrected.",
+        ),
+    ] = 30 * 86_400
 
     cors_origins: Annotated[
         str,

@@ -20,6 +20,7 @@ from service.store.ledger import Key, LedgerEntry, key_of
 from service.store.outcomes import conflict_verdict, ledger_entry, outcome_of, quarantined
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CLOCK_SKEW_MIN: Final = timedelta(days=30)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EVENTS_MAX: Final = 10_000
 
@@ -106,6 +107,7 @@ class Sender:
         ids: RowIds | None = None,
         clock: FixedClock | None = None,
         rows_per_minute: int = 1_000_000,
+        clock_skew_min: timedelta = CLOCK_SKEW_MIN,
     ) -> None:
         """*ids*: random as in a worker unless given."""
         self.key = make_key() if key is None else key
@@ -114,7 +116,8 @@ class Sender:
         self._requests = 0
         limits = quarantine_limits(rows_per_minute=rows_per_minute)
         budget = QuarantineBudget(self.clock, limits, self._drop)
-        self._checker = Checker(budget, random_row_ids() if ids is None else ids)
+        ids = random_row_ids() if ids is None else ids
+        self._checker = Checker(budget, ids, clock_skew_min // timedelta(microseconds=1))
 
     def check(self, *events: Any, key: ApiKey | None = None, **envelope: Any) -> Checked:
         """Check a batch request of *events*; *envelope* are further members of the body."""

@@ -1,5 +1,6 @@
 """The expected row of an event, computed in plain Python: slow, and independent of the core."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -16,20 +17,20 @@ EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 AHEAD_MAX: Final = timedelta(hours=24)
 _MICROSECOND: Final = timedelta(microseconds=1)
 IDS: Final = {
-    "event_id": "messageId",
-    "user_id": "userId",
-    "anonymous_id": "anonymousId",
-    "group_id": "groupId",
-    "previous_id": "previousId",
+    "event_id": ("messageId", "message_id"),
+    "user_id": ("userId",),
+    "anonymous_id": ("anonymousId",),
+    "group_id": ("groupId",),
+    "previous_id": ("previousId",),
 }
-SPELLINGS: Final = {**IDS, "original_timestamp": "originalTimestamp", "sent_at": "sentAt"}
+SPELLINGS: Final = {**IDS, "original_timestamp": ("originalTimestamp",), "sent_at": ("sentAt",)}
 TIMES: Final = ("timestamp", "original_timestamp", "sent_at")
 DOCUMENTS: Final = ("properties", "traits", "context")
 TEXTS: Final = (
     *("type", "event", "user_id", "anonymous_id", "group_id", "previous_id", "name", "category"),
     *("timestamp", "original_timestamp"),
 )
-KNOWN: Final = {*SPELLINGS, *SPELLINGS.values(), *TEXTS, *DOCUMENTS, "writeKey"}
+KNOWN: Final = {*SPELLINGS, *TEXTS, *DOCUMENTS, "writeKey"}.union(*SPELLINGS.values())
 
 # Hours, minutes and seconds, all with colons or all without.
 _CLOCK: Final = (
@@ -40,6 +41,9 @@ _ISO_8601: Final = re.compile(
     r"(?P<year>\d{4})(?:-(?P<month>\d\d?)-(?P<day>\d\d?)|(?P<basic>\d{4}))"
     rf"(?:[Tt ]{_CLOCK.format('')}(?:(?P<space> ?)(?:[Zz]|(?P<sign>[+-]){_CLOCK.format('o')}))?)?",
     re.ASCII,
+)
+_NUMBER_OF_TIME: Final = re.compile(
+    r"(?:(?P<seconds>[1-9][0-9]{9})|[1-9][0-9]{12})(?:\.[0-9]+)?", re.ASCII
 )
 _HASH_BITS: Final = 60
 _HASH_VERSION: Final = 2
@@ -72,6 +76,7 @@ class Arrival(NamedTuple):
     schema_version: str
     first_id: int
     secret: bytes
+    clock_skew_min: timedelta = timedelta()
 
 
 class Expected(NamedTuple):
@@ -97,8 +102,8 @@ def expected(
     """
     given = {json.loads(member.name): member.value for member in event}
     texts = {name: _text(_sent(given, name)) for name in (*TEXTS, "event_id", "sent_at")}
-    timestamp, original, sent_at = (read_time(texts[name]) for name in TIMES)
-    sent_at = sent_at or read_time(_text(_sent(envelope, "sent_at")))
+    timestamp, original, sent_at = (_time(_sent(given, name)) for name in TIMES)
+    sent_at = sent_at or _time(_sent(envelope, "sent_at"))
     row_id = (arrival.first_id + place) % 2**63
     event_id = texts["event_id"] or minted(arrival, row_id)
     content = _content(event, given, texts)
@@ -111,16 +116,16 @@ def expected(
         "schema_version": arrival.schema_version,
         "event_id": event_id,
         "properties": _document(given.get("properties")),
-        "traits": _document(given.get("traits")),
+        "traits": _traits(given, texts["type"]),
         "context": _merged(envelope.get("context"), given.get("context")),
-        "extra": _document(_extra(event)),
+        "extra": None if (extra := _extra(event)) is None else loads(extra),
         "original_timestamp": original or timestamp,
         "sent_at": sent_at,
         "received_at": arrival.received_at,
         "timestamp": _corrected(
             timestamp or original,
             None if timestamp and original else sent_at,
-            arrival.received_at,
+            arrival,
         ),
     }
     key = hashlib.sha256(event_id.encode()).digest()[:16]
@@ -160,6 +165,17 @@ def read_time(text: str | None) -> datetime | None:
     return moment
 
 
+def _time(value: str | None) -> datetime | None:
+    """Return the time in a JSON text or number; None without one."""
+    if value is None or value.startswith('"'):
+        return read_time(_text(value))
+    found = _NUMBER_OF_TIME.fullmatch(value)
+    if not found:
+        raise InvalidTimeError(value)
+    units = 1_000_000 if found["seconds"] else 1_000
+    return EARLIEST + int(Decimal(value) * units) * _MICROSECOND
+
+
 def minted(arrival: Arrival, row_id: int) -> str:
     """Return the generated event id of an event without one."""
     received_at_us = (arrival.received_at - EARLIEST) // timedelta(microseconds=1)
@@ -174,9 +190,9 @@ def loads(text: str) -> Any:
 
 
 def _sent(given: Mapping[str, str], name: str) -> str | None:
-    """Return the JSON text of a field under either of its spellings, None when it is absent."""
+    """Return the JSON text of a field under any of its spellings, None when it is absent."""
     absent = ("null", '""') if name in IDS else ("null",)
-    names = (name, SPELLINGS.get(name, name))
+    names = (name, *SPELLINGS.get(name, ()))
     sent = [given[spelling] for spelling in names if spelling in given]
     return next((value for value in sent if value not in absent), None)
 
@@ -187,22 +203,29 @@ def _text(value: str | None) -> str | None:
     return str(json.loads(value)) if value.startswith('"') else value
 
 
-def _corrected(given: datetime | None, sent_at: datetime | None, received_at: datetime) -> datetime:
+def _corrected(given: datetime | None, sent_at: datetime | None, arrival: Arrival) -> datetime:
+    received_at = arrival.received_at
     if given is None:
         return received_at
-    try:
-        timestamp = given if sent_at is None else received_at - (sent_at - given)
-    except OverflowError as error:
-        raise InvalidTimeError(given.isoformat()) from error
-    if not EARLIEST <= timestamp <= received_at + AHEAD_MAX:
-        raise InvalidTimeError(timestamp.isoformat())
-    return timestamp
+    timestamps = [given]
+    if sent_at and not timedelta() <= received_at - sent_at <= arrival.clock_skew_min:
+        with contextlib.suppress(OverflowError):
+            timestamps.insert(0, received_at - (sent_at - given))
+    for timestamp in timestamps:
+        if EARLIEST <= timestamp <= received_at + AHEAD_MAX:
+            return timestamp
+    raise InvalidTimeError(given.isoformat())
 
 
 def _content(
     event: Sequence[Member], given: Mapping[str, str], texts: Mapping[str, str | None]
 ) -> bytes:
-    parts = [json.dumps(texts[name], ensure_ascii=False) for name in TEXTS]
+    parts = [json.dumps(texts[name], ensure_ascii=False) for name in TEXTS[:-2]]
+    times = [_sent(given, name) or "null" for name in TEXTS[-2:]]
+    parts += [
+        json.dumps(json.loads(time), ensure_ascii=False) if time.startswith('"') else time
+        for time in times
+    ]
     parts += [given.get(name, "null") for name in DOCUMENTS]
     return f"[{','.join([*parts, _extra(event) or 'null'])}]".encode()
 
@@ -261,7 +284,19 @@ def _fold(left: int, right: int) -> int:
 
 
 def _document(text: str | None) -> Any:
-    return None if text is None else loads(text)
+    """Return a document; an empty array is an empty object."""
+    document = None if text is None else loads(text)
+    return {} if document == [] else document
+
+
+def _traits(given: Mapping[str, str], event_type: str | None) -> Any:
+    """Return the traits of an event; those of its context if an identify event has no others."""
+    traits = _document(given.get("traits"))
+    context = _document(given.get("context"))
+    if traits is not None or context is None or event_type != "identify":
+        return traits
+    traits = context.get("traits")
+    return {} if traits == [] else traits if isinstance(traits, dict) else None
 
 
 def _merged(shared: str | None, own: str | None) -> Any:

@@ -34,6 +34,11 @@ _BAD_TIMES: Final = (
         "9999-12-31T23:59:59.999999Z",
     ),  # valid after a correction by the time of sending
 )
+_TIME_NUMBERS: Final = (
+    *("1772366400", "1772280000", "1772366399.999", "1772280000.1234567"),
+    *("1772366400000", "1772280000123", "1772366399999.5", "1000000000", "9999999999999"),
+)
+_BAD_TIME_NUMBERS: Final = ("0", "-0", "7", "17723664000", "-1772366400", "1.7723664e9")
 _SPACES: Final = ("", "", " ", "\n\t", "\r ")
 _UNKNOWN: Final = ("plan", "userid", "Type", "é", "", "a.b", "messageID", "library")
 _NEEDED: Final = {
@@ -59,9 +64,9 @@ class Pen(random.Random):
             events.append(self.rewritten_event(self.choice(events)))
         envelope: dict[str, str] = {}
         if self.random() < 0.6:
-            envelope["context"] = self.object() if self.random() < 0.9 else "null"
+            envelope["context"] = self.object() if self.random() < 0.9 else self.no_object()
         if self.random() < 0.5:
-            text = self.text(self.good_time())
+            text = self.good_time_value()
             envelope[self.choice(["sent_at", "sentAt"])] = self.choice([text, text, "null", '""'])
         texts = [
             self.joined("{}", [f"{name}:{value}" for name, value in event]) for event in events
@@ -118,9 +123,11 @@ class Pen(random.Random):
         if name == "writeKey":
             return self.value()
         if name in DOCUMENTS:
-            return self.object()
-        if name in IDS and name != "event_id" and self.random() < 0.3:
+            return self.object() if self.random() < 0.9 else self.no_object()
+        if name in IDS and self.random() < 0.3:
             return self.number()
+        if name in TIMES and self.random() < 0.2:
+            return self.time_number()
         return self.text(self.choice([self.field_text(name)] * 5 + [""]))
 
     def field_text(self, name: str) -> str:
@@ -138,18 +145,32 @@ class Pen(random.Random):
         clock = self.choice(_CLOCKS) + self.choice(_OFFSETS)
         return self.choice(_DATES) + self.choice(["", self.choice("Tt ") + clock])
 
+    def time_number(self) -> str:
+        return self.choice(_BAD_TIME_NUMBERS if self.random() < 0.05 else _TIME_NUMBERS)
+
+    def good_time_value(self) -> str:
+        """Return the JSON of a time near the arrival of a test's events."""
+        if self.random() < 0.2:
+            return self.choice(_TIME_NUMBERS)
+        return self.text(self.good_time())
+
+    def no_object(self) -> str:
+        """Return what senders write instead of an empty object."""
+        return self.choice(["null", "[]", "[ \n]"])
+
     def spelled(self, name: str, value: str) -> list[Member]:
-        """Return a value under one of the field's names, or under both."""
-        names = [name, SPELLINGS.get(name, name)]
+        """Return a value under one of the field's names, or under two of them."""
+        names = [name, *SPELLINGS.get(name, ())]
         if name not in SPELLINGS or self.random() < 0.6:
             return [Member(self.text(self.choice(names)), value)]
         others = [value, "null", *(['""'] if name in IDS else [])]
         if value.startswith('"'):
             others.append(self.text(json.loads(value)))
-        elif name in IDS and name != "event_id" and value != "null":
+        elif name in IDS and value != "null":
             others.append(json.dumps(value))
         pair = [value, self.choice(others)]
         self.shuffle(pair)
+        names = self.sample(names, 2)
         return [Member(self.text(each), own) for each, own in zip(names, pair, strict=True)]
 
     def value(self, depth: int = 0) -> str:
@@ -168,7 +189,8 @@ class Pen(random.Random):
     def object(self, depth: int = 0) -> str:
         """Return an object; some names occur twice."""
         names = [
-            self.text(self.choice(["a", "b", "ip", *_TEXTS])) for _ in range(self.randint(0, 4))
+            self.text(self.choice(["a", "b", "ip", "traits", *_TEXTS]))
+            for _ in range(self.randint(0, 4))
         ]
         return self.joined("{}", [f"{name}:{self.value(depth + 1)}" for name in names])
 

@@ -15,6 +15,7 @@ from service.pipeline.check import Arrival, Checked, Checker, random_row_ids, sc
 from service.pipeline.quarantine import QuarantineBudget, QuarantineLimits
 
 ROUNDS: Final = 30
+CLOCK_SKEW_MIN_US: Final = 30 * 86_400 * 1_000_000
 _ROUND_S: Final = 0.004
 _EVENTS_MAX: Final = 10_000
 
@@ -38,7 +39,7 @@ def check() -> Check:
         rows_per_minute=1_000_000, bytes_per_minute=10**12, table_bytes_max=10**15
     )
     budget = QuarantineBudget(clock, limits, lambda _cause: None)
-    checker = Checker(budget, random_row_ids())
+    checker = Checker(budget, random_row_ids(), CLOCK_SKEW_MIN_US)
     numbers = itertools.count(1)
 
     def check_body(body: bytes) -> Checked:

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from bench.micro import encoder
-from bench.micro.conftest import Check, Gate, make_body
+from bench.micro.conftest import CLOCK_SKEW_MIN_US, Check, Gate, make_body
 from service import _native
 from service.pipeline.check import Arrival, random_row_ids, scan
 
@@ -108,7 +108,7 @@ def test_generated_event_ids_are_cheaper_than_uuids(gate: Gate) -> None:
     assert isinstance(scanned, _native.Scan)
 
     gate(
-        lambda: scanned.rows(ids, arrival),
+        lambda: scanned.rows(ids, arrival, CLOCK_SKEW_MIN_US),
         lambda: [str(uuid.uuid4()) for _ in range(BATCH_EVENTS)],
         EVENT_IDS_MIN,
     )

@@ -39,6 +39,7 @@ fn check_rows(scan: &Scan, body: &str) {
         workspace_id: 1,
         request_id: 1,
         received_at: NOON,
+        clock_skew_min: 0,
         schema_version: "1.0".to_owned(),
     };
     let mut ids = RowIds::new(1, [7; SECRET_BYTES]);

@@ -84,13 +84,17 @@ def random_row_ids() -> _native.RowIds:
 class Checker:
     """Turns scanned events into rows. One per worker: it assigns the ids of the worker's rows."""
 
-    def __init__(self, budget: QuarantineBudget, ids: _native.RowIds) -> None:
+    def __init__(
+        self, budget: QuarantineBudget, ids: _native.RowIds, clock_skew_min_us: int
+    ) -> None:
+        """*clock_skew_min_us*: of an earlier `sentAt`, before the time of an event is corrected."""
         self._budget = budget
         self._ids = ids
+        self._clock_skew_min_us = clock_skew_min_us
 
     def check(self, scanned: _native.Scan, arrival: Arrival) -> Checked:
         """Make the rows of the valid events; the others are quarantined, within the budget."""
-        events, violations = scanned.rows(self._ids, arrival)
+        events, violations = scanned.rows(self._ids, arrival, self._clock_skew_min_us)
         if not violations:
             rows = len(events)
             payload = Payload(events, [], events.size_bytes, rows or 1, arrival.key_id)

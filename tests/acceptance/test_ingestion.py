@@ -123,8 +123,8 @@ async def test_a_rejected_event_at_its_own_path_is_answered_400(shared: Site) ->
 
 
 def _spellings(now: datetime) -> list[dict[str, Any]]:
-    times = {"timestamp": (now - timedelta(minutes=90)).isoformat()}
-    sent_at = (now - timedelta(minutes=60)).isoformat()
+    times = {"timestamp": (now + timedelta(minutes=30)).isoformat()}
+    sent_at = (now + timedelta(minutes=60)).isoformat()
     shared = {
         "type": "track",
         "event": "Order Completed",
@@ -151,13 +151,13 @@ async def test_both_spellings_are_stored_in_the_same_columns(shared: Site) -> No
 
     rows = await shared.rows(key)
     for row, answer, event_id in zip(rows, answers, ["id-camel", "id-snake"], strict=True):
-        # Sent an hour before the arrival: the service corrects each time by an hour.
+        # Sent an hour after the arrival: the service corrects each time by an hour.
         happened = row["received_at"] - timedelta(minutes=30)
         assert (event_id, event_id) == (row["event_id"], answer.json()["event_id"])
         assert abs(row["received_at"] - now) < timedelta(seconds=30)
         assert happened == row["timestamp"]
-        assert now - timedelta(minutes=90) == row["original_timestamp"]
-        assert now - timedelta(minutes=60) == row["sent_at"]
+        assert now + timedelta(minutes=30) == row["original_timestamp"]
+        assert now + timedelta(minutes=60) == row["sent_at"]
         assert answer.headers["x-request-id"] == row["request_id36"] == answer.json()["request_id"]
         columns = {
             "tenant_id": key.tenant_id,
@@ -183,9 +183,9 @@ async def test_both_spellings_are_stored_in_the_same_columns(shared: Site) -> No
 async def test_sent_at_and_context_of_a_batch_apply_to_its_events(shared: Site) -> None:
     key = await shared.make_key()
     now = datetime.now(UTC)
-    hour_ago = (now - timedelta(hours=1)).isoformat()
-    event = track("b1", timestamp=hour_ago, context={"ip": "10.0.0.1"})
-    envelope = {"batch": [event], "sentAt": hour_ago, "context": {"app": "shop", "ip": "?"}}
+    in_an_hour = (now + timedelta(hours=1)).isoformat()
+    event = track("b1", timestamp=in_an_hour, context={"ip": "10.0.0.1"})
+    envelope = {"batch": [event], "sentAt": in_an_hour, "context": {"app": "shop", "ip": "?"}}
     async with shared.client(key) as client:
         await client.post("/v1/batch", json=envelope)
 

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service import _native
-from tests.native.scanned import Arrival
+from tests.native.scanned import CLOCK_SKEW_MIN_US, Arrival
 from tests.nightly import examples
 from tests.pgcopy import read_copy
 
@@ -157,19 +157,20 @@ def _accepted_properties(text: str) -> bytes | None:
     scanned = _native.scan_event(body, "track")
     if isinstance(scanned, _native.Malformed):
         return None
-    rows, _ = scanned.rows(_native.RowIds(0, bytes(32)), Arrival())
+    rows, _ = scanned.rows(_native.RowIds(0, bytes(32)), Arrival(), CLOCK_SKEW_MIN_US)
     stored = read_copy(rows.copy_data())
     return stored[0]["properties"] if stored else None
 
 
 def _is_within_limits(text: str) -> bool:
-    """Whether *text* is an object in strict JSON whose content is within the limits of Forebay."""
+    """Whether *text* is an object in strict JSON within the limits, or an empty array."""
     try:
         text.encode("utf-8")
         value = json.loads(text, parse_constant=_refuse, parse_float=str, parse_int=str)
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict) and _levels(value) < _LEVELS_MAX and _is_storable(text)
+    is_document = isinstance(value, dict) or value == []
+    return is_document and _levels(value) < _LEVELS_MAX and _is_storable(text)
 
 
 def _is_storable(text: str) -> bool:

@@ -52,14 +52,19 @@ async def test_the_core_encodes_what_the_reference_encodes(
     workspace_id: int,
     microseconds: int,
 ) -> None:
-    sent, envelope, body = Pen(seed).body()
+    pen = Pen(seed)
+    sent, envelope, body = pen.body()
+    clock_skew_min = pen.choice([timedelta(), timedelta(hours=6), timedelta(days=30)])
     clock = FixedClock(NOON + timedelta(microseconds=microseconds))
     key = make_key(tenant_id=next(TENANTS), workspace_id=workspace_id)
-    arrival = Arrival(key.tenant_id, workspace_id, 1, clock.now(), "2.1", first_id, SECRET)
+    arrival = Arrival(
+        *(key.tenant_id, workspace_id, 1, clock.now(), "2.1", first_id, SECRET, clock_skew_min)
+    )
     wanted, refused = reference(sent, envelope, arrival)
     firsts = list({row.event_key: row for row in reversed(wanted)}.values())
 
-    sender = Sender(key, ids=RowIds(first_id, SECRET), clock=clock)
+    ids = RowIds(first_id, SECRET)
+    sender = Sender(key, ids=ids, clock=clock, clock_skew_min=clock_skew_min)
     checked = sender.check_body(body, schema_version="2.1")
     made = checked.payload.events
     # Without the rejected events, because quarantine rows need a transaction.

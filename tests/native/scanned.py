@@ -7,6 +7,7 @@ from service import _native
 from service._native import Malformed, Row, Scan, Violation
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CLOCK_SKEW_MIN_US: Final = 0
 
 
 class Arrival(NamedTuple):
@@ -40,7 +41,7 @@ def malformed(body: str | bytes) -> Malformed:
 
 def judge(scanned: Scan) -> list[Row | Violation]:
     """Return a row or a violation for each event, in the order of the body."""
-    rows, refused = scanned.rows(_native.RowIds(0, bytes(32)), Arrival())
+    rows, refused = scanned.rows(_native.RowIds(0, bytes(32)), Arrival(), CLOCK_SKEW_MIN_US)
     verdicts: list[Row | Violation] = [*rows.all()]
     for index, _, violation in refused:
         verdicts.insert(index, violation)

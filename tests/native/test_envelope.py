@@ -8,7 +8,7 @@ import pytest
 
 from service import _native
 from service._native import Row, Violation
-from tests.native.scanned import Arrival, judge, judge_batch, malformed, scan
+from tests.native.scanned import CLOCK_SKEW_MIN_US, Arrival, judge, judge_batch, malformed, scan
 from tests.pgcopy import read_copy
 
 GOOD = '{"type":"page"}'
@@ -17,7 +17,7 @@ MARCH_1_US = 1_772_323_200_000_000
 
 def stored(body: str) -> tuple[bytes | None, int | None]:
     """Return the stored context and the stored time of sending of the only event of *body*."""
-    rows, refused = scan(body).rows(_native.RowIds(0, bytes(32)), Arrival())
+    rows, refused = scan(body).rows(_native.RowIds(0, bytes(32)), Arrival(), CLOCK_SKEW_MIN_US)
     assert not refused
     (row,), (columns,) = rows.all(), read_copy(rows.copy_data())
     return columns["context"], row.sent_at_us
@@ -31,6 +31,10 @@ def test_the_members_of_the_envelope_are_read() -> None:
 
     assert ("key", 1) == (scan(body).write_key, scan(body).count)
     assert (b'{ "ip":"::1" }', MARCH_1_US) == stored(body)
+
+
+def test_an_empty_array_is_an_empty_context() -> None:
+    assert (b"{}", None) == stored(f'{{"context":[ ],"batch":[{GOOD}]}}')
 
 
 def test_the_size_of_the_context_has_its_numbers_written_out() -> None:
@@ -49,6 +53,8 @@ def test_the_size_of_the_context_has_its_numbers_written_out() -> None:
         ('"sent_at":null,"sentAt":"2026-03-01"', None, MARCH_1_US),
         ('"sent_at":"2026-03-01","sentAt":"\\u0032026-03-01"', None, MARCH_1_US),
         ('"sentAt":""', None, None),
+        ('"sentAt":1772323200', None, MARCH_1_US),
+        ('"sent_at":1772323200000.000', None, MARCH_1_US),
         ('"context":null', None, None),
         ('"other":NaN,"another":"\\u0000\\ud800","third":1e999', None, None),
         ('"other":1,"other":2', None, None),
@@ -99,9 +105,12 @@ def test_the_key_of_the_events_is_that_of_a_batch_without_one(
         ('{"batch":null}', "invalid_field", "batch"),
         ('{"batch":{}}', "invalid_field", "batch"),
         ('{"batch":"[]"}', "invalid_field", "batch"),
-        ('{"batch":[],"sentAt":7}', "invalid_field", "sentAt"),
+        ('{"batch":[],"sentAt":7}', "invalid_timestamp", "sentAt"),
+        ('{"batch":[],"sentAt":true}', "invalid_field", "sentAt"),
+        ('{"batch":[],"sentAt":NaN}', "invalid_number", "sentAt"),
+        ('{"batch":[],"sent_at":1772323200,"sentAt":1772323200000}', "ambiguous_field", "sentAt"),
         ('{"batch":[],"sent_at":{}}', "invalid_field", "sent_at"),
-        ('{"batch":[],"context":[]}', "invalid_field", "context"),
+        ('{"batch":[],"context":[0]}', "invalid_field", "context"),
         ('{"batch":[],"context":"{}"}', "invalid_field", "context"),
         ('{"batch":[],"batch":[]}', "ambiguous_field", "batch"),
         ('{"batch":[],"b\\u0061tch":[]}', "ambiguous_field", "batch"),

@@ -52,10 +52,11 @@ def content(event: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("event", "message"),
     [
-        ('{"event_id":123}', "event_id must be text, but is the number 123"),
-        ('{"messageId":77.5}', "messageId must be text, but is the number 77.5"),
-        ('{"messageId":true}', "messageId must be text, but is a boolean"),
-        ('{"timestamp":1700000000}', "timestamp must be text, but is the number 1700000000"),
+        ('{"name":77.50}', "name must be text, but is the number 77.50"),
+        ('{"messageId":true}', "messageId must be text or a number, but is a boolean"),
+        ('{"message_id":[]}', "message_id must be text or a number, but is an array"),
+        ('{"timestamp":{}}', "timestamp must be text or a number, but is an object"),
+        ('{"traits":[1]}', "traits must be an object, but is an array"),
         ('{"userId":[]}', "userId must be text or a number, but is an array"),
     ],
 )
@@ -90,13 +91,23 @@ def test_a_field_of_the_wrong_type_is_named_with_what_it_must_be_and_what_it_is(
         ('{"type":"page","user_id":true}', "invalid_field", "user_id"),
         ('{"type":"page","name":1}', "invalid_field", "name"),
         ('{"type":"page","category":[]}', "invalid_field", "category"),
-        ('{"type":"page","timestamp":1700000000}', "invalid_field", "timestamp"),
-        ('{"type":"page","originalTimestamp":1}', "invalid_field", "originalTimestamp"),
+        ('{"type":"page","timestamp":1.7e9}', "invalid_timestamp", "timestamp"),
+        ('{"type":"page","originalTimestamp":1}', "invalid_timestamp", "originalTimestamp"),
+        ('{"type":"page","sentAt":1772366400000000}', "invalid_timestamp", "sentAt"),
+        ('{"type":"page","timestamp":NaN}', "invalid_number", "timestamp"),
+        ('{"type":"page","timestamp":"1772366400"}', "invalid_timestamp", "timestamp"),
         ('{"type":"page","sentAt":{}}', "invalid_field", "sentAt"),
-        ('{"type":"page","properties":[]}', "invalid_field", "properties"),
+        ('{"type":"page","properties":[null]}', "invalid_field", "properties"),
+        ('{"type":"page","context":[[]]}', "invalid_field", "context"),
         ('{"type":"page","traits":"x"}', "invalid_field", "traits"),
         ('{"type":"page","context":0}', "invalid_field", "context"),
-        ('{"type":"page","messageId":7}', "invalid_field", "messageId"),
+        ('{"type":"page","messageId":false}', "invalid_field", "messageId"),
+        ('{"type":"page","messageId":NaN}', "invalid_number", "messageId"),
+        ('{"type":"page","messageId":%s}' % ("1" * 65), "invalid_number", "messageId"),
+        ('{"type":"page","message_id":"a\\tb"}', "invalid_event_id", "message_id"),
+        ('{"type":"page","message_id":"a","messageId":"b"}', "ambiguous_field", "message_id"),
+        ('{"type":"page","message_id":1,"event_id":1.0}', "ambiguous_field", "message_id"),
+        ('{"type":"page","message_id":"a","message_id":"a"}', "ambiguous_field", "message_id"),
         ('{"type":"page","event_id":"a\\tb"}', "invalid_event_id", "event_id"),
         ('{"type":"page","event_id":"\x7f"}', "invalid_event_id", "event_id"),
         ('{"type":"page","event_id":"\x85"}', "invalid_event_id", "event_id"),
@@ -144,6 +155,17 @@ def test_an_event_that_breaks_a_rule_is_refused_alone(
             '{"type":"page","userId":1,"user_id":2}',
             "user_id and userId are both given, with different values",
         ),
+        (
+            '{"type":"page","message_id":"a","event_id":"b"}',
+            "event_id and message_id are both given, with different values",
+        ),
+        (
+            '{"type":"page","timestamp":1772366400000000}',
+            (
+                "timestamp 1772366400000000 is not a time: a number must have 10 digits before the"
+                " point, for seconds since 1970, or 13, for milliseconds"
+            ),
+        ),
         ('{"type":"page","x":1,"x":2}', "duplicate x in the event"),
         (
             f'{{"type":"page","messageId":"{"é" * 101}"}}',
@@ -185,6 +207,10 @@ def test_a_message_has_the_field_the_limit_and_the_value(event: str, message: st
         (f'{{"type":"page","apiKey":"{KEY}","properties":{{"apiKey":"{KEY}"}}}}',
          {"properties": {"apiKey": KEY}}),
         ('{"type":"page","event_id":"x","messageId":"x","sentAt":"2026-03-01"}', {}),
+        ('{"type":"page","event_id":7,"messageId":"7","message_id":"\\u0037"}', {}),
+        ('{"type":"page","properties":[],"context":[ ]}', {"properties": [], "context": []}),
+        ('{"type":"page","timestamp":1772280000,"originalTimestamp":1772280000123.5}',
+         {"timestamp": 1772280000, "original_timestamp": 1772280000123.5}),
         ('{"type":"page","b":1,"a":[{"c":2}]}', {"extra": {"b": 1, "a": [{"c": 2}]}}),
         ('{"type":"page","originalTimestamp":"2026-02-28 23:59+01:00","timestamp":"2026-3-01"}',
          {"timestamp": "2026-3-01", "original_timestamp": "2026-02-28 23:59+01:00"}),
@@ -215,7 +241,18 @@ def test_an_event_id_is_any_text_without_control_characters(event_id: str) -> No
     assert json.loads(f'"{event_id}"') == made.event_id
 
 
-@pytest.mark.parametrize("member", ['"x":1', '"event_id":null', '"messageId":""'])
+@pytest.mark.parametrize("name", ["event_id", "messageId", "message_id"])
+@pytest.mark.parametrize("number", ["7", "-0", "1.0", "1e3", "1E+3", "12345678901234567890123"])
+def test_an_event_id_may_be_a_number_and_has_the_digits_as_sent(name: str, number: str) -> None:
+    one, other = (row(f'{{"type":"page","{name}":{value}}}') for value in (number, f'"{number}"'))
+
+    assert number == one.event_id
+    assert (one.event_key, one.payload_hash) == (other.event_key, other.payload_hash)
+
+
+@pytest.mark.parametrize(
+    "member", ['"x":1', '"event_id":null', '"messageId":""', '"message_id":""']
+)
 def test_an_event_without_an_id_gets_one(member: str) -> None:
     assert 20 == len(row(f'{{"type":"page",{member}}}').event_id)
 
@@ -241,7 +278,7 @@ def test_quarantine_gets_no_key_of_ours_under_another_name() -> None:
     assert violation(f'"{KEY}0"').payload == b'"%b0"' % KEY.encode()
 
 
-@pytest.mark.parametrize("event_id", ["7", '"\\ud800"', '"\\t"', '"a","messageId":"b"'])
+@pytest.mark.parametrize("event_id", ["NaN", "1e309", '"\\ud800"', '"\\t"', '"a","messageId":"b"'])
 def test_an_invalid_event_id_is_not_repeated(event_id: str) -> None:
     assert violation(f'{{"event_id":{event_id}}}').event_id is None
 

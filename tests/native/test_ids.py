@@ -43,7 +43,7 @@ def rows(ids: _native.RowIds, count: int = 1, received_at_us: int = NOW_US) -> _
     body = json.dumps({"batch": [{"type": "page"}] * count}).encode()
     scanned = _native.scan_batch(body, count)
     assert isinstance(scanned, _native.Scan)
-    made, refused = scanned.rows(ids, Arrival(1, 1, "key", 1, "1.0", received_at_us))
+    made, refused = scanned.rows(ids, Arrival(1, 1, "key", 1, "1.0", received_at_us), 0)
     assert not refused
     return made
 

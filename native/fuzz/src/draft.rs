@@ -3,7 +3,7 @@
 use arbitrary::{Result, Unstructured};
 use std::fmt::Write;
 
-const NAMES: [&str; 35] = [
+const NAMES: [&str; 36] = [
     "event_id",
     "messageId",
     "type",
@@ -39,6 +39,7 @@ const NAMES: [&str; 35] = [
     "a.b",
     "😀",
     "\u{7f}",
+    "message_id",
 ];
 const ENVELOPE_NAMES: [&str; 7] = [
     "context", "sentAt", "sent_at", "writeKey", "batch", "other", "é",
@@ -71,7 +72,7 @@ const TEXTS: [&str; 23] = [
     "fb1_0123456789Ab_0123456789abcdefghijABCDEFGHIJ01234567",
     "event",
 ];
-const TIMES: [&str; 22] = [
+const TIMES: [&str; 29] = [
     "2026-03-01T12:00:00.000Z",
     "2026-02-28T23:59:59.999Z",
     "2026-03-01T13:00:00+01:00",
@@ -94,6 +95,14 @@ const TIMES: [&str; 22] = [
     "2026-03-01T24:00:00.000Z",
     "soon",
     "",
+    // Written as numbers.
+    "1772366400",
+    "1772280000.5",
+    "1772366399999.1234567",
+    "4102444800000",
+    "177236640",
+    "-1772366400",
+    "1772366400e0",
 ];
 const NUMBERS: [&str; 14] = [
     "0",
@@ -287,6 +296,10 @@ impl Draft<'_> {
 
     fn time(&mut self) -> Result<()> {
         let time = self.chosen(&TIMES)?;
+        if time.parse::<f64>().is_ok() {
+            self.out.push_str(time);
+            return Ok(());
+        }
         self.text(time)
     }
 

@@ -126,10 +126,13 @@ pub fn event_id(event: &Json) -> Option<String> {
     // Of two members with the same name the last one counts here.
     check_field(members, Field::EventId).ok()?;
     check_event_id(members).ok()?;
-    let text = value(members, Field::EventId)?.text()?;
-    Storability::of_name(text)
-        .is_none()
-        .then(|| text.to_owned())
+    let given = value(members, Field::EventId)?;
+    // All members count, because the digits of numbers with an exponent are added up.
+    let mut storability = Storability::new();
+    let is_storable = members
+        .iter()
+        .all(|(_, value)| storability.of(value, 1).is_none() || !std::ptr::eq(value, given));
+    given.text().filter(|_| is_storable).map(str::to_owned)
 }
 
 fn is_unknown((name, value): &(String, Json)) -> bool {
@@ -199,20 +202,16 @@ fn check_members(members: &[(String, Json)]) -> Result<(), Refusal> {
 
 /// The values of a field with the names under which they were sent, in the order of spellings.
 fn sent(members: &[(String, Json)], field: Field) -> Vec<(&'static str, &Json)> {
-    let names: BTreeSet<_> = field.names().into_iter().enumerate().collect();
     let mut found = Vec::new();
-    for (index, name) in names {
-        let is_same_spelling = index > 0 && name == field.names()[0];
+    for name in field.names() {
         let last = members.iter().rev().find(|(other, _)| other == name);
-        if let Some((_, value)) = last.filter(|_| !is_same_spelling) {
-            found.push((name, value));
-        }
+        found.extend(last.map(|(_, value)| (*name, value)));
     }
     found
 }
 
 fn is_given(field: Field, value: &Json) -> bool {
-    let is_id = matches!(field.shape(), Shape::Id | Shape::EventId);
+    let is_id = field.shape() == Shape::Id;
     let is_empty = value.text().is_some_and(str::is_empty);
     !(value.is_null() || is_id && is_empty)
 }
@@ -229,9 +228,9 @@ fn check_field(members: &[(String, Json)], field: Field) -> Result<(), Refusal> 
             continue;
         }
         let is_valid = match field.shape() {
-            Shape::Id => matches!(value, Json::Text(_) | Json::Number(_)),
-            Shape::EventId | Shape::Text => matches!(value, Json::Text(_)),
-            Shape::Object => matches!(value, Json::Object(_)),
+            Shape::Id | Shape::Time => matches!(value, Json::Text(_) | Json::Number(_)),
+            Shape::Text => matches!(value, Json::Text(_)),
+            Shape::Object => is_document(value),
             Shape::Secret => true,
         };
         if !is_valid {
@@ -246,6 +245,12 @@ fn check_field(members: &[(String, Json)], field: Field) -> Result<(), Refusal> 
         first = Some(value);
     }
     Ok(())
+}
+
+/// Whether *value* is an object, or an empty array, which PHP writes for an empty object.
+#[must_use]
+pub fn is_document(value: &Json) -> bool {
+    matches!(value, Json::Object(_)) || *value == Json::Array(vec![])
 }
 
 fn event_type(
@@ -270,7 +275,7 @@ fn event_type(
 fn spelling(members: &[(String, Json)], field: Field) -> &'static str {
     sent(members, field)
         .first()
-        .map_or(field.names()[0], |(name, _)| name)
+        .map_or(field.name(), |(name, _)| name)
 }
 
 fn check_event_id(members: &[(String, Json)]) -> Result<(), Refusal> {
@@ -301,17 +306,42 @@ fn check_required(members: &[(String, Json)], event_type: EventType) -> Result<(
 }
 
 fn moment(members: &[(String, Json)], field: Field) -> Result<Option<i64>, Refusal> {
-    let text = value(members, field).and_then(Json::text);
-    let Some(text) = text.filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
-    match time::parse(text) {
-        Ok(moment) => {
+    let given = value(members, field);
+    let given = given.filter(|given| given.text() != Some(""));
+    given.map(moment_of).transpose().map_err(|()| {
+        let name = spelling(members, field);
+        refuse(Code::InvalidTimestamp, name)
+    })
+}
+
+fn moment_of(given: &Json) -> Result<i64, ()> {
+    match given {
+        Json::Text(text) => {
+            let moment = time::parse(text).map_err(|_| ())?;
             check_time(text, moment);
-            Ok(Some(moment))
+            Ok(moment)
         }
-        Err(_) => Err(refuse(Code::InvalidTimestamp, spelling(members, field))),
+        Json::Number(number) => epoch(number).ok_or(()),
+        _ => Err(()),
     }
+}
+
+/// A number of seconds or milliseconds since 1970, in microseconds: by its size.
+fn epoch(number: &str) -> Option<i64> {
+    let mut parts = number.split('.');
+    let whole: i64 = parts.next()?.parse().ok()?;
+    let unit = match whole {
+        1_000_000_000..10_000_000_000 => 1_000_000,
+        1_000_000_000_000..10_000_000_000_000 => 1_000,
+        _ => return None,
+    };
+    let mut moment = whole * unit;
+    let mut worth = unit;
+    for digit in parts.next().unwrap_or_default().chars() {
+        worth /= 10;
+        moment += i64::from(digit.to_digit(10)?) * worth;
+    }
+    Some(moment)
 }
 
 /// A time with an offset is the moment that jiff parses, without the nanoseconds.
@@ -334,7 +364,7 @@ impl ValidBatch {
             write_key: None,
         };
         let mut seen = BTreeSet::new();
-        let mut sent_at: Option<&str> = None;
+        let mut sent_at: Option<&Json> = None;
         for (name, value) in body.members() {
             if let Some(kind) = Storability::of_name(name) {
                 return Err(unstorable(kind, name));
@@ -351,13 +381,13 @@ impl ValidBatch {
             }
             match (name.as_str(), value) {
                 ("batch", Json::Array(events)) => batch.events.clone_from(events),
-                ("context", Json::Object(_)) => batch.context = Some(value.clone()),
+                ("context", _) if is_document(value) => batch.context = Some(value.clone()),
                 ("writeKey", Json::Text(key)) => batch.write_key = Some(key.clone()),
-                ("sent_at" | "sentAt", Json::Text(text)) => {
-                    if sent_at.is_some_and(|first| first != text) {
+                ("sent_at" | "sentAt", Json::Text(_) | Json::Number(_)) => {
+                    if sent_at.is_some_and(|first| first.text() != value.text()) {
                         return Err(refuse(Code::AmbiguousField, name));
                     }
-                    sent_at = Some(text);
+                    sent_at = Some(value);
                 }
                 ("context" | "sent_at" | "sentAt", Json::Null) | ("writeKey", _) => {}
                 _ if is_known => return Err(refuse(Code::InvalidField, name)),
@@ -370,10 +400,9 @@ impl ValidBatch {
         if batch.context.is_some() && context_bytes > BATCH_CONTEXT_BYTES_MAX {
             return Err(refuse(Code::InvalidField, "context"));
         }
-        if let Some(text) = sent_at.filter(|text| !text.is_empty()) {
-            let moment = time::parse(text);
-            let moment = moment.map_err(|_| refuse(Code::InvalidTimestamp, "sentAt"))?;
-            check_time(text, moment);
+        if let Some(given) = sent_at.filter(|given| given.text() != Some("")) {
+            let moment = moment_of(given);
+            let moment = moment.map_err(|()| refuse(Code::InvalidTimestamp, "sentAt"))?;
             batch.sent_at_us = Some(moment);
         }
         Ok(batch)

@@ -2,11 +2,11 @@
 
 use crate::draft;
 use crate::json::{Json, Reading, fold, must_read, read};
-use crate::model::{ValidBatch, ValidEvent};
+use crate::model::{ValidBatch, ValidEvent, is_document};
 use crate::rules::context_bytes;
+use _native::event::correction::AHEAD_US_MAX;
 use _native::event::envelope::scan_batch;
 use _native::event::field::{EventType, Field};
-use _native::event::time::AHEAD_US_MAX;
 use _native::ids::{RowIds, SECRET_BYTES};
 use _native::rows::payload::{RefusedEvent, Row, Rows};
 use _native::rows::plan::{Part, Plan};
@@ -19,6 +19,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const EVENTS_MAX: usize = 50;
 const NOON: i64 = 1_772_366_400_000_000; // 2026-03-01T12:00:00Z
+const CLOCK_SKEW_MIN: i64 = 12 * 3_600_000_000;
 const END_US: i64 = 253_402_300_800_000_000; // 10000-01-01
 const SECRET: [u8; SECRET_BYTES] = [7; SECRET_BYTES];
 const FIRST_ID: i64 = i64::MAX - 1; // the third id is 0
@@ -64,6 +65,7 @@ fn arrival(tenant_id: i64) -> Arrival {
         workspace_id: WORKSPACE_ID,
         request_id: 3,
         received_at: NOON,
+        clock_skew_min: CLOCK_SKEW_MIN,
         schema_version: "1.0".to_owned(),
     }
 }
@@ -155,13 +157,16 @@ impl ExpectedRow {
         text("type", Some(event.event_type.name()));
         text("schema_version", Some("1.0"));
         for field in Field::CONTENT_TEXTS {
-            text(field.names()[0], event.text(field));
+            text(field.name(), event.text(field));
         }
         let mut document = |name, document: Option<Json>| {
             columns.extend(document.map(|document| (name, Column::Document(document))));
         };
-        document("properties", event.value(Field::Properties).cloned());
-        document("traits", event.value(Field::Traits).cloned());
+        document(
+            "properties",
+            event.value(Field::Properties).map(as_document),
+        );
+        document("traits", traits(event));
         document(
             "context",
             merged(batch.context.as_ref(), event.value(Field::Context)),
@@ -205,18 +210,37 @@ fn stored_time(moment: i64) -> i64 {
 /// The time of the event by the clock of the service; `None` if it is out of range.
 fn corrected(event: &ValidEvent, batch: &ValidBatch) -> Option<i64> {
     let original = event.moment(Field::OriginalTimestamp);
-    let moment = match (event.moment(Field::Timestamp), original) {
-        (None, None) => return Some(NOON),
-        (Some(given), Some(_)) => given,
-        (given, original) => {
-            let given = given.or(original)?;
-            let sent_at = event.moment(Field::SentAt).or(batch.sent_at_us);
-            given + sent_at.map_or(0, |sent_at| NOON - sent_at)
-        }
+    let timestamp = event.moment(Field::Timestamp);
+    let Some(given) = timestamp.or(original) else {
+        return Some(NOON);
     };
-    (0..END_US.min(NOON + AHEAD_US_MAX + 1))
-        .contains(&moment)
-        .then_some(moment)
+    let mut moments = vec![given];
+    let sent_at = event.moment(Field::SentAt).or(batch.sent_at_us);
+    if let Some(sent_at) = sent_at.filter(|_| timestamp.is_none() || original.is_none())
+        && (sent_at > NOON || sent_at + CLOCK_SKEW_MIN < NOON)
+    {
+        moments.insert(0, NOON - (sent_at - given));
+    }
+    let range = 0..END_US.min(NOON + AHEAD_US_MAX + 1);
+    moments.into_iter().find(|moment| range.contains(moment))
+}
+
+/// An empty array is an empty object.
+fn as_document(value: &Json) -> Json {
+    match value {
+        Json::Array(_) => Json::Object(vec![]),
+        object => object.clone(),
+    }
+}
+
+/// The traits of an event; those in the context if an identify event has no others.
+fn traits(event: &ValidEvent) -> Option<Json> {
+    if let Some(traits) = event.value(Field::Traits) {
+        return Some(as_document(traits));
+    }
+    let context = event.value(Field::Context).map_or(&[][..], Json::members);
+    let (_, traits) = context.iter().rfind(|(name, _)| name == "traits")?;
+    (event.event_type == EventType::Identify && is_document(traits)).then(|| as_document(traits))
 }
 
 fn minted(id: i64) -> String {

@@ -66,6 +66,7 @@ fn peak_bytes(body: &str) -> usize {
             workspace_id: 1,
             request_id: 1,
             received_at: 1_772_366_400_000_000,
+            clock_skew_min: 0,
             schema_version: "1.0".to_owned(),
         };
         let (rows, _refused) = Rows::new(&scan, body, &mut ids, arrival);

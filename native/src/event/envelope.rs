@@ -4,8 +4,8 @@
 use super::api_key::is_api_key;
 use super::field::{EventType, Field};
 use super::members::{Event, MASK, Members, UnknownMember, label};
+use super::rules;
 use super::violation::{Actual, Code, Malformed, Violation};
-use super::{rules, time};
 use crate::json::error::{Expected, JsonError};
 use crate::json::scanner::Scanner;
 use crate::json::value::{Kind, Value};
@@ -286,7 +286,9 @@ impl Envelope<'_> {
         self.refuse_duplicate(is_duplicate, name);
         let value = self.stored_value(name)?;
         if value.kind != Kind::Null {
-            self.refuse_kind(name, value, Kind::Object);
+            if !value.is_document(self.scanner.body) {
+                self.refuse_kind(name, value, Kind::Object);
+            }
             self.scan.context = Some(value);
             self.scan.context_bytes = value.span().len() + self.scanner.expanded_digits();
         }
@@ -312,7 +314,9 @@ impl Envelope<'_> {
         if value.kind == Kind::Null {
             return Ok(());
         }
-        self.refuse_kind(name, value, Kind::Text);
+        if value.kind != Kind::Number {
+            self.refuse_kind(name, value, Kind::Text);
+        }
         let body = self.scanner.body;
         let earlier = self.scan.sent_at.replace(value);
         if earlier.is_some_and(|earlier| earlier.text(body) != value.text(body)) {
@@ -333,11 +337,11 @@ impl Envelope<'_> {
         let Some(given) = given.filter(|_| self.error.is_none()) else {
             return;
         };
-        let text = given.text(self.scanner.body);
-        match time::parse(&text) {
+        let body = self.scanner.body;
+        match rules::moment(given, body) {
             Ok(moment) => self.scan.sent_at_us = Some(moment),
             Err(error) => {
-                let message = rules::time_message("sentAt", &text, error);
+                let message = rules::time_message("sentAt", given, body, error);
                 self.refuse(Code::InvalidTimestamp, "sentAt", message, None);
             }
         }

@@ -1,17 +1,18 @@
-//! The known members of an event, with both of their spellings.
+//! The known members of an event, with all of their spellings.
 #![forbid(unsafe_code)]
 
-/// The maximum number of spellings of a field: that of Forebay, then that of Segment's SDKs.
-pub const SPELLINGS: usize = 2;
+/// The maximum number of spellings of a field: that of Forebay, that of Segment's SDKs, another one.
+pub const SPELLINGS: usize = 3;
 
 /// The values that a field accepts in addition to null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// Text, or a number that is stored as text. Empty text counts as null.
     Id,
-    /// Text. Empty text counts as null.
-    EventId,
     Text,
+    /// Text, or a number of seconds or milliseconds since 1970.
+    Time,
+    /// An object, or an empty array: PHP writes an empty object as `[]`.
     Object,
     /// Any value. It is never stored.
     Secret,
@@ -22,6 +23,15 @@ impl Field {
     #[must_use]
     pub const fn bit(self) -> u32 {
         1 << self as u32
+    }
+
+    /// Its first spelling, which is also the name of its column.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self.names() {
+            [name, ..] => name,
+            [] => "",
+        }
     }
 }
 
@@ -99,6 +109,7 @@ impl Field {
         Some(match name {
             b"event_id" => (Self::EventId, 0),
             b"messageId" => (Self::EventId, 1),
+            b"message_id" => (Self::EventId, 2),
             b"type" => (Self::Type, 0),
             b"event" => (Self::Event, 0),
             b"user_id" => (Self::UserId, 0),
@@ -124,41 +135,37 @@ impl Field {
         })
     }
 
-    /// Its spellings by their index; a field with one spelling has it twice.
+    /// Its spellings by their index, at most `SPELLINGS`.
     #[must_use]
-    pub const fn names(self) -> [&'static str; SPELLINGS] {
+    pub const fn names(self) -> &'static [&'static str] {
         match self {
-            Self::EventId => ["event_id", "messageId"],
-            Self::Type => ["type", "type"],
-            Self::Event => ["event", "event"],
-            Self::UserId => ["user_id", "userId"],
-            Self::AnonymousId => ["anonymous_id", "anonymousId"],
-            Self::GroupId => ["group_id", "groupId"],
-            Self::PreviousId => ["previous_id", "previousId"],
-            Self::Name => ["name", "name"],
-            Self::Category => ["category", "category"],
-            Self::Timestamp => ["timestamp", "timestamp"],
-            Self::OriginalTimestamp => ["original_timestamp", "originalTimestamp"],
-            Self::SentAt => ["sent_at", "sentAt"],
-            Self::Properties => ["properties", "properties"],
-            Self::Traits => ["traits", "traits"],
-            Self::Context => ["context", "context"],
-            Self::WriteKey => ["writeKey", "writeKey"],
+            Self::EventId => &["event_id", "messageId", "message_id"],
+            Self::Type => &["type"],
+            Self::Event => &["event"],
+            Self::UserId => &["user_id", "userId"],
+            Self::AnonymousId => &["anonymous_id", "anonymousId"],
+            Self::GroupId => &["group_id", "groupId"],
+            Self::PreviousId => &["previous_id", "previousId"],
+            Self::Name => &["name"],
+            Self::Category => &["category"],
+            Self::Timestamp => &["timestamp"],
+            Self::OriginalTimestamp => &["original_timestamp", "originalTimestamp"],
+            Self::SentAt => &["sent_at", "sentAt"],
+            Self::Properties => &["properties"],
+            Self::Traits => &["traits"],
+            Self::Context => &["context"],
+            Self::WriteKey => &["writeKey"],
         }
     }
 
     #[must_use]
     pub const fn shape(self) -> Shape {
         match self {
-            Self::EventId => Shape::EventId,
-            Self::UserId | Self::AnonymousId | Self::GroupId | Self::PreviousId => Shape::Id,
-            Self::Type
-            | Self::Event
-            | Self::Name
-            | Self::Category
-            | Self::Timestamp
-            | Self::OriginalTimestamp
-            | Self::SentAt => Shape::Text,
+            Self::EventId | Self::UserId | Self::AnonymousId | Self::GroupId | Self::PreviousId => {
+                Shape::Id
+            }
+            Self::Type | Self::Event | Self::Name | Self::Category => Shape::Text,
+            Self::Timestamp | Self::OriginalTimestamp | Self::SentAt => Shape::Time,
             Self::Properties | Self::Traits | Self::Context => Shape::Object,
             Self::WriteKey => Shape::Secret,
         }
@@ -224,6 +231,8 @@ mod tests {
     fn a_field_is_found_by_each_spelling() {
         for name in [
             "event_id",
+            "messageId",
+            "message_id",
             "userId",
             "previousId",
             "sent_at",
@@ -237,6 +246,7 @@ mod tests {
         assert_eq!(None, Field::find(b"eventId"));
         for (number, field) in Field::ALL.into_iter().enumerate() {
             assert_eq!(number, field as usize);
+            assert!((1..=SPELLINGS).contains(&field.names().len()));
         }
     }
 

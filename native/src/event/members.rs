@@ -101,10 +101,10 @@ pub struct UnknownMember {
 pub struct Members {
     /// The value of each field under the spelling that comes first in the event.
     known: Fields,
-    /// The bits of the fields whose first spelling is that of Segment's SDKs.
-    theirs: u32,
-    /// For fields with both spellings, which are rare: the value under the second spelling.
-    others: Vec<(Field, Value)>,
+    /// The index of that spelling, for the fields that the event has.
+    spellings: [usize; Field::COUNT],
+    /// For fields with several spellings, which are rare: each further spelling, and its value.
+    others: Vec<(Field, usize, Value)>,
     /// The bits of the fields that the event has.
     sent: u32,
     unknown: Vec<UnknownMember>,
@@ -121,7 +121,7 @@ impl Members {
     /// If it is not valid JSON.
     pub fn read(&mut self, scanner: &mut Scanner) -> Result<(), JsonError> {
         self.known = Fields::default();
-        (self.sent, self.theirs) = (0, 0);
+        self.sent = 0;
         self.others.clear();
         self.unknown.clear();
         self.documents_digest = 0;
@@ -171,8 +171,8 @@ impl Members {
             return self.add_other(body, name, field, spelling, value);
         }
         self.sent |= bit;
-        if spelling > 0 {
-            self.theirs |= bit;
+        if let Some(first) = self.spellings.get_mut(field as usize) {
+            *first = spelling;
         }
         self.known.set(field, Some(value));
     }
@@ -184,17 +184,18 @@ impl Members {
         self.documents_digest = self.documents_digest.wrapping_add(member);
     }
 
-    /// Adds the second value of a field: under its other spelling, or a duplicate.
+    /// Adds a further value of a field: under another spelling, or a duplicate.
     #[cold]
     fn add_other(&mut self, body: &str, name: Value, field: Field, spelling: usize, value: Value) {
-        let is_theirs = self.theirs & field.bit() != 0;
-        let other = self.others.iter_mut().find(|(other, _)| *other == field);
-        if is_theirs == (spelling > 0) {
+        let is_first = self.first_spelling(field) == spelling;
+        let mut others = self.others.iter_mut();
+        let other = others.find(|(other, index, _)| (*other, *index) == (field, spelling));
+        if is_first {
             self.known.set(field, Some(value));
-        } else if let Some((_, other)) = other {
+        } else if let Some((.., other)) = other {
             *other = value;
         } else {
-            self.others.push((field, value));
+            self.others.push((field, spelling, value));
             return;
         }
         if self.error.is_none() {
@@ -248,14 +249,20 @@ impl Members {
     /// The values of *field* that the event has, one for each spelling.
     #[must_use]
     pub fn sent(&self, field: Field) -> [Option<Value>; SPELLINGS] {
-        let first = self.known.get(field);
-        let mut others = self.others.iter().filter(|(other, _)| *other == field);
-        let other = others.next().map(|(_, value)| *value);
-        if self.theirs & field.bit() != 0 {
-            [other, first]
-        } else {
-            [first, other]
+        let mut sent = [None; SPELLINGS];
+        if let Some(slot) = sent.get_mut(self.first_spelling(field)) {
+            *slot = self.known.get(field);
         }
+        for (_, spelling, value) in self.others.iter().filter(|(other, ..)| *other == field) {
+            if let Some(slot) = sent.get_mut(*spelling) {
+                *slot = Some(*value);
+            }
+        }
+        sent
+    }
+
+    fn first_spelling(&self, field: Field) -> usize {
+        self.spellings.get(field as usize).copied().unwrap_or(0)
     }
 
     /// The fields that the event has, in the order of `Field::ALL`.
@@ -275,7 +282,7 @@ impl Members {
     }
 
     #[must_use]
-    pub const fn has_both_spellings(&self) -> bool {
+    pub const fn has_several_spellings(&self) -> bool {
         !self.others.is_empty()
     }
 
@@ -287,7 +294,7 @@ impl Members {
     /// The API key in the body, from a sender that cannot set headers.
     #[must_use]
     pub fn write_key(&self, body: &str) -> Option<String> {
-        let [value, _] = self.sent(Field::WriteKey);
+        let value = self.known.get(Field::WriteKey);
         value.and_then(|value| value.storable_text(body))
     }
 

@@ -20,3 +20,6 @@ pub mod rules;
 
 /// Scanning of a whole body: one event, or a batch.
 pub mod envelope;
+
+/// The time of an event by the clock of the service.
+pub mod correction;

@@ -60,7 +60,7 @@ fn apply(
         let is_valid = fields
             .get(field)
             .is_some_and(|value| is_plain(field.shape(), value));
-        if !is_valid || members.has_both_spellings() {
+        if !is_valid || members.has_several_spellings() {
             let value = one_value(members, body, field).map_err(|error| *error)?;
             fields.set(field, value);
         }
@@ -112,17 +112,16 @@ fn spelling_used(
             continue;
         };
         check_shape(field.shape(), *value, name, body)?;
-        let is_id = matches!(field.shape(), Shape::Id | Shape::EventId);
-        if is_id && value.is_empty_text() {
+        if matches!(field.shape(), Shape::Id) && value.is_empty_text() {
             continue;
         }
         match used {
-            Some((_, first)) if first.text(body) != value.text(body) => {
-                let [ours, theirs] = field.names();
+            Some((first, used)) if used.text(body) != value.text(body) => {
+                let first = field.names().get(first).unwrap_or(name);
                 return Err(Box::new(FieldError {
                     code: Code::AmbiguousField,
-                    field: name.to_owned(),
-                    message: format!("{ours} and {theirs} are both given, with different values"),
+                    field: (*name).to_owned(),
+                    message: format!("{first} and {name} are both given, with different values"),
                 }));
             }
             _ => used = Some((spelling, value)),
@@ -133,9 +132,9 @@ fn spelling_used(
 
 fn check_shape(shape: Shape, value: Value, name: &str, body: &str) -> Result<(), Box<FieldError>> {
     let is_valid = match shape {
-        Shape::Id => matches!(value.kind, Kind::Text | Kind::Number),
-        Shape::EventId | Shape::Text => value.kind == Kind::Text,
-        Shape::Object => value.kind == Kind::Object,
+        Shape::Id | Shape::Time => matches!(value.kind, Kind::Text | Kind::Number),
+        Shape::Text => value.kind == Kind::Text,
+        Shape::Object => value.is_document(body),
         Shape::Secret => true,
     };
     if is_valid {
@@ -147,8 +146,8 @@ fn check_shape(shape: Shape, value: Value, name: &str, body: &str) -> Result<(),
 #[cold]
 fn wrong_kind(shape: Shape, value: Value, name: &str, body: &str) -> FieldError {
     let wanted = match shape {
-        Shape::Id => "text or a number",
-        Shape::EventId | Shape::Text => "text",
+        Shape::Id | Shape::Time => "text or a number",
+        Shape::Text => "text",
         Shape::Object => "an object",
         Shape::Secret => "anything",
     };
@@ -168,7 +167,7 @@ fn event_type(
     body: &str,
     expected: Option<EventType>,
 ) -> Result<EventType, FieldError> {
-    let name = Field::Type.names()[0];
+    let name = Field::Type.name();
     let error = |code, message| FieldError {
         code,
         field: name.to_owned(),
@@ -230,26 +229,50 @@ fn event_id(
 
 /// Parses *given*, the value of *field*.
 fn read_time(members: &Members, body: &str, field: Field, given: Value) -> Result<i64, FieldError> {
-    let text = given.text(body);
-    time::parse(&text).map_err(|error| {
+    moment(given, body).map_err(|error| {
         let name = spelling(members, field);
         FieldError {
             code: Code::InvalidTimestamp,
             field: name.to_owned(),
-            message: time_message(name, &text, error),
+            message: time_message(name, given, body, error),
         }
     })
 }
 
-/// The message for *text*, which is not a valid time.
+/// Parses *given*, a text or a number, to microseconds since 1970.
+///
+/// # Errors
+/// If it is not a valid time.
+pub fn moment(given: Value, body: &str) -> Result<i64, TimeError> {
+    match given.kind {
+        Kind::Number => time::parse_number(given.raw(body)),
+        _ => time::parse(&given.text(body)),
+    }
+}
+
+/// The message for *given*, which is not a valid time.
 #[must_use]
-pub fn time_message(name: &str, text: &str, error: TimeError) -> String {
-    let found = excerpt(text);
+pub fn time_message(name: &str, given: Value, body: &str, error: TimeError) -> String {
+    let found = quoted(given, body);
     match error {
         TimeError::NotATime => {
-            format!("{name} {found:?} is not an ISO 8601 time such as 2026-01-31T12:00:00.000Z")
+            format!("{name} {found} is not an ISO 8601 time such as 2026-01-31T12:00:00.000Z")
         }
-        TimeError::Before1970 => format!("{name} {found:?} is before 1970"),
+        TimeError::NotSinceEpoch => format!(
+            "{name} {found} is not a time: a number must have 10 digits before the point, for \
+             seconds since 1970, or 13, for milliseconds"
+        ),
+        TimeError::Before1970 => format!("{name} {found} is before 1970"),
+    }
+}
+
+/// A text or a number as a message shows it: a text with quotes.
+#[must_use]
+pub fn quoted(value: Value, body: &str) -> String {
+    let shown = excerpt(&value.text(body));
+    match value.kind {
+        Kind::Text => format!("{shown:?}"),
+        _ => shown,
     }
 }
 
@@ -295,9 +318,9 @@ fn has_text(fields: &Fields, field: Field) -> bool {
 
 /// The spelling of *field* in the event; the first spelling if the event does not have the field.
 fn spelling(members: &Members, field: Field) -> &'static str {
-    let [ours, theirs] = field.names();
-    match members.sent(field) {
-        [None, Some(_)] => theirs,
-        _ => ours,
-    }
+    let sent = members.sent(field);
+    let mut names = field.names().iter().zip(sent);
+    names
+        .find_map(|(name, value)| value.map(|_| *name))
+        .unwrap_or(field.name())
 }

@@ -2,19 +2,17 @@
 //!
 //! `jiff` parses ISO 8601. This module adds two forms that senders use: one digit for the month or
 //! the day, as in Segment's documentation (`2015-2-02`), and a space before the offset, as in Ruby.
+//! It also parses numbers of seconds or milliseconds since 1970.
 #![forbid(unsafe_code)]
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::fmt::temporal::{DateTimeParser, PiecesOffset};
 
-/// How far a timestamp may be after its arrival, in microseconds. Allows for wrong clocks only.
-pub const AHEAD_US_MAX: i64 = 24 * 3_600 * SECOND_US;
-
-const SECOND_US: i64 = 1_000_000;
+pub const SECOND_US: i64 = 1_000_000;
 const OFFSET_S_MAX: i32 = 24 * 3_600 - 1;
 /// The first microsecond of the year 10000.
-const END_US: i64 = 253_402_300_800 * SECOND_US;
+pub const END_US: i64 = 253_402_300_800 * SECOND_US;
 
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
@@ -25,6 +23,8 @@ static PARSER: DateTimeParser = DateTimeParser::new();
 pub enum TimeError {
     /// Not ISO 8601, or a time that does not exist.
     NotATime,
+    /// A number that has neither 10 nor 13 digits before the point, or has an exponent.
+    NotSinceEpoch,
     Before1970,
 }
 
@@ -44,6 +44,27 @@ pub fn parse(text: &str) -> Result<i64, TimeError> {
         0..END_US => Ok(moment),
         _ => Err(TimeError::NotATime),
     }
+}
+
+/// Parses a JSON number: with 10 digits before the point, seconds since 1970; with 13, milliseconds.
+///
+/// Both are times from September 2001 to November 2286, so no number can be both. Digits after the
+/// microseconds are ignored.
+///
+/// # Errors
+/// If the number has another form.
+pub fn parse_number(number: &str) -> Result<i64, TimeError> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let is_decimal = (whole.bytes().chain(fraction.bytes())).all(|byte| byte.is_ascii_digit());
+    let fraction_digits = match whole.len() {
+        10 if is_decimal => 6,
+        13 if is_decimal => 3,
+        _ => return Err(TimeError::NotSinceEpoch),
+    };
+    let zeros = std::iter::repeat(b'0');
+    let fraction = fraction.bytes().chain(zeros).take(fraction_digits);
+    Ok((whole.bytes().chain(fraction))
+        .fold(0, |moment, digit| moment * 10 + i64::from(digit - b'0')))
 }
 
 /// Parses the form `2026-03-01T12:00:00.000Z`, which nearly all SDKs send. With this function, the
@@ -98,41 +119,9 @@ fn as_iso_8601(text: &str) -> Option<String> {
     Some(format!("{year}-{month:0>2}-{day:0>2}{clock}{offset}"))
 }
 
-/// The time of an event by the clock of the service: the *given* time plus the difference between
-/// arrival and *`sent_at`*. Arguments and result are microseconds since 1970.
-///
-/// # Errors
-/// If the corrected time is out of range: the reason, without the name of the field.
-pub fn corrected(
-    given: Option<i64>,
-    sent_at: Option<i64>,
-    received_at: i64,
-) -> Result<i64, String> {
-    let Some(given) = given else {
-        return Ok(received_at);
-    };
-    let moment = given + sent_at.map_or(0, |sent_at| received_at - sent_at);
-    if moment >= END_US {
-        let given = iso_8601(given);
-        return Err(format!(
-            "{given}, corrected by sentAt, is after the year 9999"
-        ));
-    }
-    if moment > received_at + AHEAD_US_MAX {
-        let (moment, received_at) = (iso_8601(moment), iso_8601(received_at));
-        return Err(format!(
-            "{moment} is more than 24 hours ahead of the arrival at {received_at}"
-        ));
-    }
-    if moment < 0 {
-        let given = iso_8601(given);
-        return Err(format!("{given}, corrected by sentAt, is before 1970"));
-    }
-    Ok(moment)
-}
-
 /// Formats *moment*, in microseconds since 1970, as ISO 8601 in UTC.
-fn iso_8601(moment: i64) -> String {
+#[must_use]
+pub fn iso_8601(moment: i64) -> String {
     let time = EPOCH.saturating_add(SignedDuration::from_micros(moment));
     format!("{time}Z")
 }
@@ -162,7 +151,7 @@ mod tests {
         }
         assert_eq!(Ok(NOON + 123_456), parse("2026-03-01T12:00:00.123456789Z"));
         assert_eq!(Ok(NOON + 500_000), parse("2026-03-01T12:00:00,5"));
-        assert_eq!(Ok(NOON - AHEAD_US_MAX / 2), parse("2026-03-01"));
+        assert_eq!(Ok(NOON - 12 * 3_600 * SECOND_US), parse("2026-03-01"));
         assert_eq!(Ok(0), parse("1970-01-01T00:00:00Z"));
         assert_eq!(Ok(END_US - SECOND_US), parse("9999-12-31T23:59:59Z"));
     }
@@ -218,35 +207,43 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_clock_is_corrected_by_the_time_of_sending() {
-        let sent_at = NOON + 2 * AHEAD_US_MAX;
-
-        assert_eq!(
-            Ok(NOON - 60),
-            corrected(Some(sent_at - 60), Some(sent_at), NOON)
-        );
-        assert_eq!(Ok(NOON), corrected(None, Some(sent_at), NOON));
-        assert_eq!(
-            Ok(NOON + AHEAD_US_MAX),
-            corrected(Some(NOON + AHEAD_US_MAX), None, NOON)
-        );
-    }
-
-    #[test]
-    fn a_corrected_time_out_of_range_is_refused() {
-        for (given, sent_at, problem) in [
-            (NOON + AHEAD_US_MAX + 1, None, "more than 24 hours ahead"),
-            (
-                NOON,
-                Some(NOON - 2 * AHEAD_US_MAX),
-                "more than 24 hours ahead",
-            ),
-            (0, Some(NOON + AHEAD_US_MAX), "before 1970"),
-            (END_US - AHEAD_US_MAX, Some(0), "after the year 9999"),
+    fn a_number_is_seconds_or_milliseconds_by_its_digits() {
+        for (number, moment) in [
+            ("1772366400", NOON),
+            ("1772366400000", NOON),
+            ("1772366400.0", NOON),
+            ("1772366400.123456789", NOON + 123_456),
+            ("1772366400.5", NOON + 500_000),
+            ("1772366400123", NOON + 123_000),
+            ("1772366400123.4567", NOON + 123_456),
+            ("1000000000", 1_000_000_000 * SECOND_US),
+            ("9999999999999.999", 10_000_000_000 * SECOND_US - 1),
         ] {
-            let message = corrected(Some(given), sent_at, NOON).unwrap_err();
-
-            assert!(message.contains(problem), "{message}");
+            assert_eq!(Ok(moment), parse_number(number), "{number}");
+        }
+        for number in [
+            "0",
+            "-0",
+            "7",
+            "999999999",
+            "-1772366400",
+            "-177236640",
+            "17723664000",
+            "177236640000",
+            "17723664000000",
+            "1772366400000000",
+            "1.772366400e9",
+            "1772366400e0",
+            "1772366400.0E0",
+            "1772366400.0e-1",
+            "NaN",
+            "-Infinity!",
+        ] {
+            assert_eq!(
+                Err(TimeError::NotSinceEpoch),
+                parse_number(number),
+                "{number}"
+            );
         }
     }
 
@@ -267,7 +264,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_it_panic(text in "[0-9W:.,+Z é-]{0,30}") {
-            let _ = parse(&text);
+            let _ = (parse(&text), parse_number(&text));
         }
     }
 }

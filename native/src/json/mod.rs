@@ -17,3 +17,6 @@ pub mod digest;
 
 /// Scanning of whole values, including objects and arrays.
 pub mod scanner;
+
+/// Finding of a member of an object.
+pub mod member;

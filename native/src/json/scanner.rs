@@ -58,6 +58,13 @@ impl<'a> Scanner<'a> {
         })
     }
 
+    /// Moves to *value*, a value of this body that has been read before.
+    #[must_use]
+    pub const fn at(mut self, value: Value) -> Self {
+        self.position = value.start as usize;
+        self
+    }
+
     /// From now on, the nesting limit of an event is counted from the innermost open container.
     pub const fn count_levels_from_here(&mut self) {
         self.deepest = self.level + EVENT_LEVELS_MAX;

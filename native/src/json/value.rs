@@ -86,7 +86,8 @@ impl Value {
             .unwrap_or_default()
     }
 
-    /// The members of an object: its text without brackets, and without white space at both ends.
+    /// The members of an object or the elements of an array: the text without brackets, and without
+    /// white space at both ends.
     #[must_use]
     pub fn members<'a>(&self, body: &'a str) -> &'a str {
         self.inner(body).trim_ascii()
@@ -96,6 +97,18 @@ impl Value {
     #[must_use]
     pub const fn is_empty_text(&self) -> bool {
         matches!(self.kind, Kind::Text) && self.end - self.start == 2
+    }
+
+    /// Whether it is an array without elements.
+    #[must_use]
+    fn is_empty_array(&self, body: &str) -> bool {
+        self.kind == Kind::Array && self.members(body).is_empty()
+    }
+
+    /// Whether it is stored as a document: an object, or an array without elements.
+    #[must_use]
+    pub fn is_document(&self, body: &str) -> bool {
+        self.kind == Kind::Object || self.is_empty_array(body)
     }
 
     /// The decoded text of a string; `None` for other values and for text that cannot be stored.

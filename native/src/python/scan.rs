@@ -80,12 +80,14 @@ impl Scan {
         py: Python<'_>,
         ids: &Bound<'_, RowIds>,
         arrival: Arrival,
+        clock_skew_min_us: i64,
     ) -> PyResult<(Rows, Vec<RefusedEventTuple>)> {
         let facts = CoreArrival {
             tenant_id: arrival.tenant_id,
             workspace_id: arrival.workspace_id,
             request_id: arrival.request_id,
             received_at: arrival.received_at_us,
+            clock_skew_min: clock_skew_min_us,
             schema_version: arrival.schema_version,
         };
         let (rows, refused) =

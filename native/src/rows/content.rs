@@ -4,7 +4,7 @@
 //! spellings of fields and on escapes in texts.
 #![forbid(unsafe_code)]
 
-use crate::event::field::Field;
+use crate::event::field::{Field, Shape};
 use crate::event::members::{Event, Fields, UnknownMember};
 use crate::json::digest::fold;
 use crate::json::text::push_quoted;
@@ -23,7 +23,7 @@ const FRAME_BYTES: usize = 96;
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     let fields = Field::CONTENT_TEXTS.iter().chain(&Field::CONTENT_REST);
-    let names = fields.map(|field| field.names()[0]);
+    let names = fields.map(|field| field.name());
     std::iter::once("type")
         .chain(names)
         .chain(["extra"])
@@ -57,7 +57,7 @@ fn push_fields(content: &mut Vec<u8>, content_fields: &[Field], fields: &Fields,
             None => content.extend_from_slice(b",null"),
             Some(value) => {
                 content.push(b',');
-                push_value(content, value, body);
+                push_value(content, *field, value, body);
             }
         }
     }
@@ -75,10 +75,10 @@ fn bytes_of(fields: &Fields, unknown: &[UnknownMember]) -> usize {
     known + extra
 }
 
-fn push_value(content: &mut Vec<u8>, value: Value, body: &str) {
+fn push_value(content: &mut Vec<u8>, field: Field, value: Value, body: &str) {
     match value.kind {
-        // Only ids can be numbers, and ids are stored as text.
-        Kind::Number => push_quoted(content, value.raw(body)),
+        // Ids are stored as text. A time that is a number stays one, so that it can be sent again.
+        Kind::Number if field.shape() == Shape::Id => push_quoted(content, value.raw(body)),
         Kind::Text if value.is_escaped => push_quoted(content, &value.text(body)),
         _ => content.extend_from_slice(value.raw_bytes(body)),
     }

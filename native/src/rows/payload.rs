@@ -6,8 +6,7 @@ use super::row::{self, Arrival, RowWriter};
 use crate::event::envelope::Scan;
 use crate::event::field::EventType;
 use crate::event::members::Event;
-use crate::event::time::corrected;
-use crate::event::violation::{Code, Violation};
+use crate::event::violation::Violation;
 use crate::ids::{EventKey, RowIds, event_key};
 use crate::json::text::push_quoted;
 use std::borrow::Cow;
@@ -90,7 +89,7 @@ impl Rows {
         event: &Event,
         (id, ids): (i64, &RowIds),
     ) -> Result<(), Violation> {
-        let timestamp = self.timestamp(scan, body, event)?;
+        let timestamp = self.arrival.correction().timestamp(scan, event, body)?;
         let event_id = event.event_id(body);
         let event_id =
             event_id.unwrap_or_else(|| Cow::Owned(ids.mint(id, self.arrival.received_at)));
@@ -125,23 +124,6 @@ impl Rows {
             *count += 1;
         }
         Ok(())
-    }
-
-    fn timestamp(&self, scan: &Scan, body: &str, event: &Event) -> Result<i64, Violation> {
-        let times = event.times;
-        let (given, sent_at) = match (times.timestamp, times.original) {
-            // If the event has `originalTimestamp` too, the application set `timestamp`, or another
-            // pipeline corrected it. So it is not corrected with `sentAt`.
-            (Some(given), Some(_)) => (Some(given), None),
-            (given, original) => (given.or(original), times.sent_at.or(scan.sent_at_us)),
-        };
-        corrected(given, sent_at, self.arrival.received_at).map_err(|error| Violation {
-            code: Code::InvalidTimestamp,
-            field: Some("timestamp".to_owned()),
-            message: format!("timestamp {error}"),
-            event_id: event.event_id(body).map(Cow::into_owned),
-            payload: event.span.payload(body),
-        })
     }
 
     /// The bytes of *row* in the binary format of COPY.
@@ -197,6 +179,7 @@ impl Rows {
 mod tests {
     use super::*;
     use crate::event::envelope::scan_batch;
+    use crate::event::violation::Code;
     use crate::ids::SECRET_BYTES;
 
     const NOON: i64 = 1_772_366_400_000_000; // 2026-03-01T12:00:00Z
@@ -212,6 +195,7 @@ mod tests {
             workspace_id: 2,
             request_id: 3,
             received_at: NOON,
+            clock_skew_min: 10_000_000,
             schema_version: "1.0".to_owned(),
         };
         Rows::new(&scan, body, &mut ids(), arrival)
@@ -327,6 +311,78 @@ mod tests {
             assert_eq!(expected.to_be_bytes(), column.unwrap(), "{name}");
         }
         assert!(refused.is_empty());
+    }
+
+    #[test]
+    fn each_spelling_of_an_event_id_is_one_and_a_number_is_its_digits() {
+        let (rows, refused) = made(
+            r#"{"batch":[{"type":"page","message_id":"a"},{"type":"page","messageId":1.0},
+            {"type":"page","event_id":-0,"message_id":"-0"},{"type":"page","message_id":1e3,
+            "messageId":null},{"type":"page","message_id":"a","messageId":"b"},
+            {"type":"page","event_id":"","message_id":"a","message_id":"a"}]}"#,
+        );
+        let ids: Vec<_> = rows.rows.iter().map(|row| rows.event_id(row)).collect();
+        let messages: Vec<_> = refused
+            .iter()
+            .map(|event| &*event.violation.message)
+            .collect();
+
+        assert_eq!(vec!["a", "1.0", "-0", "1e3"], ids);
+        assert_eq!(
+            vec![
+                "messageId and message_id are both given, with different values",
+                "duplicate message_id in the event"
+            ],
+            messages
+        );
+    }
+
+    #[test]
+    fn a_time_out_of_range_is_named_and_quoted_with_the_time_of_sending() {
+        let ahead = "is more than 24 hours ahead of the arrival at 2026-03-01T12:00:00Z";
+        let (_, refused) = made(
+            r#"{"sent_at":"2025-12-31","batch":[
+            {"type":"page","timestamp":"2027-01-01","sentAt":""},
+            {"type":"page","originalTimestamp" : 1798761600, "sentAt" :"2026-12-30T00:00Z"},
+            {"type":"page","original_timestamp":"9999-12-31","sentAt":1000000000},
+            {"type":"page","timestamp":"2027-01-01","sentAt":"9999-01-01"},
+            {"type":"page","timestamp":"2027-01-01","originalTimestamp":"2026-02-28"},
+            {"type":"page","timestamp":"2027-01-01","sentAt":"2026-03-01T11:59:50Z"}]}"#,
+        );
+
+        for (event, (field, message)) in refused.iter().zip([
+            (
+                "timestamp",
+                format!(
+                    r#"timestamp "2027-01-01" {ahead}, and corrected by sent_at "2025-12-31" it is 2027-03-02T12:00:00Z"#
+                ),
+            ),
+            (
+                "originalTimestamp",
+                format!(
+                    r#"originalTimestamp 1798761600 {ahead}, and corrected by sentAt "2026-12-30T00:00Z" it is 2026-03-03T12:00:00Z"#
+                ),
+            ),
+            (
+                "original_timestamp",
+                format!(
+                    r#"original_timestamp "9999-12-31" {ahead}, and corrected by sentAt 1000000000 it is after the year 9999"#
+                ),
+            ),
+            (
+                "timestamp",
+                format!(
+                    r#"timestamp "2027-01-01" {ahead}, and corrected by sentAt "9999-01-01" it is before 1970"#
+                ),
+            ),
+            ("timestamp", format!(r#"timestamp "2027-01-01" {ahead}"#)),
+            ("timestamp", format!(r#"timestamp "2027-01-01" {ahead}"#)),
+        ]) {
+            let violation = &event.violation;
+            assert_eq!(Code::InvalidTimestamp, violation.code);
+            assert_eq!((Some(field), &message), (violation.field.as_deref(), &violation.message));
+        }
+        assert_eq!(6, refused.len());
     }
 
     #[test]

@@ -4,10 +4,12 @@
 #![forbid(unsafe_code)]
 
 use super::content::push_unknown;
+use crate::event::correction::Correction;
 use crate::event::envelope::Scan;
-use crate::event::field::Field;
+use crate::event::field::{EventType, Field};
 use crate::event::members::Event;
-use crate::json::value::Value;
+use crate::json::member::member;
+use crate::json::value::{Kind, Value};
 
 pub const BIGINT: u32 = 20;
 pub const TEXT: u32 = 25;
@@ -70,7 +72,7 @@ impl RowWriter<'_> {
         self.text(Field::GroupId);
         self.text(Field::PreviousId);
         self.document(Field::Properties);
-        self.document(Field::Traits);
+        self.traits();
         self.context();
         self.extra();
         self.schema_version();
@@ -90,7 +92,20 @@ pub struct Arrival {
     pub workspace_id: i64,
     pub request_id: i64,
     pub received_at: i64,
+    /// How much earlier than the arrival `sentAt` may be before a clock must be wrong, in
+    /// microseconds.
+    pub clock_skew_min: i64,
     pub schema_version: String,
+}
+
+impl Arrival {
+    #[must_use]
+    pub const fn correction(&self) -> Correction {
+        Correction {
+            received_at: self.received_at,
+            skew_min: self.clock_skew_min,
+        }
+    }
 }
 
 /// Appends the row of *event* to *out*.
@@ -132,6 +147,20 @@ impl RowWriter<'_> {
 
     fn r#type(&mut self) {
         self.bytes(self.event.event_type.name().as_bytes());
+    }
+
+    /// Writes the traits. Some SDKs send the traits of an identify call only in its context. In the
+    /// context of a group call they are those of the user, not of the group.
+    fn traits(&mut self) {
+        let given = self.event.fields.get(Field::Traits);
+        let is_identify = matches!(self.event.event_type, EventType::Identify);
+        match self.event.fields.get(Field::Context) {
+            Some(context) if is_identify && given.is_none() => {
+                let traits = member(context, Field::Traits.name(), self.body);
+                self.json(traits.filter(|traits| traits.is_document(self.body)));
+            }
+            _ => self.json(given),
+        }
     }
 
     fn context(&mut self) {
@@ -199,7 +228,11 @@ impl RowWriter<'_> {
         let Some(value) = value else {
             return self.null();
         };
-        let raw = value.raw_bytes(self.body);
+        let raw = match value.kind {
+            // The only array that the rules accept here is an empty one.
+            Kind::Array => b"{}".as_slice(),
+            _ => value.raw_bytes(self.body),
+        };
         push_i32(self.out, raw.len() + 1);
         self.out.push(JSONB_VERSION);
         self.out.extend_from_slice(raw);
@@ -300,6 +333,7 @@ mod tests {
             workspace_id: 2,
             request_id: 5,
             received_at: POSTGRES_EPOCH_US,
+            clock_skew_min: 0,
             schema_version: "1.0".to_owned(),
         };
         let mut out = Vec::new();
@@ -382,6 +416,55 @@ mod tests {
 
             assert_eq!(Some(expected.to_owned()), column("context"));
         }
+    }
+
+    #[test]
+    fn the_traits_of_an_identify_call_may_be_in_its_context() {
+        for (members, traits) in [
+            (
+                r#""traits":{"a":1},"context":{"traits":{"a":2}}"#,
+                Some(r#"{"a":1}"#),
+            ),
+            (r#""traits":{},"context":{"traits":{"a":2}}"#, Some("{}")),
+            (
+                r#""traits":null,"context":{"traits":{ "a":2 }}"#,
+                Some(r#"{ "a":2 }"#),
+            ),
+            (r#""context":{"traits":[ ]}"#, Some("{}")),
+            (r#""context":{"traits":[1]}"#, None),
+            (r#""context":{"traits":null}"#, None),
+            (r#""context":[]"#, None),
+            (r#""x":{"traits":{}}"#, None),
+        ] {
+            let body = format!(
+                r#"{{"batch":[{{"type":"identify","userId":1,"groupId":1,{members}}}],
+                "context":{{"traits":{{"of":"the batch"}}}}}}"#
+            );
+            let of_group = members.starts_with(r#""traits":{"#).then_some(traits);
+
+            assert_eq!(traits, stored(&body)("traits").as_deref(), "{members}");
+            let body = body.replace("identify", "group");
+            assert_eq!(
+                of_group.flatten(),
+                stored(&body)("traits").as_deref(),
+                "{members}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_array_is_stored_as_an_empty_object() {
+        let column = stored(
+            r#"{"context":[],"batch":[{"type":"page","properties":[],"traits":[ ],"context":[ ],
+            "x":[]}]}"#,
+        );
+
+        for name in ["properties", "traits", "context"] {
+            assert_eq!(Some("{}".to_owned()), column(name), "{name}");
+        }
+        assert_eq!(Some(r#"{"x":[]}"#.to_owned()), column("extra"));
+        let of_batch = stored(r#"{"context":[],"batch":[{"type":"page"}]}"#);
+        assert_eq!(Some("{}".to_owned()), of_batch("context"));
     }
 
     #[test]

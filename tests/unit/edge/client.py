@@ -79,7 +79,7 @@ class EdgeBench:
             self.clock, quarantine_limits(rows_per_minute=100), lambda _: None
         )
         self.is_quarantine_full = False
-        self.checker = checker(budget, random_row_ids())
+        self.checker = checker(budget, random_row_ids(), 0)
         self.requests = self.delayed = 0
         self.bodies = BodyBudget(100_000, 2_000, lambda _: None)
         probes = Probes(
