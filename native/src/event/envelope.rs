@@ -257,7 +257,7 @@ impl Envelope<'_> {
 
     fn note_key_of_event(&mut self, members: &Members) {
         let body = self.scanner.body;
-        let [value, _] = members.sent(Field::WriteKey);
+        let [value, ..] = members.sent(Field::WriteKey);
         let is_key = |value: &Value| {
             value.kind == Kind::Text && !value.is_unstorable && !value.is_empty_text()
         };
