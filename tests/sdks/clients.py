@@ -55,6 +55,8 @@ class SdkClient(NamedTuple):
     """Scenarios in which the client gives up events. A loss in any other scenario is a failure."""
     has_page_names: bool = True
     """Whether `page` has a name; else the name is one of the properties."""
+    omits: tuple[tuple[str, str], ...] = ()
+    """Members that the client does not send, each with the type."""
     is_by_host_only: bool = True
     """Whether the driver sets only the host and the key."""
 
@@ -100,16 +102,21 @@ CLIENTS: Final = (
         *("@rudderstack/analytics-js, bundled", "3.34.1", "rudder", "rudder-browser.md"),
         profile=Profile.RUDDERSTACK,
         lacks=("screen",),
+        # The page keeps at most 100 events that are not sent yet.
+        loses=(Scenario.BURST,),
     ),
     _browser(
         *("@rudderstack/analytics-js, legacy", "3.34.1", "rudder-legacy", "rudder-browser.md"),
         profile=Profile.RUDDERSTACK,
         lacks=("screen",),
+        # The page keeps at most 100 events that are not sent yet.
+        loses=(Scenario.BURST,),
     ),
     _browser(
         *("@jitsu/js", "1.11.0", "jitsu", "jitsu.md"),
         lacks=("screen", "alias"),
         has_page_names=False,
+        omits=(("group", "userId"),),
         loses=(Scenario.REFUSED, Scenario.DATABASE),
     ),
 )

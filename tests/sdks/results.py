@@ -21,6 +21,11 @@ README: Final = ROOT / "README.md"
 COMMAND: Final = "make sdks"
 _BEGIN: Final = "<!-- written by: python -m tests.sdks.results -->"
 _END: Final = "<!-- end of the table -->"
+_LOSSES: Final = (
+    "Losses by the rules of the SDK: RudderStack's SDK for Node tries four times within seconds "
+    "and then ends the process, its SDK for browsers keeps at most 100 unsent events in the page, "
+    "and Jitsu's SDK tries once."
+)
 _TOLD_CHARACTERS: Final = 240
 _PARTICULARS: Final = {
     r"20\d\d[-/]\d\d[-/]\d\d[T ][\d:.]+Z?": "<time>",
@@ -109,6 +114,7 @@ def table(results: Results) -> str:
     lines += [_row(client, results.get(client.name)) for client in CLIENTS]
     days = sorted({result.day for result in results.values()})
     said = f"The last run of `{COMMAND}` ended on {days[-1]}." if days else "Nothing was run."
+    said += f" {_LOSSES}"
     return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", said])
 
 

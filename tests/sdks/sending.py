@@ -15,7 +15,7 @@ from tests.sdks.clients import SdkClient, Side
 from tests.sdks.driver import Driver, driver, finished
 
 # Clients wait up to 60 s between two attempts.
-_PATIENCE_S: Final = 100
+PATIENCE_S: Final = 100
 _EXIT_TIMEOUT_S: Final = 150
 
 Outage = Callable[[], AbstractAsyncContextManager[None]]
@@ -59,7 +59,7 @@ class Sender(NamedTuple):
         url: str = "",
         outage: Outage = nullcontext,
         is_over: IsOver | None = None,
-        patience_s: float = _PATIENCE_S,
+        patience_s: float = PATIENCE_S,
     ) -> Sent:
         """
         Make *calls* with the client, and return when it has sent them or has given up.
