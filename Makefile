@@ -158,7 +158,7 @@ e2e: setup ## Run acceptance and SDK tests against a deployment, which stores th
 
 # `make test` runs two SDKs of each side. What cannot be installed is reported as "not run".
 .PHONY: sdks
-sdks: setup ## Run every SDK against the service and write the table of the README (20 minutes): make sdks ARGS="-k java"
+sdks: setup ## Run every SDK against the service and write the table of the README (12 minutes): make sdks ARGS="-k java"
 	@SDKS=all $(BIN)/python -m pytest -q --tb=short -rfEs -n $(SDKS_AT_ONCE) --dist loadgroup --ignore tests/sdks/test_results.py tests/sdks $(ARGS) || failed=1; \
 	  $(BIN)/python -m tests.sdks.results; exit $${failed-0}
 
