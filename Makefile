@@ -9,6 +9,7 @@ PYTHON ?= python3
 # Number of tests that run at the same time. Most tests wait for processes, so it may exceed the
 # number of cores.
 JOBS ?= 4
+SDKS_AT_ONCE ?= 3
 SIDE_BY_SIDE := -n $(JOBS) --dist loadgroup
 FUZZ := native/fuzz
 NATIVE_SOURCES := Cargo.toml Cargo.lock native/Cargo.toml $(wildcard native/src/*.rs native/src/*/*.rs)
@@ -72,7 +73,7 @@ mutations: setup ## Break each rule of the write path in a copy of the code; a t
 	@$(BIN)/python -m tests.mutations.run $(ARGS)
 
 # Each stage has a short form in `make test`. A stage that fails does not stop the others.
-NIGHTLY_STAGES := simulation fuzz acceptance chaos mutations coverage $(if $(shell grep '^audit:' Makefile),audit)
+NIGHTLY_STAGES := simulation fuzz acceptance sdks chaos mutations coverage $(if $(shell grep '^audit:' Makefile),audit)
 
 .PHONY: fuzz
 fuzz: fuzz-native fuzz-edge fuzz-http ## Run every fuzzer for a minute per target: make fuzz DURATION=3600
@@ -133,7 +134,7 @@ nightly: setup ## Run the slow tests: 10,000 seeds, long fuzzing, long fault run
 	[ -z "$$failed" ] || { echo "nightly: [$$(date +%T)] failed:$$failed"; exit 1; }; \
 	echo "nightly: [$$(date +%T)] every stage passed"
 
-.PHONY: nightly-simulation nightly-fuzz nightly-acceptance nightly-chaos nightly-mutations nightly-coverage nightly-audit
+.PHONY: nightly-simulation nightly-fuzz nightly-acceptance nightly-sdks nightly-chaos nightly-mutations nightly-coverage nightly-audit
 nightly-simulation:
 	NIGHTLY=1 $(BIN)/python -m pytest -q tests/simulation
 nightly-fuzz:
@@ -142,6 +143,7 @@ nightly-fuzz:
 	NIGHTLY=1 $(BIN)/python -m pytest -q -rfEs $(SIDE_BY_SIDE) tests/native tests/integration
 nightly-acceptance:
 	NIGHTLY=1 $(BIN)/python -m pytest -q -rfEs $(SIDE_BY_SIDE) tests/acceptance
+nightly-sdks: sdks
 nightly-chaos: chaos
 nightly-mutations: mutations
 nightly-coverage: coverage
@@ -153,6 +155,12 @@ nightly-audit: audit-tools
 e2e: setup ## Run acceptance and SDK tests against a deployment, which stores their events: make e2e URL=https://… KEY=fb1_…
 	@[ -n "$${URL-}" ] && [ -n "$${KEY-}" ] || { echo "URL and KEY are required: make e2e URL=https://… KEY=fb1_…" >&2; exit 2; }
 	@E2E_URL="$$URL" E2E_KEY="$$KEY" $(BIN)/python -m pytest --tb=short -rfEs tests/acceptance/test_e2e.py $(ARGS)
+
+# `make test` runs two SDKs of each side. What cannot be installed is reported as "not run".
+.PHONY: sdks
+sdks: setup ## Run every SDK against the service and write the table of the README (12 minutes): make sdks ARGS="-k java"
+	@SDKS=all $(BIN)/python -m pytest -q --tb=short -rfEs -n $(SDKS_AT_ONCE) --dist loadgroup --ignore tests/sdks/test_results.py tests/sdks $(ARGS) || failed=1; \
+	  $(BIN)/python -m tests.sdks.results; exit $${failed-0}
 
 .PHONY: chaos
 chaos: setup ## Run the long fault tests (half an hour; make test runs the short ones): make chaos KILLS=200
@@ -212,6 +220,8 @@ lock: $(VENV)/.tools ## Update the versions and hashes of Python packages in req
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --constraints requirements/dev.txt --group peers -o requirements/peers.txt
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --constraints requirements/dev.txt --group bench -o requirements/bench.txt
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --group load -o requirements/load.txt
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --group sdks -o requirements/sdks.txt
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --group sdks-old -o requirements/sdks-old.txt
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --group audit -o requirements/audit.txt
 
 # The services that the benchmark compares Forebay with. They are installed into .venv, in versions

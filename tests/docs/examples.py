@@ -42,13 +42,13 @@ class Example(NamedTuple):
     printed: str | None
 
 
-def examples(page: Path) -> Iterator[Example]:
-    """Return the examples of *page* in order."""
+def examples(page: Path, languages: Sequence[str] = _RUN) -> Iterator[Example]:
+    """Return the examples of *page* in these languages, in order."""
     content = page.read_text(encoding="utf-8")
     blocks = list(_FENCE.finditer(content))
     for block, after in itertools.zip_longest(blocks, blocks[1:]):
         language, options, text = block.groups()
-        if language not in _RUN:
+        if language not in languages:
             continue
         printed_as, printed = None, None
         if after is not None and after[1] in _PRINTED:

@@ -1,0 +1,4 @@
+import { RudderAnalytics } from '@rudderstack/analytics-js/legacy-bundled'
+import { sender } from './rudder-calls.mjs'
+
+Object.assign(globalThis, sender(new RudderAnalytics()))
