@@ -167,12 +167,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = ""
     clock_skew_min_s: Annotated[
         int,
-        _number(
-            0,
-            INT32_MAX,
-            "How much earlier than the arrival sentAt may be until the time of an event is"
-            " corrected.",
-        ),
+        _number(0, INT32_MAX, "sentAt corrects times if it is this much before the arrival."),
     ] = 30 * 86_400
 
     cors_origins: Annotated[
