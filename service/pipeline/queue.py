@@ -144,7 +144,7 @@ class Queue:
         self._append(queued, now)
         excess = self._take_excess()
         if not self.heavy and self._is_at_limit():
-            # The heavy keys have nothing here any more. Who has filled it?
+            # No heavy key has a payload in the queue any more, so another key has filled it.
             self._find_heavy(self.light, now)
         return excess
 
@@ -171,7 +171,7 @@ class Queue:
             del self._heavy_until[key_id]
 
     def _has_room(self, payload: Payload, now: float) -> bool:
-        """Whether a full queue takes *payload*: heavy keys have something in it, or more."""
+        """Whether *payload* may enter a full queue, where it can displace other payloads."""
         if self._is_heavy(payload.key_id, now):
             return self.heavy.is_below_largest(payload)
         return bool(self.heavy) or (bool(self._heavy_until) and not self._is_at_limit())

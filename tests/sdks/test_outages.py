@@ -1,8 +1,8 @@
 """
 Unmodified SDKs while Forebay or PostgreSQL is away, and when answers are lost after the commit.
 
-If these tests fail: an application loses or doubles events in an outage that its SDK was believed
-to bear.
+If these tests fail: an application loses or doubles events in an outage, although the table of the
+README says that its SDK does not.
 """
 
 import asyncio
